@@ -1,0 +1,44 @@
+# Every target sets up what it needs by itself: git, make and a Python 3.12 or newer are enough to start with.
+# The set-up is done again only when pyproject.toml, uv.lock or the set-up itself has changed.
+
+BIN := .venv/bin
+READY := .venv/.ready
+ARGS ?=
+IMAGE ?= litecast
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench image clean setup
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo "Options of a command go into ARGS: make demo ARGS='--nodes 5', make test ARGS='-k config'"
+
+demo: $(READY) ## watch three nodes lose counts while everything claims to be replicated
+	@$(BIN)/litecast demo $(ARGS)
+
+test: $(READY) ## run the tests
+	@$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## format, lint, strict types and import directions, as CI sees them
+	@scripts/check
+
+format: $(READY) ## format the code and mend what the linter can mend
+	@$(BIN)/ruff format --quiet
+	@$(BIN)/ruff check --fix --quiet
+
+bench: $(READY) ## measure the bus and the Repo against bare pyzmq and bare sqlite3
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+image: ## build the container image
+	docker build --tag $(IMAGE) $(ARGS) .
+
+setup: $(READY) ## only set up .venv
+	@:
+
+clean: ## remove what make, Python and the tools left behind (not data/)
+	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml uv.lock scripts/setup
+	@scripts/setup
+	@touch $@
