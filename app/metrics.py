@@ -1,0 +1,96 @@
+"""What the node does, for Prometheus.
+
+The numbers are read from the node when they are asked for: nothing is kept twice. Causes are labels and not names, so
+that a cause that is new needs no new metric.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from app.report import NodeView
+
+STATES = ("connecting", "up", "suspect", "down")
+
+
+class PageViews:
+    """How requests to count a view ended: counted, refused (nothing was counted), unknown."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter({"counted": 0, "refused": 0, "unknown": 0})
+
+    def ended(self, outcome: str) -> None:
+        """Note one more."""
+        self.outcomes[outcome] += 1
+
+
+class NodeCollector(Collector):
+    """The metrics of one node."""
+
+    def __init__(
+        self,
+        node: NodeView,
+        *,
+        mode: str,
+        views: PageViews,
+        ready: Callable[[], bool],
+        streams: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._mode = mode
+        self._views = views
+        self._ready = ready
+        self._streams = streams
+
+    def collect(self) -> Iterator[Metric]:
+        """One family of samples after the other."""
+        node = self._node
+        info = GaugeMetricFamily(
+            "litecast_node_info", "This node; always 1.", labels=["node", "region", "incarnation", "mode"]
+        )
+        info.add_metric([node.name, node.region, node.incarnation, self._mode], 1)
+        yield info
+
+        yield GaugeMetricFamily("litecast_ready", "1 if database, replication and bus are up.", value=self._ready())
+
+        states = Counter(str(member.state) for member in node.members() if member.name != node.name)
+        peers = GaugeMetricFamily("litecast_peers", "Known peers by state.", labels=["state"])
+        for state in STATES:
+            peers.add_metric([state], states[state])
+        yield peers
+
+        bus = CounterMetricFamily(
+            "litecast_bus_events", "What the bus did and dropped, by cause.", labels=["cause"]
+        )
+        for cause, count in node.counters.snapshot().items():
+            bus.add_metric([cause], count)
+        yield bus
+
+        views = CounterMetricFamily(
+            "litecast_page_views", "Requests to count a view, by how they ended.", labels=["outcome"]
+        )
+        for outcome, count in self._views.outcomes.items():
+            views.add_metric([outcome], count)
+        yield views
+
+        yield GaugeMetricFamily("litecast_live_streams", "Browsers that watch the live page.", value=self._streams())
+
+
+def registry(collector: NodeCollector) -> CollectorRegistry:
+    """A registry of its own with the node's metrics and those of the process."""
+    made = CollectorRegistry(auto_describe=False)
+    made.register(collector)
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    return made
+
+
+def exposition(made: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The metrics as text, and their content type, in the format that the `Accept` header asks for."""
+    encode, content_type = choose_encoder(accept)
+    return encode(made), content_type

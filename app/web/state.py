@@ -1,0 +1,58 @@
+"""What the JSON API and the live page say about the cluster, as plain values."""
+
+from collections.abc import Sequence
+
+from app.report import NodeReport, NodeView, drift, pages_by_count
+
+
+def cluster_summary(node: NodeView, mode: str) -> dict[str, object]:
+    """The answer of `GET /api/cluster`: this node, its mode, its peers and what it counted by cause."""
+    return {
+        "node": {"name": node.name, "region": node.region, "incarnation": node.incarnation},
+        "mode": mode,
+        "peers": [
+            {
+                "name": member.name,
+                "region": member.region,
+                "address": str(member.address),
+                "state": str(member.state),
+            }
+            for member in node.members()
+            if member.name != node.name
+        ],
+        "counters": node.counters.snapshot(),
+    }
+
+
+def live_state(node: NodeView, mode: str, reports: Sequence[NodeReport], at_ms: int) -> dict[str, object]:
+    """One event of the live page: every node with its counters, every page with each node's count and the drift.
+
+    A count is null where it is not known. `drift` compares the nodes that answered and are not down.
+    """
+    return {
+        "at": at_ms,
+        "node": node.name,
+        "region": node.region,
+        "mode": mode,
+        "nodes": [
+            {
+                "name": report.name,
+                "region": report.region,
+                "address": report.address,
+                "state": report.state,
+                "self": report.itself,
+                "stale": report.stale,
+                "known_at": None if report.at_s is None else int(report.at_s * 1000),
+                "counters": dict(report.counters),
+            }
+            for report in reports
+        ],
+        "pages": [
+            {
+                "page": page,
+                "counts": [report.count(page) for report in reports],  # in the order of `nodes`
+                "drift": drift(reports, page),
+            }
+            for page in pages_by_count(reports)
+        ],
+    }
