@@ -1,0 +1,1 @@
+"""What a person sees of Litecast: the command line, the settings, the web application, the demo."""

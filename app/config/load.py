@@ -1,0 +1,170 @@
+"""Reads a node's settings. Strongest first: `LITECAST_` variables, `DATABASE_PATH`, the file, Fly.io, defaults.
+
+Whatever a person wrote is checked, also where something stronger overrides it: a mistake in a file should not wait for
+the day on which the variable is gone.
+"""
+
+import re
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.config import table
+from app.config.model import (
+    BusConfig,
+    ClusterConfig,
+    Config,
+    DatabaseConfig,
+    DiscoveryConfig,
+    DiscoveryMethod,
+    HttpConfig,
+    LogConfig,
+    LogFormat,
+    LogLevel,
+    Mode,
+    NodeConfig,
+    ReplicationConfig,
+    Synchronous,
+)
+from app.config.sources import BUS_PORT, Given, Layer, read_database_path, read_environment, read_file, read_fly
+from app.config.table import Setting
+from app.errors import ConfigError
+from cluster.address import Address, parse_address
+from cluster.errors import SecretError
+from cluster.security import Secret, is_readable_by_others, read_secret_file
+
+_DEFAULT_BUS_BIND = f"tcp://127.0.0.1:{BUS_PORT}"
+_DEFAULT_HTTP_BIND = "127.0.0.1:8080"
+_DEFAULT_POLL_INTERVAL_S = 5.0
+
+
+def load_config(
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    host_name: Callable[[], str] = socket.gethostname,
+) -> Config:
+    """The settings that the file (None: no file) and the environment make together, with defaults for the rest.
+
+    Reads the file and `bus.secret_file`, and nothing else. Raises ConfigError, one line, for what cannot be used.
+    """
+    folder = Path.cwd() if path is None else path.absolute().parent
+    values = _Values(
+        stated=(read_environment(environ), read_database_path(environ), {} if path is None else read_file(path)),
+        assumed=read_fly(environ),
+        folder=folder,
+    )
+    name = values.get(table.NODE_NAME) or _node_name(host_name())
+    data_dir = values.path(table.NODE_DATA_DIR) or folder / "data" / name
+    bind = values.get(table.BUS_BIND) or parse_address(_DEFAULT_BUS_BIND)
+    secret, secret_file, warnings = _secret(values)
+    return Config(
+        cluster=ClusterConfig(name=values.get(table.CLUSTER_NAME) or "litecast"),
+        node=NodeConfig(name=name, region=values.get(table.NODE_REGION) or "local", data_dir=data_dir),
+        database=DatabaseConfig(
+            path=values.path(table.DATABASE_PATH) or data_dir / "litecast.db",
+            synchronous=values.get(table.DATABASE_SYNCHRONOUS) or Synchronous.FULL,
+        ),
+        bus=BusConfig(bind=bind, advertise=values.get(table.BUS_ADVERTISE), secret=secret, secret_file=secret_file),
+        discovery=_discovery(values, bind),
+        replication=ReplicationConfig(mode=values.get(table.REPLICATION_MODE) or Mode.NONE),
+        http=HttpConfig(bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND)),
+        log=LogConfig(
+            level=values.get(table.LOG_LEVEL) or LogLevel.INFO,
+            format=values.get(table.LOG_FORMAT) or LogFormat.TEXT,
+        ),
+        file=path,
+        warnings=warnings,
+    )
+
+
+class _Values:
+    """The layers, strongest first. `stated` ones were written by a person, `assumed` is what the platform says."""
+
+    def __init__(self, *, stated: tuple[Layer, ...], assumed: Layer, folder: Path) -> None:
+        self._stated = stated
+        self._assumed = assumed
+        self._folder = folder
+
+    def get[T](self, setting: Setting[T]) -> T | None:
+        """The strongest value of the key, None without one. Raises ConfigError if any that was stated is wrong."""
+        values = [self._read(setting, layer[setting]) for layer in self._stated if setting in layer]
+        if values:
+            return values[0]
+        return self._read(setting, self._assumed[setting]) if setting in self._assumed else None
+
+    def path(self, setting: Setting[Path]) -> Path | None:
+        """As `get`, counted from the configuration file's folder."""
+        path = self.get(setting)
+        return None if path is None else self._folder / path
+
+    def place(self, setting: Setting[Any]) -> str:
+        """Where the strongest value of a key stands that has one."""
+        return self._strongest(setting)[1].place
+
+    def is_stated(self, setting: Setting[Any]) -> bool:
+        """Whether a person wrote the key, in any place."""
+        return any(setting in layer for layer in self._stated)
+
+    def strength(self, setting: Setting[Any]) -> int:
+        """Which layer the strongest value is from: 0 is stronger than 1."""
+        return self._strongest(setting)[0]
+
+    def _strongest(self, setting: Setting[Any]) -> tuple[int, Given]:
+        layers = (*self._stated, self._assumed)
+        return next((strength, layer[setting]) for strength, layer in enumerate(layers) if setting in layer)
+
+    def _read[T](self, setting: Setting[T], given: Given) -> T:
+        try:
+            return setting.kind.read(given.value)
+        except ValueError as error:
+            raise ConfigError(f"{given.place} {error}") from None
+
+
+def _node_name(host_name: str) -> str:
+    """The host's own name without its domain, with dashes for what a node's name cannot have."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", host_name.split(".")[0]).strip("-_")[:63] or "node"
+
+
+def _secret(values: _Values) -> tuple[Secret | None, Path | None, tuple[str, ...]]:
+    """The secret, the file that it came from if it came from one, and warnings about that file."""
+    secret = values.get(table.BUS_SECRET)
+    file = values.path(table.BUS_SECRET_FILE)
+    if file is None:
+        return secret, None, ()
+    place = values.place(table.BUS_SECRET_FILE)
+    if secret is not None:
+        here, there = values.strength(table.BUS_SECRET), values.strength(table.BUS_SECRET_FILE)
+        if here == there:
+            raise ConfigError(f"{place} is given, and {table.BUS_SECRET} too: keep one of the two")
+        if here < there:
+            return secret, None, ()
+    try:
+        secret = read_secret_file(file)
+        exposed = is_readable_by_others(file)
+    except (SecretError, OSError) as error:
+        raise ConfigError(f"{place}: {error}") from None
+    warning = f"{file} holds the cluster's secret, and everybody here can read it: chmod 600 {file}"
+    return secret, file, (warning,) if exposed else ()
+
+
+def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
+    peers = values.get(table.DISCOVERY_PEERS) or ()
+    method = values.get(table.DISCOVERY_METHOD)
+    # Peers that a person named are meant to be asked, also on Fly; a method that a person named is obeyed.
+    if peers and (method is None or not values.is_stated(table.DISCOVERY_METHOD)):
+        method = DiscoveryMethod.STATIC
+    method = method or DiscoveryMethod.NONE
+    dns_name = values.get(table.DISCOVERY_DNS_NAME)
+    if method is DiscoveryMethod.DNS and dns_name is None:
+        raise ConfigError(
+            f"{values.place(table.DISCOVERY_METHOD)} = 'dns' needs {table.DISCOVERY_DNS_NAME}, the name that lists the node"
+        )
+    return DiscoveryConfig(
+        method=method,
+        peers=peers,
+        dns_name=dns_name,
+        dns_port=values.get(table.DISCOVERY_DNS_PORT) or bind.port or BUS_PORT,
+        poll_interval_s=values.get(table.DISCOVERY_POLL_INTERVAL_S) or _DEFAULT_POLL_INTERVAL_S,
+    )

@@ -1,0 +1,133 @@
+"""A node's settings as the program sees them: complete, checked, paths absolute, defaults filled in."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cluster.address import Address
+from cluster.security import Secret
+
+
+class Mode(StrEnum):
+    """How writes reach the other nodes."""
+
+    NONE = "none"
+    NAIVE = "naive"
+
+
+class DiscoveryMethod(StrEnum):
+    """How a node learns where others might be."""
+
+    NONE = "none"
+    STATIC = "static"
+    DNS = "dns"
+    ZEROCONF = "zeroconf"
+
+
+class Synchronous(StrEnum):
+    """SQLite's `PRAGMA synchronous`: whether a commit is on the disk before it returns."""
+
+    FULL = "full"
+    NORMAL = "normal"
+
+
+class LogLevel(StrEnum):
+    """The least severe log line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Who the log is written for: people (`text`) or programs (`json`)."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """`[cluster]`: nodes of different clusters refuse each other."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """`[node]`: who this node is, and the folder that is its own."""
+
+    name: str
+    region: str
+    data_dir: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseConfig:
+    """`[database]`: the SQLite file."""
+
+    path: Path
+    synchronous: Synchronous
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusConfig:
+    """`[bus]`: where peers reach this node. `secret` is there already where it came from `secret_file`."""
+
+    bind: Address
+    advertise: Address | None
+    secret: Secret | None
+    secret_file: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryConfig:
+    """`[discovery]`: `dns_name` is never None where the method is `dns`."""
+
+    method: DiscoveryMethod
+    peers: tuple[Address, ...]
+    dns_name: str | None
+    dns_port: int
+    poll_interval_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicationConfig:
+    """`[replication]`."""
+
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig:
+    """`[http]`: where browsers reach this node."""
+
+    bind: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """`[log]`."""
+
+    level: LogLevel
+    format: LogFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting of one node. `file` is where they came from, None without a file.
+
+    `warnings` are lines for the log: settings that work, and that an operator should look at nevertheless.
+    """
+
+    cluster: ClusterConfig
+    node: NodeConfig
+    database: DatabaseConfig
+    bus: BusConfig
+    discovery: DiscoveryConfig
+    replication: ReplicationConfig
+    http: HttpConfig
+    log: LogConfig
+    file: Path | None = None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,187 @@
+"""Where settings come from: a TOML file, the environment, and what Fly.io tells its machines.
+
+Each source gives a `Layer`: the value of each key it has, as TOML would give it, and the name of the place where it
+stood, for error messages. Nothing is checked here but that the keys exist.
+"""
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.config.table import (
+    BUS_BIND,
+    CLUSTER_NAME,
+    DATABASE_PATH,
+    DISCOVERY_DNS_NAME,
+    DISCOVERY_METHOD,
+    HTTP_BIND,
+    NODE_NAME,
+    NODE_REGION,
+    SETTINGS,
+    Setting,
+)
+from app.errors import ConfigError
+
+BUS_PORT = 7400
+FLY_HTTP_BIND = "0.0.0.0:8080"
+
+_PREFIX = "LITECAST_"
+_SECTIONS = tuple(dict.fromkeys(setting.section for setting in SETTINGS))
+_BY_KEY = {(setting.section, setting.key): setting for setting in SETTINGS}
+_BY_ENV = {setting.env: setting for setting in SETTINGS}
+# LITECAST_NODE_NAME, with one underscore too few, would otherwise be ignored without a word.
+_ALMOST = {re.sub("__", "_", name): name for name in _BY_ENV}
+# A key that stands in the wrong section is more likely than one misspelt this badly.
+_MISSPELT_MIN_RATIO = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A value, and the name of the place where it stood."""
+
+    value: object
+    place: str
+
+
+type Layer = Mapping[Setting[Any], Given]
+
+
+def read_file(path: Path) -> Layer:
+    """What the TOML file says.
+
+    Raises ConfigError if the file cannot be read, is not TOML in UTF-8, or has a key that does not exist.
+    """
+    layer: dict[Setting[Any], Given] = {}
+    for section, table in _parse(path).items():
+        if section not in _SECTIONS:
+            raise _unknown_section(path, section, table)
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{path}: {section} is a section, and is given as a value: write [{section}] and its keys below it"
+            )
+        for key, value in table.items():
+            setting = _BY_KEY.get((section, key))
+            if setting is None:
+                raise ConfigError(
+                    f"{path}: [{section}] has no key {key!r}; the nearest known key is {_nearest(section, key)}"
+                )
+            layer[setting] = Given(value=value, place=f"{path}: {setting}")
+    return layer
+
+
+def _parse(path: Path) -> dict[str, object]:
+    try:
+        # A byte order mark is what some editors begin every UTF-8 file with.
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; name the configuration file with --config FILE") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; name the configuration file in it with --config FILE") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: is not UTF-8 (line {line}); save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path}: is not a configuration file: its values are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, and what int() says of 5,000 digits
+        raise ConfigError(f"{path}: is not TOML: {error}; the value of a text stands in quotes") from None
+
+
+def _unknown_section(path: Path, section: str, table: object) -> ConfigError:
+    if isinstance(table, dict):
+        known = ", ".join(f"[{name}]" for name in _SECTIONS)
+        near = difflib.get_close_matches(section, _SECTIONS, n=1, cutoff=0)[0]
+        key = next(iter(table), None)
+        hint = (
+            f"the nearest known key is {_nearest(section, key)}"
+            if key is not None
+            else f"the nearest known one is [{near}]"
+        )
+        return ConfigError(f"{path}: there is no section [{section}]; {hint} (known: {known})")
+    return ConfigError(
+        f"{path}: {section!r} stands outside of any section; the nearest known key is {_nearest('', section)}"
+    )
+
+
+def _nearest(section: str, key: str) -> Setting[Any]:
+    """The known setting that was most likely meant."""
+    own = [setting.key for setting in SETTINGS if setting.section == section]
+    if not difflib.get_close_matches(key, own, n=1, cutoff=_MISSPELT_MIN_RATIO):
+        for setting in SETTINGS:
+            if setting.key == key:
+                return setting
+        if own:
+            return _BY_KEY[section, difflib.get_close_matches(key, own, n=1, cutoff=0)[0]]
+    dotted = {f"{setting.section}.{setting.key}": setting for setting in SETTINGS}
+    return dotted[difflib.get_close_matches(f"{section}.{key}", dotted, n=1, cutoff=0)[0]]
+
+
+def read_environment(environ: Mapping[str, str]) -> Layer:
+    """What `LITECAST_<SECTION>__<KEY>` variables say. An empty one counts as not set, but empties a list.
+
+    Raises ConfigError for a variable of that form that names no setting.
+    """
+    layer: dict[Setting[Any], Given] = {}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(_PREFIX):
+            continue
+        setting = _BY_ENV.get(name)
+        if setting is not None:
+            value = setting.kind.from_text(text)
+            if text or isinstance(value, list):
+                layer[setting] = Given(value=value, place=f"environment variable {name}")
+        elif "__" in name or name in _ALMOST:
+            near = _ALMOST.get(name) or difflib.get_close_matches(name, _BY_ENV, n=1, cutoff=0)[0]
+            raise ConfigError(f"environment variable {name} names no setting; the nearest known one is {near}")
+    return layer
+
+
+def read_database_path(environ: Mapping[str, str]) -> Layer:
+    """`DATABASE_PATH`, relative to the working directory: that is how the programs that share it with the node read it."""
+    text = environ.get("DATABASE_PATH", "")
+    if not text:
+        return {}
+    return {DATABASE_PATH: Given(value=str(Path.cwd() / text), place="environment variable DATABASE_PATH")}
+
+
+def read_fly(environ: Mapping[str, str]) -> Layer:
+    """What a machine on Fly.io is told about itself. Empty elsewhere, but for `MY_REGION`.
+
+    Raises ConfigError if `FLY_PRIVATE_IP` is not an IP address.
+    """
+    layer: dict[Setting[Any], Given] = {}
+
+    def put(setting: Setting[Any], variable: str, value: str) -> None:
+        layer[setting] = Given(value=value, place=f"environment variable {variable}: {setting}")
+
+    for variable in ("MY_REGION", "FLY_REGION"):
+        if region := environ.get(variable):
+            put(NODE_REGION, variable, region)
+    if machine := environ.get("FLY_MACHINE_ID"):
+        put(NODE_NAME, "FLY_MACHINE_ID", machine)
+    if app := environ.get("FLY_APP_NAME"):
+        put(CLUSTER_NAME, "FLY_APP_NAME", app)
+        put(DISCOVERY_METHOD, "FLY_APP_NAME", "dns")
+        put(DISCOVERY_DNS_NAME, "FLY_APP_NAME", f"{app}.internal")
+        put(HTTP_BIND, "FLY_APP_NAME", FLY_HTTP_BIND)
+    if ip := environ.get("FLY_PRIVATE_IP"):
+        put(BUS_BIND, "FLY_PRIVATE_IP", f"tcp://{_bracketed(ip)}:{BUS_PORT}")
+    return layer
+
+
+def _bracketed(ip: str) -> str:
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        raise ConfigError(
+            f"environment variable FLY_PRIVATE_IP = {ip!r} is not an IP address; unset it outside of Fly"
+        ) from None
+    return f"[{address}]" if address.version == 6 else str(address)

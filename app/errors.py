@@ -1,0 +1,21 @@
+"""What can go wrong in the application through no fault of the program.
+
+    AppError
+    ├── ConfigError         a setting that is missing, unknown, ill-typed or cannot be used
+    └── NodeUnreachable     a node that was asked over HTTP and did not answer as a node does
+
+`str()` of each is one line that says what is wrong, where, and what to do about it. The command line prints that line
+and exits with status 1; see `app.cli`.
+"""
+
+
+class AppError(Exception):
+    """Base of every error of the application that whoever runs it can do something about."""
+
+
+class ConfigError(AppError):
+    """A setting is missing, unknown, ill-typed or cannot be used; the text names the file or variable and the key."""
+
+
+class NodeUnreachable(AppError):
+    """A node that was asked over HTTP did not answer, or what answered is not a Litecast node."""
