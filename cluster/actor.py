@@ -1,0 +1,199 @@
+"""Actors: one bounded mailbox, one task, private state.
+
+An actor is reached by (node, name) and never by reference, so that nobody notices whether it is on this node. Its
+messages are handled one after the other in the order they came. A handler that raises crashes the actor: its state and
+everything in its mailbox are gone (the messages are counted, pending calls are told at once), and its supervisor starts
+a new one from its factory. That is OTP's contract, and `replication.naive` depends on how it loses things.
+
+The mailbox is bounded for what other nodes can send: casts and calls beyond the bound are dropped and counted. What the
+bus itself says (a node came, a node went) is never dropped, since its order against the messages is a promise.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from cluster.counters import Count, Counters
+from cluster.errors import Gone
+
+log = logging.getLogger(__name__)
+
+MAILBOX_MAX_MESSAGES = 100_000
+MESSAGES_PER_TURN = 500  # handled before other tasks of the loop get a turn; a burst then costs no await per message
+
+
+class Actor:
+    """Base class of actors; override what you need. State is private to the handlers."""
+
+    name: str
+
+    async def started(self) -> None:
+        """Runs before the first message. Raising here counts as a crash."""
+
+    async def stopped(self) -> None:
+        """Runs after the last message of an orderly stop; not after a crash."""
+
+    async def handle_cast(self, message: object, sender: str) -> None:
+        """A fire-and-forget message from node `sender`."""
+        raise UnexpectedMessage(self.name, "cast", message)
+
+    async def handle_call(self, message: object, sender: str) -> object:
+        """A request from node `sender`; what this returns is the answer."""
+        raise UnexpectedMessage(self.name, "call", message)
+
+    async def handle_info(self, info: object) -> None:
+        """News of the bus itself: `NodeUp` and `NodeDown`, for who asked by `Node.monitor_nodes`."""
+
+
+class UnexpectedMessage(Exception):
+    """An actor got a message that it has no handler for; it crashes, as a GenServer without that clause does."""
+
+    def __init__(self, actor: str, kind: str, message: object) -> None:
+        super().__init__(f"{actor} does not handle the {kind} of a {type(message).__name__}")
+
+
+class Answer(Protocol):
+    """Where the outcome of a call goes: `answered` or `failed`, one of them, once."""
+
+    def answered(self, value: object) -> None: ...
+
+    def failed(self, reason: Gone) -> None: ...
+
+
+type _Entry = tuple[object, str, Answer | None] | _Info
+
+
+class _Info:
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Process:
+    """A running actor: mailbox and task. `exited` is called once, with the error that ended it or None."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        *,
+        counters: Counters,
+        exited: Callable[["Process", BaseException | None], None],
+        mailbox_max_messages: int = MAILBOX_MAX_MESSAGES,
+    ) -> None:
+        self.actor = actor
+        self.name = actor.name
+        self._counters = counters
+        self._exited = exited
+        self._max = mailbox_max_messages
+        self._mailbox: deque[_Entry] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._stopping = False
+        self._answering: Answer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the actor's task."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"actor {self.name}")
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the mailbox."""
+        return len(self._mailbox)
+
+    def put(self, message: object, sender: str, answer: Answer | None = None) -> bool:
+        """Queue a cast, or a call if there is somewhere to answer to. False: the mailbox is full, it was not taken."""
+        if len(self._mailbox) >= self._max:
+            return False
+        self._mailbox.append((message, sender, answer))
+        wake = self._wake
+        if wake is not None:
+            self._wake = None
+            if not wake.done():
+                wake.set_result(None)
+        return True
+
+    def put_info(self, info: object) -> None:
+        """Queue news of the bus; never refused."""
+        self._mailbox.append(_Info(info))
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    async def stop(self, *, timeout_s: float = 1.0) -> None:
+        """Let the actor finish what is in its mailbox, within `timeout_s`, then end it. No effect if it has ended."""
+        if self._task is None or self._task.done():
+            return
+        self._stopping = True
+        self._wake_up()
+        _, pending = await asyncio.wait({self._task}, timeout=timeout_s)
+        if pending:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=timeout_s)
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            await self.actor.started()
+            await self._work()
+            await self.actor.stopped()
+        except asyncio.CancelledError:
+            pass  # only `stop` cancels; the mailbox is accounted for below
+        except Exception as exc:
+            error = exc
+            self._counters.increment(Count.CRASHES)
+            # The message may hold user data: the type and text of the error must do.
+            log.error("actor %s crashed: %s: %s", self.name, type(exc).__name__, exc)
+        finally:
+            self._bury(Gone.STOPPED if error is None else Gone.CRASHED)
+            self._exited(self, error)
+
+    async def _work(self) -> None:
+        mailbox, actor = self._mailbox, self.actor
+        loop = asyncio.get_running_loop()
+        while True:
+            for _ in range(MESSAGES_PER_TURN):
+                if not mailbox:
+                    break
+                entry = mailbox.popleft()
+                if isinstance(entry, _Info):
+                    await actor.handle_info(entry.value)
+                    continue
+                message, sender, answer = entry
+                if answer is None:
+                    await actor.handle_cast(message, sender)
+                else:
+                    self._answering = answer
+                    value = await actor.handle_call(message, sender)
+                    answer.answered(value)  # raises if the value cannot be sent: the actor's own fault
+                    self._answering = None
+            if mailbox:
+                await asyncio.sleep(0)
+                continue
+            if self._stopping:
+                return
+            self._wake = loop.create_future()
+            await self._wake
+
+    def _bury(self, reason: Gone) -> None:
+        lost = 0
+        if self._answering is not None:
+            self._answering.failed(reason)
+            self._answering = None
+        while self._mailbox:
+            entry = self._mailbox.popleft()
+            if isinstance(entry, _Info):
+                continue
+            lost += 1
+            if entry[2] is not None:
+                with contextlib.suppress(Exception):
+                    entry[2].failed(reason)
+        if lost:
+            self._counters.increment(Count.MAILBOX_LOST, lost)
+        self._max = 0  # nothing more is taken

@@ -1,0 +1,107 @@
+"""Which addresses to dial, and when. Pure; times are seconds.
+
+Discovery only ever adds addresses. An address is dialled until it turns out to be this node itself or another address
+of a node that is connected already; then it rests, and is looked at again later, since addresses change hands. Failed
+attempts are repeated with growing pauses. An address that nobody has mentioned for `forget_after_s` and that leads
+nowhere is forgotten, and the book has an upper bound, so that no answer of a name server can fill the memory.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+from cluster.address import Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialSettings:
+    """Pauses between attempts."""
+
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+    rest_s: float = 30.0  # before an address that is ourselves or an alias is tried again
+    forget_after_s: float = 600.0
+    addresses_max: int = 1024
+
+
+@dataclass(slots=True)
+class _Entry:
+    mentioned_s: float
+    next_s: float
+    pause_s: float
+    dialling: bool = False
+    resting: bool = False  # it led to ourselves or was an alias
+    node: str | None = None  # whom the connection that is open leads to
+
+
+class DialBook:
+    """All known addresses and when to dial each."""
+
+    def __init__(self, settings: DialSettings, random: Random) -> None:
+        self._settings = settings
+        self._random = random
+        self._entries: dict[Address, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, addresses: Iterable[Address], now_s: float) -> None:
+        """Somebody mentioned these. New ones are due at once; beyond the bound they are passed over."""
+        for address in addresses:
+            if address.is_wildcard:
+                continue
+            entry = self._entries.get(address)
+            if entry is not None:
+                entry.mentioned_s = now_s
+            elif len(self._entries) < self._settings.addresses_max:
+                self._entries[address] = _Entry(now_s, now_s, self._settings.first_pause_s)
+
+    def due(self, now_s: float) -> list[Address]:
+        """The addresses to dial now; they count as being dialled from here on."""
+        due: list[Address] = []
+        for address, entry in list(self._entries.items()):
+            if entry.dialling:
+                continue
+            if now_s - entry.mentioned_s > self._settings.forget_after_s:
+                del self._entries[address]
+            elif now_s >= entry.next_s:
+                entry.dialling, entry.resting = True, False
+                due.append(address)
+        return due
+
+    def connected(self, address: Address, node: str) -> None:
+        """The attempt led to `node` and its connection stays open."""
+        entry = self._entries.get(address)
+        if entry is not None:
+            entry.node = node
+            entry.pause_s = self._settings.first_pause_s
+
+    def rest(self, address: Address, now_s: float) -> None:
+        """The attempt led to ourselves or to a node that is connected already; its connection was closed."""
+        entry = self._entries.get(address)
+        if entry is not None:
+            entry.dialling, entry.resting = False, True
+            entry.node = None
+            entry.next_s = now_s + self._settings.rest_s
+
+    def lost(self, address: Address, now_s: float) -> None:
+        """The attempt failed, or its connection ended."""
+        entry = self._entries.get(address)
+        if entry is None:
+            return
+        entry.dialling = False
+        entry.node = None
+        # A random part keeps nodes that lost each other at one moment from dialling at one moment for ever.
+        entry.next_s = now_s + entry.pause_s * self._random.uniform(0.5, 1.0)
+        entry.pause_s = min(entry.pause_s * 2, self._settings.longest_pause_s)
+
+    def hurry(self, address: Address, now_s: float) -> None:
+        """A node just dialled us from there: dial back at once."""
+        self.add([address], now_s)
+        entry = self._entries.get(address)
+        if entry is not None and not entry.dialling:
+            entry.next_s = min(entry.next_s, now_s)
+
+    def connecting(self) -> list[Address]:
+        """Addresses that lead to no node so far, in the order they were first mentioned."""
+        return [address for address, entry in self._entries.items() if entry.node is None and not entry.resting]

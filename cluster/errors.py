@@ -1,0 +1,105 @@
+"""Errors of the cluster layer, split by whose fault they are.
+
+ClusterError
+├── CallError               what a `call` can end in
+│   ├── NoSuchActor         nobody of that name there, or it crashed or stopped before it answered
+│   ├── NodeDown            the node is not a live peer, or stopped being one before it answered
+│   └── CallTimeout         the deadline passed; the other side may still have run it
+├── WireError               a peer's bytes are not a message of ours (counted and dropped, never fatal)
+├── SupervisorGaveUp        an actor crashed more often than its supervisor allows
+└── SetupError              the operator can mend it: the text says what, where and how
+    ├── AddressError        an address that does not parse
+    ├── BindError           the bus could not listen
+    ├── SecretError         a secret is missing, too short or unreadable
+    ├── DiscoveryError      a discovery method that cannot run
+    └── NameTaken           another live node has this name
+"""
+
+from enum import StrEnum
+
+
+class ClusterError(Exception):
+    """Base of everything that `cluster` raises on purpose."""
+
+
+class CallError(ClusterError):
+    """A call that brought no answer. `node` and `actor` say whom was asked."""
+
+    def __init__(self, node: str, actor: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
+        self.actor = actor
+
+
+class Gone(StrEnum):
+    """Why an actor did not answer."""
+
+    UNKNOWN = "unknown"
+    CRASHED = "crashed"
+    STOPPED = "stopped"
+
+
+class NoSuchActor(CallError):
+    """No actor of that name runs on the node, or it went away before it answered (`reason` says which)."""
+
+    def __init__(self, node: str, actor: str, reason: Gone) -> None:
+        what = {
+            Gone.UNKNOWN: "no such actor is running",
+            Gone.CRASHED: "it crashed before it answered",
+            Gone.STOPPED: "it was stopped before it answered",
+        }[reason]
+        super().__init__(node, actor, f"{actor!r} on node {node!r}: {what}")
+        self.reason = reason
+
+
+class NodeDown(CallError):
+    """The node is not among the live peers, or went down before it answered."""
+
+    def __init__(self, node: str, actor: str) -> None:
+        super().__init__(node, actor, f"node {node!r} is not up (asked for {actor!r})")
+
+
+class CallTimeout(CallError):
+    """No answer within the deadline. The request may have been carried out all the same."""
+
+    def __init__(self, node: str, actor: str, timeout_s: float) -> None:
+        super().__init__(node, actor, f"{actor!r} on node {node!r} did not answer within {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
+
+class WireError(ClusterError):
+    """Bytes from the wire that are not a valid frame. The only error that decoding raises."""
+
+
+class SupervisorGaveUp(ClusterError):
+    """A child crashed more than `max_restarts` times within `within_s` seconds. `cause` is its last error."""
+
+    def __init__(self, child: str, max_restarts: int, within_s: float, cause: BaseException | None) -> None:
+        why = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+        super().__init__(f"{child} crashed more than {max_restarts} times within {within_s:g} s{why}")
+        self.child = child
+        self.cause = cause
+
+
+class SetupError(ClusterError):
+    """Something that an operator can mend; the message is one line and names the remedy."""
+
+
+class AddressError(SetupError):
+    """A text that is not an address."""
+
+
+class BindError(SetupError):
+    """The bus could not listen at its address."""
+
+
+class SecretError(SetupError):
+    """A secret that is missing where one is needed, too short, or cannot be read."""
+
+
+class DiscoveryError(SetupError):
+    """A discovery method that cannot run as configured."""
+
+
+class NameTaken(SetupError):
+    """Another live node of the cluster has this node's name."""

@@ -1,0 +1,498 @@
+"""The bus's frames, byte by byte. Pure: bytes in, frozen messages out, or `WireError` and nothing else.
+
+A frame is one ZeroMQ message part:
+
+    offset  size  what
+         0     2  b"LC"
+         2     1  frame type
+         3     -  body, by type
+
+    1 HELLO      msgpack map: who is dialling (see `Hello`)
+    2 WELCOME    the same map: who was reached
+    3 REFUSE     msgpack [code, detail]
+    4 RESET      msgpack [code]: the receiver does not know this link, or saw a gap in it; dial again
+    5 BATCH      u64 big-endian sequence number of the first message, then one msgpack array of messages
+    6 HEARTBEAT  u64 big-endian: the sequence number that the next message will have
+    7 GOODBYE    empty: the sender is about to stop
+
+A message is a msgpack array that begins with its kind:
+
+    [0, actor, payload]              cast
+    [1, call id, actor, payload]     call
+    [2, call id, value]              answer
+    [3, call id, reason]             failure: unknown, crashed or stopped
+    [4, node, incarnation]           ask: have you heard that one lately?
+    [5, node, incarnation, age_ms]   vouch: I heard it age_ms ago
+
+HELLO and WELCOME never change their framing; everything after them is spoken in the highest protocol version that both
+ranges contain.
+
+Bytes are hostile until shown otherwise. msgpack's own limits bound each array, map and string. They do not bound how
+many *small* containers a frame holds (0.9 MB of empty maps become 65 MB of objects) nor how deep they nest, so both
+are checked here. The number of bytes that could start a container is an upper bound of the number of containers and
+costs one pass in C; only a frame beyond it is walked element by element.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+import msgpack
+
+from cluster.errors import Gone, WireError
+
+MAGIC = b"LC"
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+FRAME_MAX_BYTES = 8 * 1024 * 1024  # what the transport accepts at all
+MESSAGE_MAX_BYTES = 4 * 1024 * 1024  # what a cast or call may be; leaves room for batching
+BATCH_TARGET_BYTES = (
+    256 * 1024
+)  # a batch is closed when it reaches this: large enough to amortise, small enough to share
+PAYLOAD_MAX_DEPTH = 32  # containers within containers
+FRAME_MAX_CONTAINERS = 50_000  # about 4 MB of Python objects
+ELEMENTS_MAX = 100_000  # per array or map
+TEXT_MAX_BYTES = 255  # names, regions, addresses in frames of our own
+HELLO_PAYLOAD_MAX_BYTES = 64 * 1024
+
+_U64 = struct.Struct(">Q")
+_HEADER_BYTES = 3
+_CONTAINER_BYTES = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+
+
+class FrameType(IntEnum):
+    """The byte after the magic."""
+
+    HELLO = 1
+    WELCOME = 2
+    REFUSE = 3
+    RESET = 4
+    BATCH = 5
+    HEARTBEAT = 6
+    GOODBYE = 7
+
+
+class Refusal(StrEnum):
+    """Why a HELLO was refused."""
+
+    OTHER_CLUSTER = "other_cluster"
+    PROTOCOL = "protocol"
+    NAME_TAKEN = "name_taken"  # the node of that name is alive
+    NAME_BUSY = "name_busy"  # it may be; ask again
+
+
+class Reset(StrEnum):
+    """Why a link must be dialled anew."""
+
+    UNKNOWN_LINK = "unknown_link"
+    GAP = "gap"
+    OVERRUN = "overrun"  # too much came before the handshake was complete in both directions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Who is at one end of a link. WELCOME carries the same."""
+
+    cluster: str
+    node: str
+    incarnation: str
+    region: str
+    address: str  # where others reach it; a host of "*" means: where this came from
+    started_at_ms: int  # since the epoch; tells the elder of two nodes with one name
+    protocol_min: int = PROTOCOL_MIN
+    protocol_max: int = PROTOCOL_MAX
+    payload: bytes = b""  # of the layer above
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to a HELLO that was accepted."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The answer to a HELLO that was not."""
+
+    code: Refusal
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetLink:
+    """This link is of no use any more."""
+
+    code: Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life that also says how many messages there have been."""
+
+    next_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The sender stops in order."""
+
+
+class Cast(NamedTuple):
+    """Fire and forget. (Messages are named tuples: a burst makes hundreds of thousands of them a second.)"""
+
+    actor: str
+    payload: object
+
+
+class Call(NamedTuple):
+    """A request to be answered."""
+
+    call_id: int
+    actor: str
+    payload: object
+
+
+class Answer(NamedTuple):
+    """What a call returned."""
+
+    call_id: int
+    value: object
+
+
+class Failure(NamedTuple):
+    """A call that nobody answered."""
+
+    call_id: int
+    reason: Gone
+
+
+class Ask(NamedTuple):
+    """Have you heard this incarnation of `node` lately?"""
+
+    node: str
+    incarnation: str
+
+
+class Vouch(NamedTuple):
+    """I heard this incarnation of `node` `age_ms` ago."""
+
+    node: str
+    incarnation: str
+    age_ms: int
+
+
+type Message = Cast | Call | Answer | Failure | Ask | Vouch
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages with consecutive sequence numbers from `first_sequence` on."""
+
+    first_sequence: int
+    messages: Sequence[Message]
+
+
+type Frame = Hello | Welcome | Refuse | ResetLink | Batch | Heartbeat | Goodbye
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+def _frame(kind: FrameType, body: bytes = b"") -> bytes:
+    return MAGIC + bytes([kind]) + body
+
+
+def encode_message(message: Message) -> bytes:
+    """The bytes of one message, to be joined by `encode_batch`. Raises ValueError, TypeError or OverflowError if the
+    payload is not made of plain values, or nests too deep."""
+    match message:
+        case Cast():
+            return encode_cast(message.actor, message.payload)
+        case Call():
+            _check_depth(message.payload)
+            return _packed([1, *message])
+        case Answer():
+            _check_depth(message.value)
+            return _packed([2, *message])
+        case Failure(call_id, reason):
+            return _packed([3, call_id, reason.value])
+        case Ask():
+            return _packed([4, *message])
+        case Vouch():
+            return _packed([5, *message])
+
+
+def encode_cast(actor: str, payload: object) -> bytes:
+    """`encode_message(Cast(actor, payload))` by the shortest way: most messages are casts."""
+    if type(payload) in _CONTAINERS:
+        _check_depth(payload)
+    return _packed((0, actor, payload))
+
+
+def _packed(value: object) -> bytes:
+    packed = _pack(value)
+    assert isinstance(packed, bytes)
+    return packed
+
+
+def encode_batch(first_sequence: int, messages: Sequence[bytes]) -> bytes:
+    """A BATCH frame of messages that `encode_message` made."""
+    return b"".join((b"LC\x05", _U64.pack(first_sequence), b"\xdd", len(messages).to_bytes(4, "big"), *messages))
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of a frame."""
+    match frame:
+        case Hello():
+            return _frame(FrameType.HELLO, _packed(_hello_map(frame)))
+        case Welcome(hello):
+            return _frame(FrameType.WELCOME, _packed(_hello_map(hello)))
+        case Refuse(code, detail):
+            return _frame(FrameType.REFUSE, _packed([code.value, _fit(detail)]))
+        case ResetLink(code):
+            return _frame(FrameType.RESET, _packed([code.value]))
+        case Batch(first_sequence, messages):
+            return encode_batch(first_sequence, [encode_message(message) for message in messages])
+        case Heartbeat(next_sequence):
+            return _frame(FrameType.HEARTBEAT, _U64.pack(next_sequence))
+        case Goodbye():
+            return _frame(FrameType.GOODBYE)
+
+
+def _fit(text: str) -> str:
+    return text.encode()[:TEXT_MAX_BYTES].decode(errors="ignore")
+
+
+def _hello_map(hello: Hello) -> dict[str, object]:
+    return {name: getattr(hello, name) for name in _HELLO_FIELDS}
+
+
+_HELLO_FIELDS: dict[str, type] = {
+    "cluster": str,
+    "node": str,
+    "incarnation": str,
+    "region": str,
+    "address": str,
+    "started_at_ms": int,
+    "protocol_min": int,
+    "protocol_max": int,
+    "payload": bytes,
+}
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def decode(frame: bytes) -> Frame:
+    """The frame that these bytes are. Raises WireError, and nothing else, if they are none."""
+    if len(frame) > FRAME_MAX_BYTES:
+        raise WireError(f"a frame of {len(frame)} bytes")
+    if frame[:2] != MAGIC or len(frame) < _HEADER_BYTES:
+        raise WireError("not a frame of this protocol")
+    body = frame[_HEADER_BYTES:]
+    match frame[2]:
+        case FrameType.BATCH:
+            return _decode_batch(body)
+        case FrameType.HEARTBEAT:
+            return Heartbeat(_decode_u64(body))
+        case FrameType.HELLO:
+            return _decode_hello(body)
+        case FrameType.WELCOME:
+            return Welcome(_decode_hello(body))
+        case FrameType.REFUSE:
+            code, detail = _decode_texts(body, 2)
+            return Refuse(_member(Refusal, code), detail)
+        case FrameType.RESET:
+            (code,) = _decode_texts(body, 1)
+            return ResetLink(_member(Reset, code))
+        case FrameType.GOODBYE if not body:
+            return Goodbye()
+        case kind:
+            raise WireError(f"unknown frame type {kind}")
+
+
+def _decode_u64(body: bytes) -> int:
+    if len(body) != _U64.size:
+        raise WireError("a sequence number of the wrong size")
+    (value,) = _U64.unpack(body)
+    return int(value)
+
+
+def _unpack(body: bytes) -> object:
+    _check_container_count(body)
+    try:
+        return msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            max_str_len=MESSAGE_MAX_BYTES,
+            max_bin_len=MESSAGE_MAX_BYTES,
+            max_array_len=ELEMENTS_MAX,
+            max_map_len=ELEMENTS_MAX,
+            max_ext_len=0,
+        )
+    except Exception as exc:
+        # msgpack raises a dozen kinds here (its own, ValueError, UnicodeDecodeError, OverflowError, TypeError).
+        raise WireError(f"not msgpack within the limits: {type(exc).__name__}") from exc
+
+
+def _check_container_count(body: bytes) -> None:
+    if len(body) - len(body.translate(None, _CONTAINER_BYTES)) <= FRAME_MAX_CONTAINERS:
+        return
+    if count_containers(body, stop_at=FRAME_MAX_CONTAINERS) > FRAME_MAX_CONTAINERS:
+        raise WireError(f"more than {FRAME_MAX_CONTAINERS} arrays and maps in a frame")
+
+
+def count_containers(body: bytes, *, stop_at: int) -> int:
+    """How many arrays and maps the msgpack bytes hold; stops counting beyond `stop_at`. Never raises: what is cut off
+    or invalid ends the count, and is left to the decoder to refuse."""
+    count, offset, size = 0, 0, len(body)
+    while offset < size and count <= stop_at:
+        byte = body[offset]
+        if 0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF:
+            count += 1
+        offset += _skip(body, offset, byte)
+    return count
+
+
+# Bytes of a length field by type byte, and bytes that follow a fixed-size one.
+_LENGTH_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}
+_FIXED_BYTES = {
+    0xCA: 4,
+    0xCB: 8,
+    0xCC: 1,
+    0xCD: 2,
+    0xCE: 4,
+    0xCF: 8,
+    0xD0: 1,
+    0xD1: 2,
+    0xD2: 4,
+    0xD3: 8,
+    0xD4: 2,
+    0xD5: 3,
+    0xD6: 5,
+    0xD7: 9,
+    0xD8: 17,
+    0xDC: 2,
+    0xDD: 4,
+    0xDE: 2,
+    0xDF: 4,
+}
+
+
+def _skip(body: bytes, offset: int, byte: int) -> int:
+    if 0xA0 <= byte <= 0xBF:
+        return 1 + (byte & 0x1F)
+    length_bytes = _LENGTH_BYTES.get(byte)
+    if length_bytes is not None:
+        length = int.from_bytes(body[offset + 1 : offset + 1 + length_bytes], "big")
+        ext_type = 1 if 0xC7 <= byte <= 0xC9 else 0
+        return 1 + length_bytes + length + ext_type
+    return 1 + _FIXED_BYTES.get(byte, 0)
+
+
+_CONTAINERS = frozenset({list, dict, tuple})
+
+
+def _check_depth(value: object) -> None:
+    """Raise ValueError if containers nest deeper than `PAYLOAD_MAX_DEPTH`. Level by level: it cannot recurse."""
+    level: list[object] = [value] if type(value) in _CONTAINERS else []
+    for _ in range(PAYLOAD_MAX_DEPTH):
+        if not level:
+            return
+        below: list[object] = []
+        for container in level:
+            children = container.values() if isinstance(container, dict) else container
+            below.extend([child for child in children if type(child) in _CONTAINERS])  # type: ignore[attr-defined]
+        level = below
+    if level:
+        raise ValueError(f"nested deeper than {PAYLOAD_MAX_DEPTH} levels")
+
+
+def _decode_hello(body: bytes) -> Hello:
+    value = _unpack(body)
+    if not isinstance(value, dict):
+        raise WireError("a HELLO that is not a map")
+    # Fields that a later version adds are passed over; those of this version must be there.
+    fields: dict[str, object] = {}
+    for name, kind in _HELLO_FIELDS.items():
+        field = value.get(name)
+        if type(field) is not kind:
+            raise WireError(f"HELLO without a proper {name}")
+        if isinstance(field, str) and not 0 < len(field.encode(errors="replace")) <= TEXT_MAX_BYTES:
+            raise WireError(f"HELLO with a {name} of the wrong length")
+        fields[name] = field
+    if len(fields["payload"]) > HELLO_PAYLOAD_MAX_BYTES:  # type: ignore[arg-type]
+        raise WireError("HELLO with too large a payload")
+    return Hello(**fields)  # type: ignore[arg-type]
+
+
+def _decode_texts(body: bytes, count: int) -> list[str]:
+    value = _unpack(body)
+    if not isinstance(value, list) or len(value) != count:
+        raise WireError("a frame with the wrong number of fields")
+    for text in value:
+        if not isinstance(text, str) or len(text) > TEXT_MAX_BYTES:
+            raise WireError("a field that is not a short text")
+    return value
+
+
+def _member[E: StrEnum](enum: type[E], value: object) -> E:
+    try:
+        return enum(str(value))
+    except ValueError as exc:
+        raise WireError(f"not a {enum.__name__}") from exc
+
+
+def _decode_batch(body: bytes) -> Batch:
+    first_sequence = _decode_u64(body[:8])
+    items = _unpack(body[8:])
+    if not isinstance(items, list):
+        raise WireError("a batch that is not an array")
+    messages: list[Message] = []
+    append = messages.append
+    for item in items:
+        # The common case first: a cast whose payload nests no further than one level costs no call.
+        if type(item) is list and len(item) == 3 and item[0] == 0 and type(item[1]) is str and item[0] is not False:
+            payload = item[2]
+            if type(payload) in _CONTAINERS:
+                _check_payload(payload)
+            append(Cast(item[1], payload))
+        else:
+            append(_decode_message(item))
+    return Batch(first_sequence, messages)
+
+
+def _check_payload(payload: object) -> None:
+    try:
+        _check_depth(payload)
+    except ValueError as exc:
+        raise WireError(str(exc)) from exc
+
+
+def _decode_message(item: object) -> Message:
+    match item:
+        case [1, int(call_id), str(actor), payload] if _whole(call_id):
+            _check_payload(payload)
+            return Call(call_id, actor, payload)
+        case [2, int(call_id), value] if _whole(call_id):
+            _check_payload(value)
+            return Answer(call_id, value)
+        case [3, int(call_id), reason] if _whole(call_id):
+            return Failure(call_id, _member(Gone, reason))
+        case [4, str(node), str(incarnation)]:
+            return Ask(node, incarnation)
+        case [5, str(node), str(incarnation), int(age_ms)] if _whole(age_ms):
+            return Vouch(node, incarnation, age_ms)
+        case _:
+            raise WireError("not a message")
+
+
+def _whole(number: int) -> bool:
+    return type(number) is int and number >= 0
