@@ -79,7 +79,7 @@ def _dns_name(value: object) -> str:
 
 def _path(value: object) -> Path:
     text = _text(value)
-    if not text or "\0" in text:
+    if not text or not text.isprintable():
         raise ValueError(f"= {shown(text)} is not a path")
     return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises where there is no home
 

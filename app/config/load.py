@@ -159,7 +159,7 @@ def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
     dns_name = values.get(table.DISCOVERY_DNS_NAME)
     if method is DiscoveryMethod.DNS and dns_name is None:
         raise ConfigError(
-            f"{values.place(table.DISCOVERY_METHOD)} = 'dns' needs {table.DISCOVERY_DNS_NAME}, the name that lists the node"
+            f"{values.place(table.DISCOVERY_METHOD)} = 'dns' needs {table.DISCOVERY_DNS_NAME}, which lists the nodes"
         )
     return DiscoveryConfig(
         method=method,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.config.kinds import shown
 from app.config.table import (
     BUS_BIND,
     CLUSTER_NAME,
@@ -68,7 +69,7 @@ def read_file(path: Path) -> Layer:
             setting = _BY_KEY.get((section, key))
             if setting is None:
                 raise ConfigError(
-                    f"{path}: [{section}] has no key {key!r}; the nearest known key is {_nearest(section, key)}"
+                    f"{path}: [{section}] has no key {shown(key)}; the nearest known key is {_nearest(section, key)}"
                 )
             layer[setting] = Given(value=value, place=f"{path}: {setting}")
     return layer
@@ -96,32 +97,28 @@ def _parse(path: Path) -> dict[str, object]:
 
 
 def _unknown_section(path: Path, section: str, table: object) -> ConfigError:
-    if isinstance(table, dict):
-        known = ", ".join(f"[{name}]" for name in _SECTIONS)
-        near = difflib.get_close_matches(section, _SECTIONS, n=1, cutoff=0)[0]
-        key = next(iter(table), None)
-        hint = (
-            f"the nearest known key is {_nearest(section, key)}"
-            if key is not None
-            else f"the nearest known one is [{near}]"
-        )
-        return ConfigError(f"{path}: there is no section [{section}]; {hint} (known: {known})")
+    if not isinstance(table, dict):
+        place = f"{path}: {shown(section)} stands outside of any section"
+        return ConfigError(f"{place}; the nearest known key is {_nearest('', section)}")
+    near_section = difflib.get_close_matches(section, _SECTIONS, n=1, cutoff=0)[0]
+    near = str(_nearest(near_section, next(iter(table)))) if table else f"in [{near_section}]"
+    known = ", ".join(_SECTIONS)
     return ConfigError(
-        f"{path}: {section!r} stands outside of any section; the nearest known key is {_nearest('', section)}"
+        f"{path}: no section is named {shown(section)}; the nearest known key is {near} (sections: {known})"
     )
 
 
 def _nearest(section: str, key: str) -> Setting[Any]:
-    """The known setting that was most likely meant."""
+    """The known setting that was most likely meant by a key that does not exist. `section` is a known one, or empty."""
     own = [setting.key for setting in SETTINGS if setting.section == section]
     if not difflib.get_close_matches(key, own, n=1, cutoff=_MISSPELT_MIN_RATIO):
         for setting in SETTINGS:
             if setting.key == key:
                 return setting
-        if own:
-            return _BY_KEY[section, difflib.get_close_matches(key, own, n=1, cutoff=0)[0]]
-    dotted = {f"{setting.section}.{setting.key}": setting for setting in SETTINGS}
-    return dotted[difflib.get_close_matches(f"{section}.{key}", dotted, n=1, cutoff=0)[0]]
+    if own:
+        return _BY_KEY[section, difflib.get_close_matches(key, own, n=1, cutoff=0)[0]]
+    keys = {setting.key: setting for setting in SETTINGS}
+    return keys[difflib.get_close_matches(key, keys, n=1, cutoff=0)[0]]
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
@@ -145,7 +142,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def read_database_path(environ: Mapping[str, str]) -> Layer:
-    """`DATABASE_PATH`, relative to the working directory: that is how the programs that share it with the node read it."""
+    """`DATABASE_PATH`, relative to the working directory: the programs that share it with the node read it so."""
     text = environ.get("DATABASE_PATH", "")
     if not text:
         return {}

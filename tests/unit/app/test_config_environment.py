@@ -1,0 +1,179 @@
+"""What the environment says: overrides, Fly.io's variables, and which of several wins."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.config import SETTINGS, Config, DiscoveryMethod, LogFormat, LogLevel, Mode, Synchronous, load_config
+from app.errors import ConfigError
+from cluster.address import Address
+
+FLY = {
+    "FLY_APP_NAME": "shop",
+    "FLY_MACHINE_ID": "683d314fdd4d68",
+    "FLY_REGION": "ams",
+    "FLY_PRIVATE_IP": "fdaa:0:1::3",
+}
+
+# Of each key: a text for its variable, and what must come of it.
+OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
+    "LITECAST_CLUSTER__NAME": ("other", lambda c: c.cluster.name, "other"),
+    "LITECAST_NODE__NAME": ("beta", lambda c: c.node.name, "beta"),
+    "LITECAST_NODE__REGION": ("fra", lambda c: c.node.region, "fra"),
+    "LITECAST_NODE__DATA_DIR": ("/srv/beta", lambda c: c.node.data_dir, Path("/srv/beta")),
+    "LITECAST_DATABASE__PATH": ("/srv/app.db", lambda c: c.database.path, Path("/srv/app.db")),
+    "LITECAST_DATABASE__SYNCHRONOUS": ("normal", lambda c: c.database.synchronous, Synchronous.NORMAL),
+    "LITECAST_BUS__BIND": ("tcp://[::]:7500", lambda c: c.bus.bind, Address("::", 7500)),
+    "LITECAST_BUS__ADVERTISE": ("10.0.0.7:7500", lambda c: c.bus.advertise, Address("10.0.0.7", 7500)),
+    "LITECAST_BUS__SECRET": ("s" * 32, lambda c: c.bus.secret and c.bus.secret.reveal(), "s" * 32),
+    "LITECAST_BUS__SECRET_FILE": ("other.secret", lambda c: c.bus.secret and c.bus.secret.reveal(), "f" * 40),
+    "LITECAST_DISCOVERY__METHOD": ("zeroconf", lambda c: c.discovery.method, DiscoveryMethod.ZEROCONF),
+    "LITECAST_DISCOVERY__PEERS": (
+        "a:1, tcp://b:2,",
+        lambda c: c.discovery.peers,
+        (Address("a", 1), Address("b", 2)),
+    ),
+    "LITECAST_DISCOVERY__DNS_NAME": ("node.internal", lambda c: c.discovery.dns_name, "node.internal"),
+    "LITECAST_DISCOVERY__DNS_PORT": ("7401", lambda c: c.discovery.dns_port, 7401),
+    "LITECAST_DISCOVERY__POLL_INTERVAL_S": ("0.25", lambda c: c.discovery.poll_interval_s, 0.25),
+    "LITECAST_REPLICATION__MODE": ("none", lambda c: c.replication.mode, Mode.NONE),
+    "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
+    "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),
+    "LITECAST_LOG__FORMAT": ("json", lambda c: c.log.format, LogFormat.JSON),
+}
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """A file that says something of every section, in a folder with a secret beside it."""
+    (tmp_path / "other.secret").write_text("f" * 40 + "\n")
+    (tmp_path / "other.secret").chmod(0o600)
+    file = tmp_path / "config.toml"
+    file.write_text("""
+        cluster.name = "filed"
+        node = {name = "alpha", region = "lhr", data_dir = "alpha"}
+        database.path = "alpha.db"
+        bus = {bind = "127.0.0.1:7400", secret = "a secret of the file, of enough characters"}
+        discovery = {method = "static", peers = ["127.0.0.1:7401"]}
+        replication.mode = "naive"
+        http.bind = "127.0.0.1:8080"
+        log = {level = "warning", format = "text"}
+    """)
+    return file
+
+
+def refusal(environ: dict[str, str]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, environ)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_key_has_a_variable_that_is_tried_here() -> None:
+    assert {setting.env for setting in SETTINGS} == set(OVERRIDES)
+
+
+@pytest.mark.parametrize("variable", OVERRIDES)
+def test_variable_overrides_its_key_of_the_file(sample: Path, variable: str) -> None:
+    text, of, expected = OVERRIDES[variable]
+    assert of(load_config(sample, {})) != expected
+    assert of(load_config(sample, {variable: text})) == expected
+
+
+def test_empty_variable_counts_as_not_set_but_empties_a_list(sample: Path) -> None:
+    config = load_config(
+        sample, {"LITECAST_NODE__NAME": "", "LITECAST_BUS__SECRET": "", "LITECAST_DISCOVERY__PEERS": ""}
+    )
+    assert config.node.name == "alpha"
+    assert config.bus.secret is not None
+    assert config.discovery.peers == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("LITECAST_NODE__NMAE", "LITECAST_NODE__NAME"),
+        ("LITECAST_BUS__BIND_ADDRESS", "LITECAST_BUS__BIND"),
+        ("LITECAST_NODE_DATA_DIR", "LITECAST_NODE__DATA_DIR"),
+        ("LITECAST_NODE__DATA__DIR", "LITECAST_NODE__DATA_DIR"),
+    ],
+)
+def test_variable_that_names_no_setting_is_refused_with_the_nearest(variable: str, nearest: str) -> None:
+    assert (
+        refusal({variable: "x"})
+        == f"environment variable {variable} names no setting; the nearest known one is {nearest}"
+    )
+
+
+def test_variables_that_are_no_settings_are_left_alone() -> None:
+    load_config(None, {"LITECAST_TEST_BIN": "/opt", "LITECAST_CONFIG": "x", "litecast_node__name": "x", "PATH": "/bin"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("LITECAST_DISCOVERY__DNS_PORT", "many", "= 'many' is not a port"),
+        ("LITECAST_DISCOVERY__DNS_PORT", "7.5", "= 7.5 is not a port"),
+        ("LITECAST_DISCOVERY__POLL_INTERVAL_S", "inf", "= inf is not a number of seconds"),
+        ("LITECAST_DISCOVERY__PEERS", "a:1,b", "is wrong: 'b' is not an address"),
+        ("LITECAST_HTTP__BIND", "localhost", "is wrong: 'localhost' is not an address"),
+        ("LITECAST_NODE__NAME", "a b", "= 'a b' is not a name"),
+        ("LITECAST_NODE__NAME", "a\nb", "= 'a\\nb' is not a name"),
+        ("LITECAST_NODE__NAME", "\udcff", "= '\\udcff' is not a name"),
+        ("LITECAST_BUS__SECRET", "\udcff" * 40, "is not UTF-8; `litecast keygen`"),
+        ("LITECAST_LOG__FORMAT", "xml", "= 'xml' is not one of text | json"),
+    ],
+)
+def test_wrong_value_is_refused_by_the_name_of_its_variable(variable: str, text: str, message: str) -> None:
+    assert refusal({variable: text}).startswith(f"environment variable {variable} {message}")
+
+
+def test_fly_fills_name_region_cluster_discovery_and_addresses() -> None:
+    config = load_config(None, FLY)
+    assert config.node.name == "683d314fdd4d68"
+    assert config.node.region == "ams"
+    assert config.cluster.name == "shop"
+    assert (config.discovery.method, config.discovery.dns_name) == (DiscoveryMethod.DNS, "shop.internal")
+    assert config.discovery.dns_port == 7400
+    assert str(config.bus.bind) == "tcp://[fdaa:0:1::3]:7400"
+    assert config.http.bind == Address("0.0.0.0", 8080)
+
+
+def test_file_is_stronger_than_fly_and_a_variable_stronger_than_both(sample: Path) -> None:
+    config = load_config(sample, FLY | {"LITECAST_NODE__REGION": "nrt"})
+    assert (config.node.name, config.cluster.name) == ("alpha", "filed")
+    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.bus.bind == Address("127.0.0.1", 7400)
+    assert config.node.region == "nrt"
+
+
+def test_peers_that_a_person_named_are_asked_also_on_fly() -> None:
+    config = load_config(None, FLY | {"LITECAST_DISCOVERY__PEERS": "a:1"})
+    assert config.discovery.method is DiscoveryMethod.STATIC
+
+
+def test_region_is_that_of_fly_else_my_region_else_local() -> None:
+    assert load_config(None, {}).node.region == "local"
+    assert load_config(None, {"MY_REGION": "lhr"}).node.region == "lhr"
+    assert load_config(None, {"MY_REGION": "lhr", "FLY_REGION": "ams"}).node.region == "ams"
+
+
+def test_private_address_of_fly_that_is_none_is_refused_by_its_name() -> None:
+    assert refusal({"FLY_PRIVATE_IP": "nowhere"}).startswith(
+        "environment variable FLY_PRIVATE_IP = 'nowhere' is not an IP"
+    )
+    assert str(load_config(None, {"FLY_PRIVATE_IP": "10.1.2.3"}).bus.bind) == "tcp://10.1.2.3:7400"
+
+
+def test_database_path_is_stronger_than_the_file_and_weaker_than_the_variable(
+    sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sample.parent / "work").mkdir()
+    monkeypatch.chdir(sample.parent / "work")
+    assert load_config(sample, {}).database.path == sample.parent / "alpha.db"
+    assert load_config(sample, {"DATABASE_PATH": ""}).database.path == sample.parent / "alpha.db"
+    assert load_config(sample, {"DATABASE_PATH": "/srv/a.db"}).database.path == Path("/srv/a.db")
+    assert load_config(sample, {"DATABASE_PATH": "a.db"}).database.path == sample.parent / "work" / "a.db"
+    both = {"DATABASE_PATH": "/srv/a.db", "LITECAST_DATABASE__PATH": "/srv/b.db"}
+    assert load_config(sample, both).database.path == Path("/srv/b.db")

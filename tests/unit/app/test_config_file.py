@@ -1,0 +1,202 @@
+"""What stands in `config.toml`: what comes of it, and what is said of a mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from app.config import SETTINGS, Config, DiscoveryMethod, LogFormat, LogLevel, Mode, Synchronous, load_config
+from app.errors import ConfigError
+from cluster.address import Address
+
+ROOT = Path(__file__).parents[3]
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def load(folder: Path, text: str, **environ: str) -> Config:
+    file = folder / "config.toml"
+    file.write_text(text)
+    return load_config(file, environ, host_name=lambda: "laptop.example.org")
+
+
+def refusal(folder: Path, text: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, **environ)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(folder), "")
+
+
+def test_without_any_setting_one_node_runs_on_a_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, {}, host_name=lambda: "laptop.example.org")
+    assert config.cluster.name == "litecast"
+    assert (config.node.name, config.node.region) == ("laptop", "local")
+    assert config.node.data_dir == tmp_path / "data" / "laptop"
+    assert config.database.path == tmp_path / "data" / "laptop" / "litecast.db"
+    assert config.database.synchronous is Synchronous.FULL
+    assert config.bus.bind == Address("127.0.0.1", 7400)
+    assert (config.bus.advertise, config.bus.secret, config.bus.secret_file) == (None, None, None)
+    assert (config.discovery.method, config.discovery.peers) == (DiscoveryMethod.NONE, ())
+    assert (config.discovery.dns_name, config.discovery.dns_port) == (None, 7400)
+    assert config.discovery.poll_interval_s == 5.0
+    assert config.replication.mode is Mode.NONE
+    assert config.http.bind == Address("127.0.0.1", 8080)
+    assert (config.log.level, config.log.format) == (LogLevel.INFO, LogFormat.TEXT)
+    assert (config.file, config.warnings) == (None, ())
+
+
+def test_sample_file_of_the_repository_is_usable_as_it_stands() -> None:
+    config = load_config(ROOT / "config.toml", {})
+    assert config.node.name == "alpha"
+    assert config.node.data_dir == ROOT / "data/alpha"
+    assert config.database.path == ROOT / "data/alpha/litecast.db"
+    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.discovery.peers == (Address("127.0.0.1", 7401),)
+    assert config.replication.mode is Mode.NAIVE
+    assert config.bus.secret is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("3f2a.local", "3f2a"), ("Ann's iMac", "Ann-s-iMac"), ("…", "node"), ("", "node"), ("x" * 70, "x" * 63)],
+)
+def test_host_name_becomes_a_node_name(host: str, name: str) -> None:
+    assert load_config(None, {}, host_name=lambda: host).node.name == name
+
+
+def test_relative_paths_count_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/node.toml").write_text('[node]\ndata_dir = "../state"\n[database]\npath = "app.db"\n')
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("etc/node.toml"), {})
+    monkeypatch.chdir("/")
+    assert config.node.data_dir.resolve() == (tmp_path / "state").resolve()
+    assert config.database.path == tmp_path / "etc" / "app.db"
+
+
+def test_database_is_in_the_data_folder_unless_it_has_a_path_of_its_own(tmp_path: Path) -> None:
+    config = load(tmp_path, '[node]\ndata_dir = "/srv/litecast"\n')
+    assert config.database.path == Path("/srv/litecast/litecast.db")
+
+
+def test_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert load(tmp_path, '\ufeff[node]\nname = "beta"\n').node.name == "beta"
+
+
+def test_peers_without_a_method_are_asked(tmp_path: Path) -> None:
+    config = load(tmp_path, '[discovery]\npeers = ["a:1", "tcp://[::1]:2"]\n')
+    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.discovery.peers == (Address("a", 1), Address("::1", 2))
+
+
+def test_method_that_was_written_is_obeyed_whatever_the_peers(tmp_path: Path) -> None:
+    assert load(tmp_path, '[discovery]\nmethod = "none"\npeers = ["a:1"]\n').discovery.method is DiscoveryMethod.NONE
+
+
+def test_dns_port_is_the_port_of_the_bus_unless_it_is_given(tmp_path: Path) -> None:
+    text = '[bus]\nbind = "tcp://127.0.0.1:7555"\n[discovery]\nmethod = "dns"\ndns_name = "Node.internal"\n'
+    config = load(tmp_path, text)
+    assert (config.discovery.dns_name, config.discovery.dns_port) == ("node.internal", 7555)
+    assert load(tmp_path, text + "dns_port = 7600\n").discovery.dns_port == 7600
+
+
+def test_dns_without_a_name_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, '[discovery]\nmethod = "dns"\n')
+    assert message == "/config.toml: [discovery] method = 'dns' needs [discovery] dns_name, which lists the nodes"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[bus]\nbnid = "x"', "[bus] has no key 'bnid'; the nearest known key is [bus] bind"),
+        ('[bus]\nsecretfile = "x"', "[bus] has no key 'secretfile'; the nearest known key is [bus] secret_file"),
+        ('[node]\nbind = "x"', "[node] has no key 'bind'; the nearest known key is [bus] bind"),
+        ("[discovery]\npoll_interval = 1", "[discovery] has no key 'poll_interval'; the nearest known key is [disc"),
+        ("[log]\nzzzzz = 1", "[log] has no key 'zzzzz'; the nearest known key is [log] "),
+        ('[database]\n"" = 1', "[database] has no key ''; the nearest known key is [database] "),
+        ('[nodes]\nname = "x"', "no section is named 'nodes'; the nearest known key is [node] name"),
+        ("[replicaton]", "no section is named 'replicaton'; the nearest known key is in [replication]"),
+        ('["a\\nb"]\nc = 1', "no section is named 'a\\nb'; the nearest known key is "),
+        ('data_dir = "x"', "'data_dir' stands outside of any section; the nearest known key is [node] data_dir"),
+        ('bus = "x"', "bus is a section, and is given as a value: write [bus] and its keys below it"),
+    ],
+)
+def test_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(tmp_path, text).startswith(f"/config.toml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[node]\nname = 7", "[node] name = 7 is a number, and text in quotes is needed"),
+        ("[node]\nname = true", "[node] name = True is a boolean, and text in quotes is needed"),
+        ("[node]\nname = 2026-01-31", "[node] name = datetime.date(2026, 1, 31) is a date or time, and text in"),
+        ('[node]\nname = ""', "[node] name = '' is not a name"),
+        ('[node]\nname = ".."', "[node] name = '..' is not a name"),
+        ('[node]\nname = "a/b"', "[node] name = 'a/b' is not a name"),
+        ('[node]\nname = "é"', "[node] name = 'é' is not a name"),
+        (f'[node]\nname = "{"x" * 64}"', "[node] name = 'xxx"),
+        ('[node]\ndata_dir = ""', "[node] data_dir = '' is not a path"),
+        ('[node]\ndata_dir = "a\\u0000"', "[node] data_dir = 'a\\x00' is not a path"),
+        ('[bus]\nbind = "7400"', "[bus] bind is wrong: '7400' is not an address"),
+        ('[discovery]\npeers = "a:1"', "[discovery] peers = 'a:1' is text, and a list of addresses is needed: ['HOST"),
+        ('[discovery]\npeers = ["a"]', "[discovery] peers is wrong: 'a' is not an address"),
+        ("[discovery]\npeers = [1]", "[discovery] peers = 1 is a number, and text in quotes is needed"),
+        ('[discovery]\nmethod = "dsn"', "[discovery] method = 'dsn' is not one of none | static | dns | zeroconf"),
+        ('[discovery]\ndns_name = "a:1"', "[discovery] dns_name = 'a:1' is not a DNS name"),
+        ('[discovery]\ndns_name = "10.0.0.1"', "[discovery] dns_name = '10.0.0.1' is not a DNS name"),
+        ("[discovery]\ndns_port = 0", "[discovery] dns_port = 0 is not a port"),
+        ("[discovery]\ndns_port = 65536", "[discovery] dns_port = 65536 is not a port"),
+        ("[discovery]\ndns_port = true", "[discovery] dns_port = True is not a port"),
+        ("[discovery]\npoll_interval_s = 0", "[discovery] poll_interval_s = 0 is not a number of seconds"),
+        ("[discovery]\npoll_interval_s = nan", "[discovery] poll_interval_s = nan is not a number of seconds"),
+        ('[replication]\nmode = "convergent"', "[replication] mode = 'convergent' is not one of none | naive"),
+        ('[log]\nlevel = "INFO"', "[log] level = 'INFO' is not one of debug | info | warning | error"),
+    ],
+)
+def test_value_of_the_wrong_kind_is_refused_by_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(tmp_path, text).startswith(f"/config.toml: {message}")
+
+
+def test_every_key_refuses_a_table_and_names_itself(tmp_path: Path) -> None:
+    for setting in SETTINGS:
+        message = refusal(tmp_path, f"[{setting.section}]\n{setting.key} = {{a = 1}}")
+        assert message.startswith(f"/config.toml: {setting} "), setting
+
+
+def test_mistake_in_the_file_is_told_although_a_variable_overrides_it(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "[discovery]\ndns_port = 0", LITECAST_DISCOVERY__DNS_PORT="7401")
+    assert "config.toml: [discovery] dns_port = 0 is not a port" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[node\nname = 1", "is not TOML: "),
+        (b'[node]\nname = "a"\nname = "b"', "is not TOML: Cannot overwrite a value (at "),
+        (
+            b"[node]\nname = alpha",
+            "is not TOML: Invalid value (at line 2, column 8); the value of a text stands in quotes",
+        ),
+        (b'[node]\n# caf\xe9\nname = "a"', "is not UTF-8 (line 2); save it as UTF-8"),
+        ("[node]".encode("utf-16"), "is not UTF-8 (line 1); save it as UTF-8"),
+        (b"a = " + b"[" * 5000, "is not a configuration file: its values are nested too deeply"),
+        (b"a = " + b"1" * 5000, "is not TOML: "),
+    ],
+)
+def test_file_that_is_not_toml_in_utf8_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {})
+    assert str(caught.value).startswith(f"{file}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_file_that_is_missing_or_a_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.toml: there is no such file; name the .* with --config FILE$"):
+        load_config(tmp_path / "nowhere.toml", {})
+    with pytest.raises(ConfigError, match=r"is a folder; name the configuration file in it with --config FILE$"):
+        load_config(tmp_path, {})
+    with pytest.raises(ConfigError, match=r"config.toml/x: cannot be read: Not a directory$"):
+        load_config(ROOT / "config.toml" / "x", {})
