@@ -26,7 +26,9 @@ def no_store(content: object, status: int = 200) -> Response:
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """`{"error": message}`."""
-    return JSONResponse({"error": message}, status_code=status, headers={"cache-control": "no-store", **(headers or {})})
+    return JSONResponse(
+        {"error": message}, status_code=status, headers={"cache-control": "no-store", **(headers or {})}
+    )
 
 
 async def http_error(request: Request, exc: Exception) -> Response:

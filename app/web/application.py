@@ -1,8 +1,7 @@
 """The web application of a node: its routes and what they answer.
 
-`GET` changes nothing, with one exception that the issue's story asks for: `GET /` is the page whose views are counted.
-A `HEAD` never counts. The counting API promises: 200 after the commit; 4xx and 503, nothing was counted; anything else,
-unknown.
+`GET` changes nothing, with one exception: `GET /` is the page whose views are counted. A `HEAD` never counts. The
+counting API promises: 200 after the commit; 4xx and 503, nothing was counted; anything else, unknown.
 """
 
 import html
@@ -81,7 +80,7 @@ class WebApp:
                     Route("/metrics", self._get_metrics, methods=["GET"]),
                     Route("/static/{name}", StaticFiles().serve, methods=["GET"]),
                 ],
-                exception_handlers={HTTPException: http_error},
+                exception_handlers={HTTPException: http_error, Exception: _our_fault},
             )
         )
 
@@ -227,8 +226,12 @@ def _verdict(apart: int, reports: Sequence[NodeReport]) -> str:
     return '<p class="notice good">All nodes that answered agree.</p>'
 
 
+async def _our_fault(request: Request, exc: Exception) -> Response:
+    return error(500, "something went wrong on this node; its log says what")
+
+
 class _Guard:
-    """Around everything: the headers of every response, and the last resort for an error of our own.
+    """Around everything: the headers of every response, and the log entry for an error of our own.
 
     Such an error is logged with its traceback, once, and answered with 500 and nothing of its text.
     """
@@ -239,17 +242,16 @@ class _Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        started = False
+        answered = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
+            nonlocal answered
             await send(secure(message))
+            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, sending)
         except Exception:
-            log.exception("%s failed", scope["method"])
-            if started:
+            log.exception("a request failed: %s %r", scope["method"], scope["path"])
+            if not answered:
                 raise  # the server cuts the connection: nobody may take half a response for a whole one
-            await error(500, "something went wrong on this node; its log says what")(scope, receive, sending)

@@ -1,7 +1,7 @@
 """The live page's stream: the cluster's state as server-sent events.
 
-One loop asks the cluster while anybody watches, and ends when the last one leaves. A state is encoded once, however many
-watch. Each stream takes the newest state there is when it can send again, so that a slow client sees fewer states, and
+One loop asks the cluster while anybody watches, and ends when the last one leaves. A state is encoded once, however
+many watch. Each stream takes the newest state there is when it can send again, so that a slow client sees fewer states, and
 nothing piles up for it here. A response that never ends would keep the server from stopping: every stream watches the
 same stop signal.
 """

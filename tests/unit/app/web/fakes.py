@@ -1,0 +1,180 @@
+"""A cluster of a few nodes without a bus: databases in memory, peers asked by a method call."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.counter import MIGRATIONS, TABLE, PageCounter
+from app.report import ClusterReport, Member, PageReader, PageReport
+from app.web.application import WebApp
+from cluster.counters import Count, Counters
+from cluster.errors import CallTimeout, NodeDown
+from replication.errors import DatabaseBusy, DatabaseError, NoSuchRow
+from replication.rows import Op, Row
+
+BUSY = DatabaseBusy(Path("/data/litecast.db"), 5.0)
+
+
+class FakeTransaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, table: str, key: Any) -> Row | None:
+        found = self._connection.execute(f"SELECT * FROM {table} WHERE page = ?", [key]).fetchone()
+        return None if found is None else Row(table, dict(found))
+
+    def insert(self, table: str, values: Any) -> Row:
+        self._connection.execute(f"INSERT INTO {table} (page, count) VALUES (:page, :count)", values)
+        return self._after(table, values["page"])
+
+    def update(self, table: str, key: Any, changes: Any) -> Row:
+        self._connection.execute(f"UPDATE {table} SET count = ? WHERE page = ?", [changes["count"], key])
+        return self._after(table, key)
+
+    def _after(self, table: str, key: Any) -> Row:
+        row = self.get(table, key)
+        if row is None:
+            raise NoSuchRow(table, key)
+        return row
+
+
+class FakeRepo:
+    """A repo with the real table in memory. `failing` is raised by whatever is asked next and later."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.row_factory = sqlite3.Row
+        for statement in MIGRATIONS:
+            self.connection.execute(statement)
+        self.failing: DatabaseError | None = None
+        self.replicated: list[tuple[Row, Op]] = []
+        self.replicating: Callable[[Row, Op], None] = lambda row, op: None
+        self.reads = 0
+
+    def _check(self) -> None:
+        if self.failing is not None:
+            raise self.failing
+
+    async def get(self, table: str, key: Any) -> Row | None:
+        self._check()
+        return FakeTransaction(self.connection).get(table, key)
+
+    async def all(self, sql: str, params: Any = ()) -> list[Row]:
+        self._check()
+        self.reads += 1
+        return [Row("", dict(row)) for row in self.connection.execute(sql, params)]
+
+    async def transaction[T](self, work: Callable[[Any], T]) -> T:
+        self._check()
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(FakeTransaction(self.connection))
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+        return result
+
+    def replicate(self, result: Row, op: Op) -> Row:
+        self.replicated.append((result, op))
+        self.replicating(result, op)
+        return result
+
+    def set(self, page: str, count: int) -> None:
+        """Write a count past the application, as what arrives from a peer does."""
+        self.connection.execute(
+            f"INSERT INTO {TABLE} (page, count) VALUES (?, ?) ON CONFLICT (page) DO UPDATE SET count = excluded.count",
+            [page, count],
+        )
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeMember:
+    name: str
+    region: str = "local"
+    address: str = ""
+    state: str = "up"
+
+
+@dataclass(kw_only=True)
+class FakeNode:
+    name: str
+    region: str
+    cluster: "FakeCluster"
+    incarnation: str = "7f3a"
+    counters: Counters = field(default_factory=Counters)
+    repo: FakeRepo = field(default_factory=FakeRepo)
+    hangs: bool = False
+    answer: object = None
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.reader = PageReader(self.repo, self.counters, monotonic=lambda: float(self.repo.reads))
+        self.actor = PageReport(self.reader)
+        self.counter = PageCounter(self.repo)
+
+    def members(self) -> Sequence[Member]:
+        return [member for member in self.cluster.members if member.name != self.name]
+
+    async def call(self, node: str, actor: str, message: object, *, timeout_s: float = 5.0) -> object:
+        peer = self.cluster.nodes[node]
+        peer.calls += 1
+        self.counters.increment(Count.CALLS_SENT)
+        if self.cluster.member(node).state == "down":
+            raise NodeDown(node, actor)
+        if peer.hangs:
+            await asyncio.sleep(timeout_s)
+            raise CallTimeout(node, actor, timeout_s)
+        if peer.answer is not None:
+            return peer.answer
+        return await peer.actor.handle_call(message, self.name)
+
+
+class FakeCluster:
+    """Nodes that know one another; `replicate` says whether what one counts reaches the others."""
+
+    def __init__(self, *names: str) -> None:
+        self.replicate = True
+        regions = ["fra", "ord", "syd", "gru"]
+        self.members = [
+            FakeMember(name=name, region=regions[i % 4], address=f"tcp://127.0.0.1:{7400 + i}")
+            for i, name in enumerate(names)
+        ]
+        self.nodes = {m.name: FakeNode(name=m.name, region=m.region, cluster=self) for m in self.members}
+        for node in self.nodes.values():
+            node.repo.replicating = self._replicating(node)
+
+    def _replicating(self, node: FakeNode) -> Callable[[Row, Op], None]:
+        def replicating(row: Row, op: Op) -> None:
+            for peer in self.nodes.values():
+                if peer is node:
+                    continue
+                node.counters.increment(Count.CASTS_SENT)
+                if self.replicate:
+                    peer.counters.increment(Count.CASTS_RECEIVED)
+                    peer.repo.set(row["page"], row["count"])
+                else:
+                    node.counters.increment(Count.QUEUE_FULL)
+
+        return replicating
+
+    def member(self, name: str) -> FakeMember:
+        return next(member for member in self.members if member.name == name)
+
+    def report(self, name: str, *, deadline_s: float = 0.05) -> ClusterReport:
+        return ClusterReport(self.nodes[name], self.nodes[name].reader, deadline_s=deadline_s)
+
+    def web(self, name: str, *, unready: Callable[[], Sequence[str]] = list, deadline_s: float = 0.05) -> WebApp:
+        node = self.nodes[name]
+        report = self.report(name, deadline_s=deadline_s)
+        return WebApp(node=node, counter=node.counter, report=report, mode="naive", unready=unready)
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.repo.close()
