@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import ifaddr
-from zeroconf import DNSQuestionType, Error, InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf
+from zeroconf import DNSQuestionType, Error, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from cluster.address import Address
@@ -117,11 +117,16 @@ class ZeroconfDiscovery:
 
     def _open(self) -> AsyncZeroconf:
         if self._reached_at.is_loopback:
-            return AsyncZeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only)
-        try:
-            return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.All)
-        except (OSError, RuntimeError):  # a kernel without IPv6
-            return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
+            return AsyncZeroconf(interfaces=["127.0.0.1"])
+        # Not zeroconf's own choice of all interfaces: it sends to ::1 as well, where nothing can be multicast.
+        adapters = list(ifaddr.get_adapters())
+        v4 = [str(ip.ip) for adapter in adapters for ip in adapter.ips if ip.is_IPv4]
+        v6 = [
+            adapter.index
+            for adapter in adapters
+            if adapter.index is not None and any(ip.is_IPv6 and ip.ip[0] != "::1" for ip in adapter.ips)
+        ]
+        return AsyncZeroconf(interfaces=[*v4, *v6])
 
     async def _browse(self, network: Zeroconf, found: Found) -> None:
         """Name each announced instance of the cluster once its details are known, until cancelled."""

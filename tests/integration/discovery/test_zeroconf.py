@@ -170,7 +170,7 @@ async def test_a_search_that_is_cancelled_while_it_starts_ends_in_time_too() -> 
                 await search
 
 
-async def test_nodes_on_all_interfaces_find_each_other() -> None:
+async def test_nodes_on_all_interfaces_find_each_other(caplog: pytest.LogCaptureFixture) -> None:
     cluster = unique_cluster()
     async with (
         running(zeroconf(cluster, "alpha", Address("*", 7401))) as candidates,
@@ -180,6 +180,7 @@ async def test_nodes_on_all_interfaces_find_each_other() -> None:
         await candidates.times(1)
     assert {address.port for address in candidates.all} == {7402}
     assert not any(address.is_wildcard for address in candidates.all)
+    assert "::1', 5353" not in caplog.text  # where nothing can be multicast
 
 
 async def test_an_advertised_name_without_addresses_is_logged_and_tried_again(
