@@ -137,6 +137,11 @@ class Node:
     # --- talking ---
 
     @property
+    def joined(self) -> bool:
+        """Whether the node talks to others: it listens and its actors were started."""
+        return self._running is not None and self._bus is not None
+
+    @property
     def address(self) -> Address:
         """Where others reach this node; a host of "*" means any address of this machine. Known after `start`."""
         assert self._address is not None, "a node has an address after start()"

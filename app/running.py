@@ -1,0 +1,200 @@
+"""A whole node from its settings: locks, database, bus, actors, web server, started and stopped in that order.
+
+Whatever can be refused is refused before the node joins the cluster, so that there is no half-started node: the web
+port is taken first, then the folder and the database, then the bus listens, the actors start, and last the node begins
+to talk. Stopping goes the other way round.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from random import Random
+from typing import assert_never
+
+from app.config import Config, Mode
+from app.counter import MIGRATIONS, PageCounter
+from app.report import ClusterReport, PageReader, PageReport
+from app.web.application import WebApp
+from app.web.server import WebServer, bind
+from cluster.address import Address
+from cluster.counters import Count
+from cluster.discovery.factory import Method, make_discovery
+from cluster.discovery.interface import Discovery
+from cluster.errors import ClusterError
+from cluster.node import Node
+from cluster.security import derive_curve_keys
+from cluster.supervisor import ActorChild, Child
+from cluster.zeromq import ZeroMqTransport
+from replication.lock import DataDirLock
+from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
+from replication.opening import Synchronous
+from replication.repo import Repo
+
+log = logging.getLogger(__name__)
+
+
+async def run_node(config: Config) -> None:
+    """Run a node until SIGTERM or SIGINT. Returns after an orderly stop.
+
+    Raises what keeps the node from starting (ClusterError, ReplicationError, AppError), and ClusterError if it cannot
+    go on: an actor crashed more often than its supervisor allows, or another live node has its name.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with running_node(config) as running:
+            error = await _stopped_or_failed(running.node, stop)
+            log.info("stopping: %s", "a signal came" if error is None else error)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    if error is not None:
+        raise error
+    log.info("stopped")
+
+
+async def _stopped_or_failed(node: Node, stop: asyncio.Event) -> ClusterError | None:
+    stopped = asyncio.ensure_future(stop.wait())
+    failed = asyncio.ensure_future(node.failed())
+    try:
+        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        return failed.result() if failed.done() else None
+    finally:
+        stopped.cancel()
+        failed.cancel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningNode:
+    """The parts of a node that is up."""
+
+    node: Node
+    repo: Repo
+    url: str
+
+
+@asynccontextmanager
+async def running_node(config: Config) -> AsyncIterator[RunningNode]:
+    """A node that is up inside the block. Raises as `run_node` does."""
+    async with AsyncExitStack() as stack:
+        listener = bind(config.http.bind.host, config.http.bind.port)
+        stack.callback(listener.close)
+        stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
+        repo = await stack.enter_async_context(_repo(config))
+        await repo.migrate(MIGRATIONS)
+        node = _node(config, repo)
+        if config.replication.mode is Mode.NAIVE:
+            repo.replicator = cast_to_peers(node)
+        await node.start()
+        stack.push_async_callback(node.stop)
+        report = ClusterReport(node, PageReader(repo, node.counters))
+        stack.push_async_callback(report.close)
+        web = WebApp(
+            node=node,
+            counter=PageCounter(repo),
+            report=report,
+            mode=config.replication.mode,
+            unready=lambda: _unready(config, node),
+        )
+        url = await _serve(stack, web, listener)
+        _log_start(config, node, url)
+        yield RunningNode(node=node, repo=repo, url=url)
+
+
+async def _serve(stack: AsyncExitStack, web: WebApp, listener: socket.socket) -> str:
+    server = WebServer(web, listener)
+    stack.push_async_callback(server.stop)
+    await server.start()
+    return server.url
+
+
+def _repo(config: Config) -> Repo:
+    return Repo(config.database.path, synchronous=Synchronous[config.database.synchronous.name])
+
+
+def _node(config: Config, repo: Repo) -> Node:
+    secret = config.bus.secret
+    children: list[Child] = []
+    if config.replication.mode is Mode.NAIVE:
+        children.append(
+            ActorChild(
+                REPO_REPLICATION,
+                lambda: RepoReplication(repo, dropped=lambda: node.counters.increment(Count.BAD_FRAME)),
+            )
+        )
+    children.append(ActorChild(PageReport.name, lambda: PageReport(PageReader(repo, node.counters))))
+    node = Node(
+        name=config.node.name,
+        region=config.node.region,
+        cluster=config.cluster.name,
+        transport=ZeroMqTransport(
+            config.bus.bind, keys=None if secret is None else derive_curve_keys(secret, config.cluster.name)
+        ),
+        advertise=config.bus.advertise,
+        discovery=_discovery(config),
+        children=children,
+    )
+    return node
+
+
+def _discovery(config: Config) -> Discovery:
+    return make_discovery(
+        Method(config.discovery.method.value),
+        cluster=config.cluster.name,
+        node=config.node.name,
+        reached_at=_reached_at(config),
+        peers=config.discovery.peers,
+        dns_name=config.discovery.dns_name,
+        dns_port=config.discovery.dns_port,
+        poll_interval_s=config.discovery.poll_interval_s,
+        log=logging.getLogger("cluster.discovery"),
+        random=Random(),
+    )
+
+
+def _reached_at(config: Config) -> Address:
+    return config.bus.advertise or config.bus.bind
+
+
+def _unready(config: Config, node: Node) -> Sequence[str]:
+    reasons: list[str] = []
+    if not node.joined:
+        reasons.append("the bus has not joined")
+    match config.replication.mode:
+        case Mode.NAIVE:
+            if REPO_REPLICATION not in node.processes:
+                reasons.append("the replication actor is not running")
+        case Mode.NONE:
+            pass
+        case mode:
+            assert_never(mode)
+    return reasons
+
+
+def _log_start(config: Config, node: Node, url: str) -> None:
+    log.info(
+        "litecast %s: node %s (%s) of cluster %s, incarnation %s, process %d",
+        version("litecast"),
+        node.name,
+        node.region,
+        node.cluster,
+        node.incarnation,
+        os.getpid(),
+    )
+    log.info("mode %s, database %s", config.replication.mode, config.database.path)
+    log.info("bus %s, %s; peers: %s", config.bus.bind, _guarded(config), _discovery(config).describe())
+    log.info("web %s, live page %s/cluster", url, url)
+    for warning in config.warnings:
+        log.warning("%s", warning)
+
+
+def _guarded(config: Config) -> str:
+    return "without a secret, on loopback only" if config.bus.secret is None else "with a secret"

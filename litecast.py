@@ -1,0 +1,40 @@
+"""Peer-replicated SQLite: the names that applications use.
+
+    from litecast import Node, Repo
+
+`Node` is a member of a cluster: it runs actors, finds its peers, and carries messages between them. `Repo` is one
+SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers` tie the two together as `mode =
+"naive"` does. The command `litecast` (package `app`) runs all of it from a `config.toml`.
+"""
+
+from cluster.actor import Actor
+from cluster.address import Address
+from cluster.errors import CallTimeout, ClusterError, NodeDown, NoSuchActor
+from cluster.node import Node
+from cluster.security import Secret
+from cluster.supervisor import ActorChild, Supervisor
+from cluster.zeromq import ZeroMqTransport
+from replication.errors import ReplicationError
+from replication.naive import RepoReplication, cast_to_peers
+from replication.repo import Repo
+from replication.rows import Op, Row
+
+__all__ = [
+    "Actor",
+    "ActorChild",
+    "Address",
+    "CallTimeout",
+    "ClusterError",
+    "NoSuchActor",
+    "Node",
+    "NodeDown",
+    "Op",
+    "ReplicationError",
+    "Repo",
+    "RepoReplication",
+    "Row",
+    "Secret",
+    "Supervisor",
+    "ZeroMqTransport",
+    "cast_to_peers",
+]
