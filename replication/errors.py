@@ -1,0 +1,266 @@
+"""What can go wrong in this package, as one tree.
+
+    ReplicationError
+    ├── RepoError                  the caller asked for what cannot be done; the database is fine
+    │   ├── RepoClosed             used before open() or after close()
+    │   ├── NoSuchTable            .table
+    │   ├── NoSuchColumn           .table .column
+    │   ├── NoSuchRow              .table .key
+    │   ├── WrongKey               .table; the key has too few or too many parts, or the table has none
+    │   ├── DuplicateRow           .table .columns
+    │   ├── ConstraintFailed       .table .reason: NOT NULL, CHECK, foreign key, STRICT type
+    │   ├── UnsupportedValue       .reason: a Python value SQLite has no form for, or text that is not UTF-8
+    │   ├── QueryFailed            .sql .reason: does not parse, writes where only reading is allowed, ...
+    │   ├── TransactionOver        a transaction used after its end, or ended by SQLite under way
+    │   └── MigrationError         .number
+    │       ├── MigrationChanged   another text already ran under this number
+    │       └── MigrationFailed    .reason
+    ├── DatabaseError              the world: .path .problem .remedy, one line an operator can act on
+    │   ├── DatabasePathError      is a directory, folder missing, not a plain file, ...
+    │   ├── DatabaseReadOnly       file or folder cannot be written
+    │   ├── NotADatabase           the file is something else; it was left as it is
+    │   ├── DatabaseCorrupt        damaged
+    │   ├── DatabaseBusy           another process held the lock too long
+    │   ├── DatabaseFull           no space left
+    │   ├── DatabaseFailed         the disk failed (the one case where a write's outcome is unknown)
+    │   ├── DatabaseInUse          another Litecast node has it open
+    │   └── NewerFormat            written by a newer Litecast
+    └── DataDirError               .path .problem .remedy
+        ├── DataDirUnusable        cannot be created or written
+        └── DataDirInUse           another node runs in it
+
+After any of these, except where `outcome_unknown` is true, nothing of the failed write is in the database.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class ReplicationError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    outcome_unknown: ClassVar[bool] = False
+    """True where a failed write may nevertheless be found in the database later."""
+
+
+class RepoError(ReplicationError):
+    """The caller asked a repo for something that cannot be done."""
+
+
+class RepoClosed(RepoError):
+    """The repo is not open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"the repo on {path} is not open; use it inside `async with repo:`")
+
+
+class NoSuchTable(RepoError):
+    """No table of this name is in the database."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(f"no such table: {table}; create it with migrate()")
+
+
+class NoSuchColumn(RepoError):
+    """The table has no column of this name."""
+
+    def __init__(self, table: str, column: str, known: tuple[str, ...] = ()) -> None:
+        self.table = table
+        self.column = column
+        listed = f"; it has {', '.join(known)}" if known else ""
+        super().__init__(f"table {table} has no column {column}{listed}")
+
+
+class NoSuchRow(RepoError):
+    """No row has this key."""
+
+    def __init__(self, table: str, key: object) -> None:
+        self.table = table
+        self.key = key
+        super().__init__(f"table {table} has no row with key {key!r}")
+
+
+class WrongKey(RepoError):
+    """The key given does not have the shape of the table's primary key."""
+
+    def __init__(self, table: str, columns: tuple[str, ...], given_count: int) -> None:
+        self.table = table
+        self.columns = columns
+        if columns:
+            shape = f"the key of table {table} is ({', '.join(columns)}), but {given_count} value(s) were given"
+        else:
+            shape = f"table {table} has no primary key; read it with all() and write it with execute()"
+        super().__init__(shape)
+
+
+class DuplicateRow(RepoError):
+    """Another row has the same primary key, or the same values in a UNIQUE index."""
+
+    def __init__(self, table: str, columns: tuple[str, ...]) -> None:
+        self.table = table
+        self.columns = columns
+        super().__init__(f"table {table} already has a row with this {', '.join(columns) or 'key'}")
+
+
+class ConstraintFailed(RepoError):
+    """The table's definition does not admit the row."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        self.table = table
+        self.reason = reason
+        super().__init__(f"table {table} refuses the row: {reason}" if table else f"row refused: {reason}")
+
+
+class UnsupportedValue(RepoError):
+    """SQLite has no form for the value, or Python none for what is stored."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}; SQLite keeps None, int (64 bit), float, str (UTF-8) and bytes")
+
+
+class QueryFailed(RepoError):
+    """SQLite would not run the statement."""
+
+    def __init__(self, sql: str, reason: str) -> None:
+        self.sql = sql
+        self.reason = reason
+        super().__init__(f"{reason}, in: {' '.join(sql.split())[:200]}")
+
+
+class TransactionOver(RepoError):
+    """A transaction was used after its end, or SQLite ended it under way."""
+
+
+class MigrationError(RepoError):
+    """A migration could not be run; the ones before it stay."""
+
+    def __init__(self, number: int, message: str) -> None:
+        self.number = number
+        super().__init__(f"migration {number}: {message}")
+
+
+class MigrationChanged(MigrationError):
+    """Another text already ran under this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "its text differs from what already ran here; put it back and add a new migration")
+
+
+class MigrationFailed(MigrationError):
+    """SQLite would not run the statement."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        self.reason = reason
+        super().__init__(number, f"{reason}; nothing of it was kept")
+
+
+class _Operators(ReplicationError):
+    """Something an operator can put right: where, what is wrong, what to do."""
+
+    _what: ClassVar[str]
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{self._what} {path}: {problem}; {remedy}")
+
+
+class DatabaseError(_Operators):
+    """The database cannot be used as it is."""
+
+    _what = "database"
+
+
+class DatabasePathError(DatabaseError):
+    """The path does not lead to a file that could be a database."""
+
+
+class DatabaseReadOnly(DatabaseError):
+    """The file, or the folder it is in, cannot be written."""
+
+
+class NotADatabase(DatabaseError):
+    """The file holds something else. It was left as it is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "not an SQLite database", "it was left as it is, name another file in [database] path")
+
+
+class DatabaseCorrupt(DatabaseError):
+    """The file is a database, and damaged."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"damaged ({reason})", "restore a backup, or save what is left with sqlite3's .recover")
+
+
+class DatabaseBusy(DatabaseError):
+    """Another process held the write lock for longer than the busy timeout."""
+
+    def __init__(self, path: Path, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(
+            path,
+            f"still locked by another process after {waited_s:g} s",
+            "end the long transaction there (`fuser` names the processes that have the file open)",
+        )
+
+
+class DatabaseFull(DatabaseError):
+    """The disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "no space left on its disk", "free some; nothing of this write was kept")
+
+
+class DatabaseFailed(DatabaseError):
+    """The disk failed. A write that ended so may still be found when the database is opened again."""
+
+    outcome_unknown = True
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"input or output failed ({reason})", "check the disk and the system's log")
+
+
+class DatabaseInUse(DatabaseError):
+    """Another Litecast node has the database open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, "another Litecast node is using it", "stop that node, or give this one its own [database] path"
+        )
+
+
+class NewerFormat(DatabaseError):
+    """A newer Litecast wrote this database. It was left as it is."""
+
+    def __init__(self, path: Path, found: object, known: int) -> None:
+        self.found = found
+        self.known = known
+        super().__init__(
+            path, f"its Litecast tables have format {found}, this Litecast knows up to {known}", "upgrade litecast"
+        )
+
+
+class DataDirError(_Operators):
+    """The node's data directory cannot be used as it is."""
+
+    _what = "data directory"
+
+
+class DataDirUnusable(DataDirError):
+    """It cannot be created or written."""
+
+
+class DataDirInUse(DataDirError):
+    """Another node is running in it."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.holder = holder
+        super().__init__(
+            path,
+            f"another node is running in it ({holder})" if holder else "another node is running in it",
+            "stop that node, or give this one its own [node] data_dir",
+        )

@@ -1,0 +1,195 @@
+"""The database as an application sees it: async verbs over one SQLite file.
+
+One writer, readers apart:
+
+- every write is a function that runs from beginning to end in the writer's thread, in one hop (`OneHopConnection`);
+- `get` reads in the event loop's own thread, without a hop (`PointReader`);
+- `all` may take long, and has a connection and thread of its own.
+
+The readers see the newest commit of anybody, this repo's own awaited writes included. The file is an ordinary SQLite
+database in WAL mode: other processes may read and write it at any time, with any driver. Only another `Repo` is kept
+out, by a lock (`replication.lock`).
+
+**Cancellation.** When a task that awaits a write is cancelled, the write is carried out all the same, whole: its
+function is already on its way to the writer's thread. Cancelled, or run into a timeout of the caller's own, means
+*unknown*, never "not written". The connection is never left inside a transaction, and `close()` waits for what was
+begun.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from replication.errors import DatabaseBusy, ReplicationError, RepoClosed
+from replication.open_database import OpenDatabase
+from replication.opening import Settings, Synchronous, resolved
+from replication.rows import Key, Op, Parameters, Row
+from replication.transaction import Transaction
+
+type Replicator = Callable[[Row, Op], None]
+"""Sends a whole row to the peers. Called in the event loop's thread; must not block."""
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a write waits for another process's transaction: as long as a `call` between nodes."""
+
+_log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """The system's time."""
+    return datetime.now(UTC)
+
+
+class Repo:
+    """One SQLite database. Use it as `async with Repo(path) as repo:`, in one event loop.
+
+    Errors are those of `replication.errors`: a RepoError for what the caller asked, a DatabaseError (one line, with the
+    remedy) for the state of the file; never sqlite3's own. Except for those with `outcome_unknown`, an error means
+    that nothing of the write was kept.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        synchronous: Synchronous = Synchronous.FULL,
+        replicator: Replicator | None = None,
+        now: Callable[[], datetime] = utc_now,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
+        """Opens nothing yet. `replicator` is what `replicate` hands rows to; None in the modes that send nothing."""
+        self.path = Path(path)
+        self.synchronous = Synchronous(synchronous)
+        self.replicator = replicator
+        self._now = now
+        self._busy_timeout_s = busy_timeout_s
+        self._open: OpenDatabase | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Opens the database, creating the file and the folder it is in if they are missing.
+
+        Raises a DatabaseError; nothing is left open then, and a file that is refused is left as it was. A cancelled
+        `open` waits for what was begun, closes it again, and is cancelled.
+        """
+        if self._open is not None:
+            return
+        self._closing = None
+        opening = asyncio.create_task(OpenDatabase.open(self._settings(), self._now), name="repo open")
+        try:
+            self._open = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ReplicationError):
+                await (await opening).close()
+            raise
+
+    async def close(self) -> None:
+        """Waits for the writes that were begun, stops a long query of `all`, closes the database and gives up its lock.
+
+        May be called twice. When it is cancelled the closing goes on, and the next `close` waits for it.
+        """
+        if self._open is not None:
+            opened, self._open = self._open, None
+            self._closing = asyncio.create_task(opened.close(), name="repo close")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def get(self, table: str, key: Key) -> Row | None:
+        """The row with this primary key (a tuple if it has several columns), or None. Raises NoSuchTable, WrongKey."""
+        opened = self._opened()
+        try:
+            return opened.get(table, key)
+        except DatabaseBusy:  # recovery after a crash, or somebody's exclusive lock: wait, but not in the event loop
+            return await opened.read(lambda verbs: verbs.get(table, key))
+
+    async def all(self, sql: str, params: Parameters = ()) -> list[Row]:
+        """The rows that a query gives. It may take long; queries run one after another, beside writes and `get`.
+
+        Raises QueryFailed, also for a statement that would write: that is what `execute` is for.
+        """
+        return await self._opened().read(lambda verbs: verbs.all(sql, params))
+
+    async def insert(self, table: str, row: Mapping[str, Any]) -> Row:
+        """The whole row as it now stands, defaults included.
+
+        `inserted_at` and `updated_at`, where the table has them, are set to now (ISO 8601, UTC, microseconds) unless
+        given. Generated columns are left out. Raises DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
+        """
+        return await self._opened().write(lambda verbs: verbs.insert(table, row))
+
+    async def insert_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """How many rows were inserted: all, in one transaction, or none. Columns are filled as by `insert`."""
+        taken = list(rows)  # here: an iterable of the application's is not run in another thread
+        return await self.transaction(lambda transaction: transaction.insert_many(table, taken))
+
+    async def update(self, table: str, key: Key, changes: Mapping[str, Any]) -> Row:
+        """The whole row after these changes; `updated_at` is set to now unless it is among them.
+
+        Raises NoSuchRow, DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
+        """
+        return await self._opened().write(lambda verbs: verbs.update(table, key, changes))
+
+    async def delete(self, table: str, key: Key) -> Row:
+        """The row as it was. Raises NoSuchRow, ConstraintFailed, NoSuchTable."""
+        return await self._opened().write(lambda verbs: verbs.delete(table, key))
+
+    async def execute(self, sql: str, params: Parameters = ()) -> int:
+        """How many rows one statement, of any kind but BEGIN and COMMIT, changed."""
+        return await self._opened().write(lambda verbs: verbs.execute(sql, params))
+
+    async def transaction[T](self, work: Callable[[Transaction], T]) -> T:
+        """What `work` returns, once it is committed.
+
+        `work` is a plain function. It runs in the writer's thread, in one hop, inside one BEGIN IMMEDIATE ... COMMIT,
+        and gets the same verbs without `await`. What it reads nobody changes before its commit. An exception rolls
+        everything back and is raised here. It holds the database's one write lock: keep it short, and do not wait in
+        it. Raises TypeError for a coroutine function.
+        """
+        if inspect.iscoroutinefunction(work):
+            raise TypeError("a transaction's function is a plain `def`, run in the writer's thread")
+        return await self._opened().transact(work)
+
+    async def migrate(self, statements: Sequence[str]) -> int:
+        """How many of these statements ran now. Each has the number of its place, from 1, and runs once on a database.
+
+        Raises MigrationChanged if another text already ran under a number (before anything runs), and MigrationFailed;
+        the statements before the failed one stay.
+        """
+        return await self._opened().migrate(tuple(statements))
+
+    def replicate[R: (Row, Exception)](self, result: R, op: Op) -> R:
+        """`result` itself, after handing the row to the replicator. Never raises, never waits.
+
+        As in the Elixir post: an error passes through and sends nothing; of a row, all columns are sent with their
+        absolute values. Where the mode sends nothing, only the result comes back, so that an application's code is the
+        same in all.
+        """
+        if self.replicator is not None and isinstance(result, Row):
+            try:
+                self.replicator(result.copy(), Op(op))  # a copy: the caller may go on changing its row
+            except Exception:
+                _log.exception("the replicator failed on a row of %s", result.table)
+        return result
+
+    def _opened(self) -> OpenDatabase:
+        if self._open is None:
+            raise RepoClosed(self.path)
+        return self._open
+
+    def _settings(self) -> Settings:
+        return Settings(path=resolved(self.path), synchronous=self.synchronous, busy_timeout_s=self._busy_timeout_s)
