@@ -26,8 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from app.config import load_config
     from app.logs import configure_logging
     from app.running import run_node
+    from app.slots import claimed
 
     config = load_config(args.config, os.environ)
     configure_logging(config.log.level, config.log.format)
-    asyncio.run(run_node(config))
+    with claimed(config) as settled:
+        asyncio.run(run_node(settled))
     return 0

@@ -56,14 +56,18 @@ def load_config(
         folder=folder,
     )
     name = values.get(table.NODE_NAME) or _node_name(host_name())
-    data_dir = values.path(table.NODE_DATA_DIR) or folder / "data" / name
+    slots_dir = _slots_dir(values)
+    data_dir = slots_dir or values.path(table.NODE_DATA_DIR) or folder / "data" / name
+    database = None if slots_dir else values.path(table.DATABASE_PATH)
     bind = values.get(table.BUS_BIND) or parse_address(_DEFAULT_BUS_BIND)
     secret, secret_file, warnings = _secret(values)
     return Config(
         cluster=ClusterConfig(name=values.get(table.CLUSTER_NAME) or "litecast"),
-        node=NodeConfig(name=name, region=values.get(table.NODE_REGION) or "local", data_dir=data_dir),
+        node=NodeConfig(
+            name=name, region=values.get(table.NODE_REGION) or "local", data_dir=data_dir, slots_dir=slots_dir
+        ),
         database=DatabaseConfig(
-            path=values.path(table.DATABASE_PATH) or data_dir / "litecast.db",
+            path=database or data_dir / "litecast.db",
             synchronous=values.get(table.DATABASE_SYNCHRONOUS) or Synchronous.FULL,
         ),
         bus=BusConfig(bind=bind, advertise=values.get(table.BUS_ADVERTISE), secret=secret, secret_file=secret_file),
@@ -107,6 +111,11 @@ class _Values:
         """Whether a person wrote the key, in any place."""
         return any(setting in layer for layer in self._stated)
 
+    def is_in_file_only(self, setting: Setting[Any], *, unlike: Setting[Any]) -> bool:
+        """Whether a key was written in the file and nowhere else, and the other key is from the environment."""
+        in_file = len(self._stated) - 1
+        return self.strength(setting) == in_file > self.strength(unlike)
+
     def strength(self, setting: Setting[Any]) -> int:
         """Which layer the strongest value is from: 0 is stronger than 1."""
         return self._strongest(setting)[0]
@@ -125,6 +134,21 @@ class _Values:
 def _node_name(host_name: str) -> str:
     """The host's own name without its domain, with dashes for what a node's name cannot have."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", host_name.split(".")[0]).strip("-_")[:63] or "node"
+
+
+def _slots_dir(values: _Values) -> Path | None:
+    """The folder in which this node claims a part; the claim decides its name and its paths."""
+    slots_dir = values.path(table.NODE_SLOTS_DIR)
+    if slots_dir is not None:
+        place = values.place(table.NODE_SLOTS_DIR)
+        for setting in (table.NODE_NAME, table.NODE_DATA_DIR, table.DATABASE_PATH):
+            # As a variable it overrides what the file says of them; beside it in one place they are a mistake.
+            if values.is_stated(setting) and not values.is_in_file_only(setting, unlike=table.NODE_SLOTS_DIR):
+                raise ConfigError(
+                    f"{place} is given, and the folder that is claimed there decides {setting}: "
+                    f"remove {values.place(setting)}"
+                )
+    return slots_dir
 
 
 def _secret(values: _Values) -> tuple[Secret | None, Path | None, tuple[str, ...]]:

@@ -56,11 +56,15 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """`[node]`: who this node is, and the folder that is its own."""
+    """`[node]`: who this node is, and the folder that is its own.
+
+    With `slots_dir`, `name`, `data_dir` and the database's path stand only once `app.slots.claimed` has filled them in.
+    """
 
     name: str
     region: str
     data_dir: Path
+    slots_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

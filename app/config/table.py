@@ -46,6 +46,10 @@ NODE_DATA_DIR = Setting(
     section="node", key="data_dir", kind=PATH, default="`data/` and the node's name",
     doc="A folder that is this node's alone. It is made if it is not there.",
 )  # fmt: skip
+NODE_SLOTS_DIR = Setting(
+    section="node", key="slots_dir", kind=PATH, default="none",
+    doc="Instead of `name` and `data_dir`: a folder that nodes share, in which each claims `node-1`, `node-2`, ...",
+)  # fmt: skip
 DATABASE_PATH = Setting(
     section="database", key="path", kind=PATH, default="`litecast.db` in `data_dir`",
     doc="The SQLite file. It is made if it is not there.",
@@ -108,7 +112,7 @@ LOG_FORMAT = Setting(
 )  # fmt: skip
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    CLUSTER_NAME, NODE_NAME, NODE_REGION, NODE_DATA_DIR, DATABASE_PATH, DATABASE_SYNCHRONOUS, BUS_BIND, BUS_ADVERTISE,
-    BUS_SECRET, BUS_SECRET_FILE, DISCOVERY_METHOD, DISCOVERY_PEERS, DISCOVERY_DNS_NAME, DISCOVERY_DNS_PORT,
-    DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, HTTP_BIND, LOG_LEVEL, LOG_FORMAT,
+    CLUSTER_NAME, NODE_NAME, NODE_REGION, NODE_DATA_DIR, NODE_SLOTS_DIR, DATABASE_PATH, DATABASE_SYNCHRONOUS, BUS_BIND,
+    BUS_ADVERTISE, BUS_SECRET, BUS_SECRET_FILE, DISCOVERY_METHOD, DISCOVERY_PEERS, DISCOVERY_DNS_NAME,
+    DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, HTTP_BIND, LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

@@ -22,6 +22,7 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_NODE__NAME": ("beta", lambda c: c.node.name, "beta"),
     "LITECAST_NODE__REGION": ("fra", lambda c: c.node.region, "fra"),
     "LITECAST_NODE__DATA_DIR": ("/srv/beta", lambda c: c.node.data_dir, Path("/srv/beta")),
+    "LITECAST_NODE__SLOTS_DIR": ("/srv/nodes", lambda c: c.node.slots_dir, Path("/srv/nodes")),
     "LITECAST_DATABASE__PATH": ("/srv/app.db", lambda c: c.database.path, Path("/srv/app.db")),
     "LITECAST_DATABASE__SYNCHRONOUS": ("normal", lambda c: c.database.synchronous, Synchronous.NORMAL),
     "LITECAST_BUS__BIND": ("tcp://[::]:7500", lambda c: c.bus.bind, Address("::", 7500)),
