@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -139,13 +139,13 @@ def _node(config: Config, repo: Repo) -> Node:
             config.bus.bind, keys=None if secret is None else derive_curve_keys(secret, config.cluster.name)
         ),
         advertise=config.bus.advertise,
-        discovery=_discovery(config),
+        discovery=_discovery(config, lambda: node.counters.increment(Count.DISCOVERY_FAILED)),
         children=children,
     )
     return node
 
 
-def _discovery(config: Config) -> Discovery:
+def _discovery(config: Config, count_failure: Callable[[], None]) -> Discovery:
     return make_discovery(
         Method(config.discovery.method.value),
         cluster=config.cluster.name,
@@ -157,6 +157,7 @@ def _discovery(config: Config) -> Discovery:
         poll_interval_s=config.discovery.poll_interval_s,
         log=logging.getLogger("cluster.discovery"),
         random=Random(),
+        count_failure=count_failure,
     )
 
 
@@ -190,7 +191,7 @@ def _log_start(config: Config, node: Node, url: str) -> None:
         os.getpid(),
     )
     log.info("mode %s, database %s", config.replication.mode, config.database.path)
-    log.info("bus %s, %s; peers: %s", config.bus.bind, _guarded(config), _discovery(config).describe())
+    log.info("bus %s, %s; peers: %s", config.bus.bind, _guarded(config), node.discovery)
     log.info("web %s, live page %s/cluster", url, url)
     for warning in config.warnings:
         log.warning("%s", warning)

@@ -40,6 +40,7 @@ class Count(StrEnum):
     NAME_TAKEN = "refused_name_taken"
     REFUSED_BY_PEER = "refused_by_peer"
     DIAL_FAILED = "dial_failed"
+    DISCOVERY_FAILED = "discovery_failed"  # a name server gave no answer, or named nobody
     # About ourselves.
     STALLS = "own_stalls"  # times this node's own event loop stood still
 

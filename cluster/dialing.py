@@ -2,8 +2,9 @@
 
 Discovery only ever adds addresses. An address is dialled until it turns out to be this node itself or another address
 of a node that is connected already; then it rests, and is looked at again later, since addresses change hands. Failed
-attempts are repeated with growing pauses. An address that nobody has mentioned for `forget_after_s` and that leads
-nowhere is forgotten, and the book has an upper bound, so that no answer of a name server can fill the memory.
+attempts are repeated with growing pauses, for ever: a list of peers names each of them once. The book has an upper
+bound, so that no answer of a name server can fill the memory; where it is full, the address that leads nowhere and was
+mentioned longest ago makes room.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,6 @@ class DialSettings:
     first_pause_s: float = 0.1
     longest_pause_s: float = 5.0
     rest_s: float = 30.0  # before an address that is ourselves or an alias is tried again
-    forget_after_s: float = 600.0
     addresses_max: int = 1024
 
 
@@ -46,25 +46,28 @@ class DialBook:
         return len(self._entries)
 
     def add(self, addresses: Iterable[Address], now_s: float) -> None:
-        """Somebody mentioned these. New ones are due at once; beyond the bound they are passed over."""
+        """Somebody mentioned these. New ones are due at once."""
         for address in addresses:
             if address.is_wildcard:
                 continue
             entry = self._entries.get(address)
             if entry is not None:
                 entry.mentioned_s = now_s
-            elif len(self._entries) < self._settings.addresses_max:
+            elif len(self._entries) < self._settings.addresses_max or self._make_room():
                 self._entries[address] = _Entry(now_s, now_s, self._settings.first_pause_s)
+
+    def _make_room(self) -> bool:
+        idle = {address: entry for address, entry in self._entries.items() if not entry.dialling}
+        if not idle:
+            return False
+        del self._entries[min(idle, key=lambda address: idle[address].mentioned_s)]
+        return True
 
     def due(self, now_s: float) -> list[Address]:
         """The addresses to dial now; they count as being dialled from here on."""
         due: list[Address] = []
-        for address, entry in list(self._entries.items()):
-            if entry.dialling:
-                continue
-            if now_s - entry.mentioned_s > self._settings.forget_after_s:
-                del self._entries[address]
-            elif now_s >= entry.next_s:
+        for address, entry in self._entries.items():
+            if not entry.dialling and now_s >= entry.next_s:
                 entry.dialling, entry.resting = True, False
                 due.append(address)
         return due

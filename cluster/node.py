@@ -188,6 +188,11 @@ class Node:
 
     # --- who is there ---
 
+    @property
+    def discovery(self) -> str:
+        """How this node looks for others, for people."""
+        return "nobody is asked" if self._discovery is None else self._discovery.describe()
+
     def peers(self) -> tuple[Peer, ...]:
         """The other live nodes, by name: a snapshot, without this node."""
         return () if self._bus is None else self._bus.peers()

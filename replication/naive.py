@@ -11,10 +11,12 @@ is counted and dropped here, since only the faults of the scheme itself are to b
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cluster.actor import Actor
+from cluster.seldom import SeldomLog
 from replication.repo import Repo
 from replication.rows import Op, Row
 from replication.transaction import Transaction
@@ -64,13 +66,14 @@ class RepoReplication(Actor):
     def __init__(self, repo: Repo, *, dropped: Callable[[], None] = lambda: None) -> None:
         self._repo = repo
         self._dropped = dropped
+        self._seldom = SeldomLog(log, time.monotonic)
 
     async def handle_cast(self, message: object, sender: str) -> None:
         """Insert or update the row; raises what the Repo raises, which crashes the actor."""
         parsed = _parse(message)
         if parsed is None:
             self._dropped()
-            log.warning("dropped a cast from %s that is no replication message", sender, extra={"cause": "not a row"})
+            self._seldom.warning("no row", f"dropped a cast from {sender} that is no replication message")
             return
         table, op, row = parsed
         if op is Op.INSERT:

@@ -93,7 +93,7 @@ def _static(addresses: list[Address]) -> StaticDiscovery:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds; fail after `WITHIN_S`."""
     async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - conditions of a running cluster have no event
+        while not condition():
             await asyncio.sleep(0.002)
 
 
@@ -105,7 +105,7 @@ async def crashed(member: Member, *, times: int) -> None:
 async def counts(member: Member, page: str, expected: int) -> None:
     """Wait until the member's own file has that count."""
     async with asyncio.timeout(WITHIN_S):
-        while await member.count(page) != expected:  # noqa: ASYNC110 - another node's write has no event here
+        while await member.count(page) != expected:
             await asyncio.sleep(0.002)
 
 
