@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from app.errors import AppError
-from replication.errors import DatabaseError, ReplicationError
+from replication.errors import DatabaseError, ReplicationError, RepoClosed
 from replication.rows import Op, Row
 
 TABLE = "page_counts"
@@ -82,5 +82,7 @@ def _one_more(tx: Transaction, page: str) -> tuple[Row, Op]:
 
 
 def _why(exc: ReplicationError) -> str:
-    """The error as anybody may read it: what an operator's error says beside it is the place of the file."""
+    """The error as anybody may read it, without the place of the file that it names to the operator."""
+    if isinstance(exc, RepoClosed):
+        return "the database is closed; this node is starting or stopping"
     return f"{exc.problem}; {exc.remedy}" if isinstance(exc, DatabaseError) else str(exc)

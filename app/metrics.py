@@ -63,9 +63,7 @@ class NodeCollector(Collector):
             peers.add_metric([state], states[state])
         yield peers
 
-        bus = CounterMetricFamily(
-            "litecast_bus_events", "What the bus did and dropped, by cause.", labels=["cause"]
-        )
+        bus = CounterMetricFamily("litecast_bus_events", "What the bus did and dropped, by cause.", labels=["cause"])
         for cause, count in node.counters.snapshot().items():
             bus.add_metric([cause], count)
         yield bus

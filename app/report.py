@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.actor import Actor
 from cluster.errors import CallError
@@ -40,12 +40,12 @@ TOP_COST_SHARE = 10  # the scan for the largest counts may take one part in so m
 
 
 class Member(Protocol):
-    """A node of the cluster as this node sees it."""
+    """A node of the cluster as this node sees it; name and region are None until it said who it is."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str | None: ...
     @property
-    def region(self) -> str: ...
+    def region(self) -> str | None: ...
     @property
     def address(self) -> object: ...
     @property
@@ -78,7 +78,7 @@ class NodeView(Protocol):
 class Reads(Protocol):
     """Reading rows, as `Repo` does."""
 
-    async def all(self, sql: str, params: Sequence[object] = (), /) -> Sequence[Mapping[str, object]]: ...
+    async def all(self, sql: str, params: list[Any], /) -> Sequence[Mapping[str, object]]: ...
 
 
 class PageReader:
@@ -88,9 +88,17 @@ class PageReader:
     it took to find: watching must not slow down counting. Pages asked for by name are always read anew.
     """
 
-    def __init__(self, repo: Reads, counters: CounterView, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        repo: Reads,
+        counters: CounterView,
+        *,
+        top_min_age_s: float = TOP_MIN_AGE_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._repo = repo
         self._counters = counters
+        self._top_min_age_s = top_min_age_s
         self._monotonic = monotonic
         self._top: list[tuple[str, int]] = []
         self._complete = False
@@ -125,7 +133,7 @@ class PageReader:
         ended = self._monotonic()
         self._top = [_page_and_count(row) for row in rows[:TOP_PAGES]]
         self._complete = len(rows) <= TOP_PAGES
-        self._top_until = ended + max(TOP_MIN_AGE_S, (ended - began) * TOP_COST_SHARE)
+        self._top_until = ended + max(self._top_min_age_s, (ended - began) * TOP_COST_SHARE)
 
 
 def _page_and_count(row: Mapping[str, object]) -> tuple[str, int]:
@@ -240,8 +248,9 @@ def pages_by_count(reports: Sequence[NodeReport]) -> list[str]:
 class ClusterReport:
     """Asks every node of the cluster what it holds, one round at a time.
 
-    A caller of `beliefs` gets the round that begins after its call, so that it sees what it has just written; those who
-    call meanwhile share the next one. Nothing is asked while nobody calls. Belongs to one event loop.
+    A caller of `beliefs` gets the round that begins after its call, so that it sees what was written before (of a page
+    that is not asked for by name: before the last fifth of a second). Those who call meanwhile share the next one.
+    Nothing is asked while nobody calls. Belongs to one event loop.
     """
 
     def __init__(
@@ -323,7 +332,7 @@ class ClusterReport:
         reports = [self._report(self._node.name, self._node.region, "up", "", itself=True, fresh=own is not None)]
         for name, member in sorted(members.items()):
             reports.append(
-                self._report(name, member.region, str(member.state), str(member.address), fresh=name in fresh)
+                self._report(name, member.region or "", str(member.state), str(member.address), fresh=name in fresh)
             )
         return reports
 

@@ -21,7 +21,7 @@ from app.metrics import NodeCollector, PageViews, exposition, registry
 from app.report import ClusterReport, NodeReport, NodeView, drift
 from app.web.answers import error, http_error, no_store, secure
 from app.web.assets import Page, StaticFiles
-from app.web.live import LiveFeed, LiveStream
+from app.web.live import LiveFeed, LiveLimits, LiveStream
 from app.web.page_names import page_path
 from app.web.state import cluster_summary, live_state
 from replication.errors import ReplicationError
@@ -46,14 +46,14 @@ class WebApp:
         report: ClusterReport,
         mode: str,
         unready: Callable[[], Sequence[str]],
-        feed: LiveFeed | None = None,
+        live: LiveLimits | None = None,
     ) -> None:
         self._node = node
         self._counter = counter
         self._report = report
         self._mode = mode
         self._unready = unready
-        self._feed = feed or LiveFeed(self._state)
+        self._feed = LiveFeed(self._state, live)
         self._views = PageViews()
         self._registry = registry(
             NodeCollector(

@@ -1,9 +1,9 @@
 """The live page's stream: the cluster's state as server-sent events.
 
 One loop asks the cluster while anybody watches, and ends when the last one leaves. A state is encoded once, however
-many watch. Each stream takes the newest state there is when it can send again, so that a slow client sees fewer states, and
-nothing piles up for it here. A response that never ends would keep the server from stopping: every stream watches the
-same stop signal.
+many watch. Each stream takes the newest state there is when it can send again: a slow client sees fewer states, and
+nothing piles up for it here. A response that never ends would keep the server from stopping, so every stream watches
+the same stop signal.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -19,32 +20,26 @@ from app.web.answers import error
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 0.5
-STREAMS_MAX = 64
-HEARTBEAT_S = 10.0  # proxies commonly close what has been silent for a minute
-SEND_DEADLINE_S = 20.0  # a client that takes nothing for so long is gone, or as good as gone
 RECONNECT_MS = 1000
-
 HEARTBEAT = b": still here\n\n"
 
 
-class LiveFeed:
-    """The newest state of the cluster for all who watch, asked for every `interval_s` while somebody does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLimits:
+    """How often, how many, how long."""
 
-    def __init__(
-        self,
-        state: Callable[[], Awaitable[object]],
-        *,
-        interval_s: float = INTERVAL_S,
-        streams_max: int = STREAMS_MAX,
-        heartbeat_s: float = HEARTBEAT_S,
-        send_deadline_s: float = SEND_DEADLINE_S,
-    ) -> None:
+    interval_s: float = 0.5
+    streams_max: int = 64
+    heartbeat_s: float = 10.0  # proxies commonly close what has been silent for a minute
+    send_deadline_s: float = 20.0  # a client that takes nothing for so long is as good as gone
+
+
+class LiveFeed:
+    """The newest state of the cluster for all who watch, asked for while somebody does."""
+
+    def __init__(self, state: Callable[[], Awaitable[object]], limits: LiveLimits | None = None) -> None:
         self._state = state
-        self._interval_s = interval_s
-        self.streams_max = streams_max
-        self.heartbeat_s = heartbeat_s
-        self.send_deadline_s = send_deadline_s
+        self.limits = limits or LiveLimits()
         self._event = b""
         self._number = 0
         self._changed = asyncio.Event()
@@ -95,7 +90,7 @@ class LiveFeed:
                 self._number += 1
                 self._event = encode_event(state)
                 self._tell()
-            await asyncio.sleep(max(self._interval_s / 5, self._interval_s - (loop.time() - began)))
+            await asyncio.sleep(max(self.limits.interval_s / 5, self.limits.interval_s - (loop.time() - began)))
 
 
 def encode_event(state: object) -> bytes:
@@ -121,8 +116,8 @@ class LiveStream(Response):
         if feed.stopping:
             await error(503, "this node is stopping")(scope, receive, send)
             return
-        if feed.streams >= feed.streams_max:
-            message = f"this node already serves {feed.streams_max} live streams; close one, or ask another node"
+        if feed.streams >= feed.limits.streams_max:
+            message = f"this node already serves {feed.limits.streams_max} live streams; close one, or ask another node"
             await error(503, message, {"retry-after": "5"})(scope, receive, send)
             return
         headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
@@ -146,14 +141,14 @@ class LiveStream(Response):
         feed = self._feed
 
         async def body(chunk: bytes, *, more: bool = True) -> None:
-            async with asyncio.timeout(feed.send_deadline_s):
+            async with asyncio.timeout(feed.limits.send_deadline_s):
                 await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
         await body(b"retry: %d\n\n" % RECONNECT_MS)
         number = 0
         while True:
             try:
-                async with asyncio.timeout(feed.heartbeat_s):
+                async with asyncio.timeout(feed.limits.heartbeat_s):
                     number, event = await feed.newer_than(number)
             except TimeoutError:
                 await body(HEARTBEAT)

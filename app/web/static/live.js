@@ -241,6 +241,8 @@ function remember(state) {
   state.flow = { ...flow };
   state.byPage = new Map(state.pages.map((page) => [page.page, page]));
   state.byNode = new Map(state.nodes.map((node, index) => [node.name, index]));
+  // Columns and lines are for nodes that have said what they hold. An address where nobody answered yet has a card only.
+  state.told = state.nodes.map((_, index) => index).filter((index) => state.nodes[index].known_at !== null);
   state.up = state.nodes.filter((node) => node.state === "up").length;
   if (samples.length && state.at < samples.at(-1).at) samples.length = 0; // the node's clock was set back
   samples.push(state);
@@ -322,8 +324,8 @@ function drawNodes(state) {
     card.state.className = `state ${node.state}`;
     put(card.state, node.state);
     const parts = [node.region, node.self ? "this node" : node.address];
-    if (!node.self && node.known_at === null) parts.push("has not answered");
-    else if (node.stale) parts.push(`last heard ${Math.max(1, Math.round((state.at - node.known_at) / 1000))} s ago`);
+    if (!node.self && node.known_at === null) parts.splice(1, 0, "has not answered");
+    else if (node.stale) parts.splice(1, 0, `last heard ${Math.max(1, Math.round((state.at - node.known_at) / 1000))} s ago`);
     put(card.about, parts.filter(Boolean).join(" · "));
     card.about.title = card.about.textContent;
   }
@@ -336,9 +338,12 @@ function headings(table, state, first, second) {
   const row = element("tr");
   row.append(element("th", "", first));
   if (second) row.append(element("th", "number", second));
-  for (const node of state.nodes) {
+  for (const index of state.told) {
+    const node = state.nodes[index];
     const cell = element("th", `number ${colours.get(node.name)}`);
-    cell.append(element("span", "key"), node.name);
+    const name = element("span", "node-name", node.name);
+    name.title = node.name;
+    cell.append(element("span", "key"), name);
     row.append(cell);
   }
   for (const cell of row.children) cell.scope = "col";
@@ -366,7 +371,7 @@ function pageRow(page, cells) {
 
 function drawPages(state) {
   const table = $("pages");
-  const wanted = state.nodes.map((node) => node.name).join("\n");
+  const wanted = state.told.map((index) => state.nodes[index].name).join("\n");
   if (columns !== wanted) {
     columns = wanted;
     headings(table, state, "Page", "Drift");
@@ -385,14 +390,15 @@ function drawPages(state) {
   ordered.forEach((page, place) => {
     let row = rows.get(page.page);
     if (!row) {
-      row = pageRow(page.page, state.nodes.length + 1);
+      row = pageRow(page.page, state.told.length + 1);
       rows.set(page.page, row);
       table.tBodies[0].insertBefore(row.root, table.tBodies[0].children[place] ?? null);
     }
     row.root.classList.toggle("chosen", page.page === chosen);
     row.button.setAttribute("aria-pressed", String(page.page === chosen));
-    page.counts.forEach((count, index) => {
-      const cell = row.root.children[index + 2];
+    state.told.forEach((index, column) => {
+      const count = page.counts[index];
+      const cell = row.root.children[column + 2];
       put(cell, count === null ? "?" : shown(count));
       cell.classList.toggle("stale", state.nodes[index].stale);
       cell.title = state.nodes[index].stale ? "last known" : "";
@@ -410,13 +416,14 @@ function drawCauses(state) {
   while (body.rows.length > causes.length) body.deleteRow(-1);
   causes.forEach((cause, place) => {
     const row = body.rows[place] ?? body.insertRow();
-    while (row.cells.length > state.nodes.length + 1) row.deleteCell(-1);
-    while (row.cells.length < state.nodes.length + 1) row.append(element(row.cells.length ? "td" : "th"));
+    while (row.cells.length > state.told.length + 1) row.deleteCell(-1);
+    while (row.cells.length < state.told.length + 1) row.append(element(row.cells.length ? "td" : "th"));
     row.cells[0].scope = "row";
     put(row.cells[0], cause.replaceAll("_", " "));
-    state.nodes.forEach((node, index) => {
+    state.told.forEach((index, column) => {
+      const node = state.nodes[index];
       const count = node.counters[cause] ?? 0;
-      const cell = row.cells[index + 1];
+      const cell = row.cells[column + 1];
       put(cell, shown(count));
       cell.className = `number${isDrop(cause) && count ? " bad-text" : ""}${node.stale ? " stale" : ""}`;
     });
@@ -426,7 +433,7 @@ function drawCauses(state) {
 function drawCharts(state) {
   const times = samples.map((sample) => sample.at);
   put($("chart-page"), chosen);
-  charts.counts.set(times, state.nodes.map((node) => ({
+  charts.counts.set(times, state.told.map((told) => state.nodes[told]).map((node) => ({
     name: node.name,
     className: colours.get(node.name),
     values: samples.map((sample) => {

@@ -10,10 +10,22 @@ from typing import Any
 from app.counter import MIGRATIONS, TABLE, PageCounter
 from app.report import ClusterReport, Member, PageReader, PageReport
 from app.web.application import WebApp
+from app.web.live import LiveLimits
+from cluster.actor import Actor
 from cluster.counters import Count, Counters
 from cluster.errors import CallTimeout, NodeDown
-from replication.errors import DatabaseBusy, DatabaseError, NoSuchRow
+from replication.errors import DatabaseBusy, NoSuchRow, ReplicationError
 from replication.rows import Op, Row
+
+
+async def until(claim: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Return once `claim` holds; TimeoutError if it does not in time."""
+    async with asyncio.timeout(within_s):
+        while True:
+            if claim():
+                return
+            await asyncio.sleep(0.002)
+
 
 BUSY = DatabaseBusy(Path("/data/litecast.db"), 5.0)
 
@@ -49,10 +61,11 @@ class FakeRepo:
         self.connection.row_factory = sqlite3.Row
         for statement in MIGRATIONS:
             self.connection.execute(statement)
-        self.failing: DatabaseError | None = None
+        self.failing: ReplicationError | None = None
         self.replicated: list[tuple[Row, Op]] = []
         self.replicating: Callable[[Row, Op], None] = lambda row, op: None
         self.reads = 0
+        self.stuck = False
 
     def _check(self) -> None:
         if self.failing is not None:
@@ -65,6 +78,8 @@ class FakeRepo:
     async def all(self, sql: str, params: Any = ()) -> list[Row]:
         self._check()
         self.reads += 1
+        if self.stuck:
+            await asyncio.Event().wait()
         return [Row("", dict(row)) for row in self.connection.execute(sql, params)]
 
     async def transaction[T](self, work: Callable[[Any], T]) -> T:
@@ -115,7 +130,8 @@ class FakeNode:
     calls: int = 0
 
     def __post_init__(self) -> None:
-        self.reader = PageReader(self.repo, self.counters, monotonic=lambda: float(self.repo.reads))
+        # A clock that stands still and no least age: every question is answered from the table.
+        self.reader = PageReader(self.repo, self.counters, top_min_age_s=0, monotonic=lambda: 0.0)
         self.actor = PageReport(self.reader)
         self.counter = PageCounter(self.repo)
 
@@ -133,7 +149,8 @@ class FakeNode:
             raise CallTimeout(node, actor, timeout_s)
         if peer.answer is not None:
             return peer.answer
-        return await peer.actor.handle_call(message, self.name)
+        actor_there: Actor = peer.actor
+        return await actor_there.handle_call(message, self.name)
 
 
 class FakeCluster:
@@ -170,10 +187,11 @@ class FakeCluster:
     def report(self, name: str, *, deadline_s: float = 0.05) -> ClusterReport:
         return ClusterReport(self.nodes[name], self.nodes[name].reader, deadline_s=deadline_s)
 
-    def web(self, name: str, *, unready: Callable[[], Sequence[str]] = list, deadline_s: float = 0.05) -> WebApp:
+    def web(self, name: str, *, unready: Callable[[], Sequence[str]] = list, live: LiveLimits | None = None) -> WebApp:
         node = self.nodes[name]
-        report = self.report(name, deadline_s=deadline_s)
-        return WebApp(node=node, counter=node.counter, report=report, mode="naive", unready=unready)
+        return WebApp(
+            node=node, counter=node.counter, report=self.report(name), mode="naive", unready=unready, live=live
+        )
 
     def close(self) -> None:
         for node in self.nodes.values():
