@@ -17,6 +17,9 @@ def register(subparsers: Subparsers) -> None:
         "Give it to every node of the cluster as bus.secret, LITECAST_BUS__SECRET, or the file bus.secret_file names.",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write it to FILE, which must not exist yet")
+    parser.add_argument(
+        "--if-missing", action="store_true", help="with --output: leave a FILE that is there as it is, without an error"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,18 +28,28 @@ def run(args: argparse.Namespace) -> int:
 
     output: Path | None = args.output
     if output is None:
+        if args.if_missing:
+            raise AppError("--if-missing needs --output FILE, the file that may be missing")
         print(make_secret())
-    else:
-        _write(output, make_secret())
+    elif not (args.if_missing and output.is_file()):
+        _write(output, make_secret(), may_exist=args.if_missing)
     return 0
 
 
-def _write(path: Path, secret: str) -> None:
+def _write(path: Path, secret: str, *, may_exist: bool) -> None:
+    # Many may do this at once, and others read: the file appears complete or not at all, and the first one stays.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret + "\n")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secret + "\n")
+            os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     except FileExistsError:
+        if may_exist and path.is_file():
+            return
         raise AppError(
             f"{path} is there already; a secret is never overwritten: remove it first, or choose another file"
         ) from None
