@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -93,10 +92,7 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         node = _node(config, repo)
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
-        await node.start()
-        stack.push_async_callback(node.stop)
         report = ClusterReport(node, PageReader(repo, node.counters))
-        stack.push_async_callback(report.close)
         web = WebApp(
             node=node,
             counter=PageCounter(repo),
@@ -104,16 +100,14 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
             mode=config.replication.mode,
             unready=lambda: _unready(config, node),
         )
-        url = await _serve(stack, web, listener)
-        _log_start(config, node, url)
-        yield RunningNode(node=node, repo=repo, url=url)
-
-
-async def _serve(stack: AsyncExitStack, web: WebApp, listener: socket.socket) -> str:
-    server = WebServer(web, listener)
-    stack.push_async_callback(server.stop)
-    await server.start()
-    return server.url
+        server = WebServer(web, listener)
+        _log_start(config, node, server.url)
+        await node.start()
+        stack.push_async_callback(node.stop)
+        stack.push_async_callback(report.close)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        yield RunningNode(node=node, repo=repo, url=server.url)
 
 
 def _repo(config: Config) -> Repo:
