@@ -41,10 +41,11 @@ class Stoppable(Protocol):
         ...
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, setting: str = "http.bind") -> socket.socket:
     """A TCP socket that listens at `host` and `port` (0: any free one); IPv4 or IPv6, as the host says.
 
-    `*` is every address of this machine, over IPv6 and IPv4 where the machine has both. Raises `HttpBindError`.
+    `*` is every address of this machine, over IPv6 and IPv4 where the machine has both. Raises `HttpBindError`, whose
+    text names `setting` as the place where the address came from.
     """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if host in ("*", ""):
@@ -53,7 +54,7 @@ def bind(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as exc:
         raise HttpBindError(
-            f"http.bind: {where} is not an address of this machine ({getattr(exc, 'strerror', None) or exc}); "
+            f"{setting}: {where} is not an address of this machine ({getattr(exc, 'strerror', None) or exc}); "
             "use 127.0.0.1:8080, or 0.0.0.0:8080 for every network"
         ) from exc
     family, kind, protocol, _, address = found[0]
@@ -69,20 +70,20 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setblocking(False)
     except OSError as exc:
         listener.close()
-        raise HttpBindError(_why(exc, where)) from exc
+        raise HttpBindError(_why(exc, where, setting)) from exc
     return listener
 
 
-def _why(exc: OSError, where: str) -> str:
+def _why(exc: OSError, where: str, setting: str) -> str:
     match exc.errno:
         case errno.EADDRINUSE:
-            return f"http.bind: {where} is in use by another program; stop it, or set http.bind to another port"
+            return f"{setting}: {where} is in use by another program; stop it, or set {setting} to another port"
         case errno.EACCES | errno.EPERM:
-            return f"http.bind: {where} needs more rights than this process has; use a port of 1024 or above"
+            return f"{setting}: {where} needs more rights than this process has; use a port of 1024 or above"
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
-            return f"http.bind: {where} is not an address of this machine; use 127.0.0.1 or 0.0.0.0, or [::] for IPv6"
+            return f"{setting}: {where} is not an address of this machine; use 127.0.0.1 or 0.0.0.0, or [::] for IPv6"
         case _:
-            return f"http.bind: cannot listen at {where}: {exc.strerror or exc}; set http.bind to another address"
+            return f"{setting}: cannot listen at {where}: {exc.strerror or exc}; set {setting} to another address"
 
 
 class _Server(uvicorn.Server):
@@ -147,10 +148,12 @@ class WebServer:
             for connection in list(server.server_state.connections):
                 if connection.transport is not None:
                     connection.transport.abort()
+            server.force_exit = True
+            _, pending = await asyncio.wait({task}, timeout=TICK_S)
             for running in list(server.server_state.tasks):
                 running.cancel()
-            server.force_exit = True
-            _, pending = await asyncio.wait({task}, timeout=2 * TICK_S)
+            if pending:
+                _, pending = await asyncio.wait({task}, timeout=TICK_S)
         if pending:
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
