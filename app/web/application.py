@@ -4,6 +4,7 @@
 counting API promises: 200 after the commit; 4xx and 503, nothing was counted; anything else, unknown.
 """
 
+import asyncio
 import html
 import logging
 import time
@@ -251,6 +252,9 @@ class _Guard:
 
         try:
             await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            # The server stops, and has already cut the connection. Raised further it would be logged as a failure.
+            log.debug("a request was cut off: %s %r", scope["method"], scope["path"])
         except Exception:
             log.exception("a request failed: %s %r", scope["method"], scope["path"])
             if not answered:

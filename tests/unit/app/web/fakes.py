@@ -11,7 +11,6 @@ from app.counter import MIGRATIONS, TABLE, PageCounter
 from app.report import ClusterReport, Member, PageReader, PageReport
 from app.web.application import WebApp
 from app.web.live import LiveLimits
-from cluster.actor import Actor
 from cluster.counters import Count, Counters
 from cluster.errors import CallTimeout, NodeDown
 from replication.errors import DatabaseBusy, NoSuchRow, ReplicationError
@@ -126,7 +125,7 @@ class FakeNode:
     counters: Counters = field(default_factory=Counters)
     repo: FakeRepo = field(default_factory=FakeRepo)
     hangs: bool = False
-    answer: object = None
+    answers: Callable[[], object] | None = None
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -147,10 +146,9 @@ class FakeNode:
         if peer.hangs:
             await asyncio.sleep(timeout_s)
             raise CallTimeout(node, actor, timeout_s)
-        if peer.answer is not None:
-            return peer.answer
-        actor_there: Actor = peer.actor
-        return await actor_there.handle_call(message, self.name)
+        if peer.answers is not None:
+            return peer.answers()
+        return await peer.actor.handle_call(message, self.name)
 
 
 class FakeCluster:

@@ -115,7 +115,7 @@ async def test_closed_report_leaves_nothing_running(cluster: FakeCluster) -> Non
 )
 async def test_answer_that_is_no_report_is_not_believed(cluster: FakeCluster, answer: object) -> None:
     assert parse_answer(answer, 0.0) is None
-    cluster.nodes["beta"].answer = answer if answer is not None else "nothing"
+    cluster.nodes["beta"].answers = lambda: answer
     assert (await cluster.report("alpha").beliefs())["beta"].at_s is None
 
 

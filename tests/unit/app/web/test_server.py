@@ -60,11 +60,15 @@ async def test_stop_with_streams_open_takes_less_than_a_second(cluster: FakeClus
         client.stream("GET", "/api/live") as one,
         client.stream("GET", "/api/live") as two,
     ):
-        await anext(states(one))
-        await anext(states(two))
+        seen = [states(one), states(two)]
+        for each in seen:
+            await anext(each)
         began = loop.time()
         await server.stop()
         assert loop.time() - began < 1.0
+        # Ended in order, not cut off: reading on comes to an end without an error.
+        for each in seen:
+            assert [state async for state in each] is not None
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 
@@ -85,6 +89,25 @@ async def test_client_that_reads_nothing_does_not_hold_up_the_stop(cluster: Fake
         began = loop.time()
         await server.stop()
         assert loop.time() - began < 1.0
+        assert not connections
+
+
+async def test_request_that_takes_too_long_is_cut_off_without_a_word(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.nodes["alpha"].repo.stuck = True
+    server = WebServer(cluster.web("alpha"), bind("127.0.0.1", 0))
+    await server.start()
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        asking = asyncio.create_task(client.get("/"))
+        await until(lambda: cluster.nodes["alpha"].repo.reads > 0)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await server.stop()
+        assert loop.time() - began < 1.0
+        with pytest.raises(httpx.HTTPError):
+            await asking
+    assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
 async def test_connection_that_says_nothing_does_not_hold_up_the_stop(cluster: FakeCluster) -> None:
