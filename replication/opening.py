@@ -58,14 +58,21 @@ def claim(path: Path) -> DatabaseLock:
     Creates the file, and the folder it is in, where they are missing. Raises a DatabaseError.
     """
     folder = path.parent
-    if path.is_dir():
+    if _is_folder(path):
         raise DatabasePathError(path, "is a directory", "name a file in it in [database] path")
-    if not folder.is_dir():
+    if not _is_folder(folder):
         _make_folder(path, folder)
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         remedy = f"SQLite keeps its -wal file beside it, make {folder} writable for this user"
         raise DatabaseReadOnly(path, "its folder cannot be written", remedy)
     return DatabaseLock.acquire(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # not ours to look at, too long a name: opening it will tell which
+        return False
 
 
 def _make_folder(path: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from replication.errors import ConstraintFailed, NoSuchRow, QueryFailed, TransactionOver
+from replication.errors import ConstraintFailed, DatabaseReadOnly, NoSuchRow, QueryFailed, TransactionOver
 from replication.rows import Key, Parameters, Row
 from replication.tables import INSERTED_AT, UPDATED_AT, Table, Tables
 from replication.translation import SQLITE_ERRORS, translated
@@ -47,7 +47,12 @@ class Verbs:
     def all(self, sql: str, params: Parameters = ()) -> list[Row]:
         """The rows that a query gives, in its order."""
         _refuse_control(sql)
-        names, found = self._run(sql, params)
+        try:
+            names, found = self._run(sql, params)
+        except DatabaseReadOnly as error:
+            if self._connection.execute("PRAGMA query_only").fetchone()[0]:
+                raise QueryFailed(sql, "all() only reads; write with execute()") from error
+            raise
         self._forget_if_schema_changed(sql)
         return [Row("", zip(names, values, strict=True)) for values in found]
 
