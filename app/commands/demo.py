@@ -1,0 +1,116 @@
+"""`litecast demo`: the story, with real nodes and real numbers."""
+
+import argparse
+import secrets
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from pathlib import Path
+
+from app.commands import Subparsers
+from app.demo.plan import (
+    CLICKS_MAX,
+    CLICKS_MIN,
+    DEFAULT_CLICKS,
+    DEFAULT_NODES,
+    NODES_MAX,
+    NODES_MIN,
+    SEED_MAX,
+    Options,
+    Plan,
+)
+
+
+def register(subparsers: Subparsers) -> None:
+    """Adds `demo`."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="watch three nodes lose counts while everything claims to be replicated",
+        description="Starts nodes on loopback, each a process with a SQLite file of its own in a temporary folder, sends "
+        "them real requests, and tells in five acts what became of the counts. Leaves no process and no file behind. "
+        "Exit status 0 whatever was measured, 1 if an act could not be run.",
+    )
+    parser.add_argument(
+        "--nodes",
+        type=_between(NODES_MIN, NODES_MAX),
+        default=DEFAULT_NODES,
+        metavar="N",
+        help=f"how many nodes, {NODES_MIN} to {NODES_MAX} (default {DEFAULT_NODES})",
+    )
+    parser.add_argument(
+        "--clicks",
+        type=_between(CLICKS_MIN, CLICKS_MAX),
+        default=DEFAULT_CLICKS,
+        metavar="N",
+        help=f"views in the acts with much traffic, {CLICKS_MIN} to {CLICKS_MAX} (default {DEFAULT_CLICKS}); "
+        "the acts that wait after each view send fewer",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_between(0, SEED_MAX - 1),
+        metavar="N",
+        help="decides pages, and which node is asked when (default: by chance, and printed)",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with charts, which needs no network")
+    parser.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the cluster running after the acts, until Ctrl-C, to look at it"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the demo. Raises AppError if the report cannot be written, or an act cannot be run."""
+    import asyncio
+    import json
+
+    from rich.console import Console
+
+    from app.demo.errors import DemoError
+    from app.demo.report import check_writable, write_report
+    from app.demo.run import run_demo
+    from app.demo.story import ActResult
+    from app.demo.terminal import Terminal
+
+    report: Path | None = args.html
+    if report is not None:
+        check_writable(report)
+    seed: int = args.seed if args.seed is not None else secrets.randbelow(SEED_MAX)
+    plan = Plan(Options(nodes=args.nodes, clicks=args.clicks, seed=seed))
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a bar gets a question mark, and not a traceback.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+    class Audience(Terminal):
+        """The terminal, and what is to be written after the last act."""
+
+        def ends(self, plan: Plan, results: list[ActResult]) -> None:
+            super().ends(plan, results)
+            if report is not None:
+                write_report(report, plan, results)
+                self.wrote(str(report))
+            if args.json:
+                print(json.dumps({"acts": [result.as_json() for result in results]}, indent=2), flush=True)
+
+    console = Console(stderr=args.json, highlight=False, markup=False, emoji=False)
+    try:
+        return asyncio.run(run_demo(plan, Audience(console, story=not args.json), keep=args.keep))
+    except DemoError as error:
+        if error.log_tail:
+            print(f"The end of the node's log:\n{error.log_tail}\n", file=sys.stderr)
+        raise
+
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return number
+
+    return parse
+
+

@@ -1,0 +1,6 @@
+"""stub"""
+from pathlib import Path
+from app.demo.plan import Plan
+from app.demo.story import ActResult
+def check_writable(path: Path) -> None: ...
+def write_report(path: Path, plan: Plan, results: list[ActResult]) -> None: ...
