@@ -78,10 +78,17 @@ class Node:
     # --- life ---
 
     async def start(self) -> None:
-        """Listen, start the actors, join. Raises BindError or SecretError if the bus cannot listen."""
-        loop = asyncio.get_running_loop()
-        self._failed = loop.create_future()
+        """Listen, start the actors, join. Raises BindError or SecretError if the bus cannot listen; nothing is left
+        running then, nor after a cancellation."""
+        self._failed = asyncio.get_running_loop().create_future()
         bound = await self._transport.bind()
+        try:
+            await self._run_from(bound)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _run_from(self, bound: Address) -> None:
         self._address = self._advertise or (Address("*", bound.port) if bound.is_wildcard else bound)
         hello = Hello(
             cluster=self.cluster,
@@ -105,7 +112,7 @@ class Node:
         self._transport.open(self._bus)
         self._bus.join()
         if self._discovery is not None:
-            self._search = loop.create_task(self._discovery.run(self._bus.found), name=f"discovery of {self.name}")
+            self._search = asyncio.create_task(self._discovery.run(self._bus.found), name=f"discovery of {self.name}")
 
     async def stop(self) -> None:
         """Stop discovery, let the actors finish what they have, say goodbye, close everything."""
