@@ -84,7 +84,8 @@ async def test_own_schema_changes_are_noticed_by_every_reader(path: Path) -> Non
 
 async def test_schema_changes_of_other_processes_are_noticed(path: Path) -> None:
     async with Repo(path) as repo:
-        await repo.migrate(["CREATE TABLE t (a INT PRIMARY KEY)", "INSERT INTO t VALUES (1)"])
+        await repo.migrate(["CREATE TABLE t (a INT PRIMARY KEY)"])
+        await repo.insert("t", {"a": 1})  # the writer knows the table, too
         assert await repo.get("t", 1) == {"a": 1}
         other = sqlite3.connect(path, isolation_level=None)
         for sql, row in [

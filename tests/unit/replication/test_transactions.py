@@ -6,7 +6,7 @@ from subprocess import Popen
 
 import pytest
 
-from replication.errors import ConstraintFailed, DatabaseBusy, DuplicateRow, NoSuchRow, TransactionOver
+from replication.errors import ConstraintFailed, DatabaseBusy, DatabaseFull, DuplicateRow, NoSuchRow, TransactionOver
 from replication.point_reader import PointReader
 from replication.repo import Repo
 from replication.rows import Row
@@ -101,6 +101,16 @@ async def test_nothing_is_written_after_sqlite_itself_rolled_back(repo: Repo) ->
     with pytest.raises(TransactionOver, match="rolled"):
         await repo.transaction(stubborn)
     assert [row["id"] for row in await repo.all("SELECT id FROM hard")] == [1]
+
+
+async def test_a_full_disk_keeps_nothing_of_the_write_and_the_next_one_works(repo: Repo) -> None:
+    await repo.execute("PRAGMA max_page_count = 20")  # SQLite answers as it does for a disk without space
+    rows = [{"page": f"{n}" * 500, "count": n} for n in range(500)]
+    with pytest.raises(DatabaseFull, match="no space left on its disk; free some"):
+        await repo.insert_many("page_counts", rows)
+    assert await repo.all("SELECT * FROM page_counts") == []
+    await repo.execute("PRAGMA max_page_count = 10000")
+    assert await repo.insert_many("page_counts", rows) == 500
 
 
 async def test_a_transaction_is_of_no_use_after_its_end(repo: Repo) -> None:
