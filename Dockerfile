@@ -36,10 +36,12 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /
 
 COPY --from=build /opt/litecast /opt/litecast
 
-# Bytecode is there already and /opt is not writable; a log line must not wait in a buffer for the next.
+# Bytecode is there already and /opt is not writable; a log line must not wait in a buffer for the next; and at loopback,
+# the default, nobody outside of the container would reach the web application.
 ENV PATH=/opt/litecast/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    LITECAST_HTTP__BIND=0.0.0.0:8080
 
 # Without settings, a node's folder is data/<its name> from here: on the volume.
 WORKDIR /

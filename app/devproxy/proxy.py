@@ -48,7 +48,7 @@ def make_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.Asyn
 
 
 class DevProxy:
-    """The ASGI application (`asgi`) and its end (`stop`)."""
+    """An ASGI application, and its end (`stop`)."""
 
     def __init__(self, pool: Pool, client: httpx.AsyncClient, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._pool = pool
@@ -58,14 +58,15 @@ class DevProxy:
 
     @property
     def asgi(self) -> ASGIApp:
-        """What the server runs."""
-        return self._serve
+        """What the server runs: itself."""
+        return self
 
     def stop(self) -> None:
         """End the endless responses. Returns at once; responses that have an end may still reach it."""
         self._stopping.set()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request: with a node's response, or with 502, 503 or 504 and the reason as JSON."""
         request = Request(scope, receive)
         try:
             backend, upstream = await self._ask(request)
