@@ -138,4 +138,4 @@ class OpenDatabase:
 
 def iso(moment: datetime) -> str:
     """As it stands in inserted_at and updated_at: UTC, microseconds, fixed width, so that text sorts as time does."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
