@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 HOME = "home"
 PAGES_PREFIX = "/api/pages/"
+SETTLE_S = 0.1  # a cast and the commit it leads to take a few milliseconds between healthy nodes
 
 
 class WebApp:
@@ -178,7 +179,12 @@ class WebApp:
 
     async def _beliefs(self) -> list[NodeReport]:
         try:
-            return list((await self._report.beliefs()).values())
+            reports = list((await self._report.beliefs()).values())
+            if drift(reports, HOME):
+                # The view just counted may still be on its way to the others: look once more before calling it drift.
+                await asyncio.sleep(SETTLE_S)
+                reports = list((await self._report.beliefs()).values())
+            return reports
         except ReplicationError as exc:
             log.warning("the page shows no node's count: %s", exc)
             return []

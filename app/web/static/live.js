@@ -93,7 +93,11 @@ class LineChart {
     });
     let low = this.fromZero ? Math.min(0, ...values) : Math.min(...values);
     let high = Math.max(...values);
-    if (high - low < this.least) high = low + this.least;
+    if (high - low < this.least) {
+      // A flat line lies in the middle, unless it lies on the ground.
+      low = Math.max(0, low - (this.fromZero ? 0 : this.least / 2));
+      high = low + this.least;
+    }
     const step = niceStep(high - low, Math.floor(height / 45), this.whole);
     low = Math.floor(low / step) * step;
     high = Math.ceil(high / step) * step;

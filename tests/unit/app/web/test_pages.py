@@ -1,3 +1,4 @@
+import asyncio
 import re
 
 import httpx
@@ -6,6 +7,7 @@ import pytest
 from app.web.assets import FOLDER
 from cluster.counters import Count
 from replication.errors import ReplicationError
+from replication.rows import Op, Row
 from tests.unit.app.web.fakes import BUSY, FakeCluster
 
 
@@ -29,6 +31,21 @@ async def test_home_shows_node_region_and_what_each_node_believes(
     assert rows == {"alpha": "1", "beta": "41", "gamma": "unknown"}
     assert "<strong>alpha</strong> in <strong>fra</strong>" in page
     assert "disagree by <strong>40</strong>" in page
+
+
+async def test_view_that_is_still_on_its_way_is_not_called_drift(
+    client: httpx.AsyncClient, cluster: FakeCluster
+) -> None:
+    alpha = cluster.nodes["alpha"]
+    cluster.replicate = False
+
+    def arrives_after_the_first_question(row: Row, op: Op) -> None:
+        loop = asyncio.get_running_loop()
+        for name in ("beta", "gamma"):
+            loop.call_later(0.01, cluster.nodes[name].repo.set, "home", row["count"])
+
+    alpha.repo.replicating = arrives_after_the_first_question
+    assert "All nodes that answered agree" in (await client.get("/")).text
 
 
 async def test_names_are_escaped_in_html(cluster: FakeCluster) -> None:
