@@ -23,8 +23,7 @@ from app.web.application import WebApp
 from app.web.server import WebServer, bind
 from cluster.address import Address
 from cluster.counters import Count
-from cluster.discovery.factory import Method, make_discovery
-from cluster.discovery.interface import Discovery
+from cluster.discovery import Discovery, make_discovery
 from cluster.errors import ClusterError
 from cluster.node import Node
 from cluster.security import derive_curve_keys
@@ -32,7 +31,6 @@ from cluster.supervisor import ActorChild, Child
 from cluster.zeromq import ZeroMqTransport
 from replication.lock import DataDirLock
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
-from replication.opening import Synchronous
 from replication.repo import Repo
 
 log = logging.getLogger(__name__)
@@ -111,7 +109,7 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
 
 
 def _repo(config: Config) -> Repo:
-    return Repo(config.database.path, synchronous=Synchronous[config.database.synchronous.name])
+    return Repo(config.database.path, synchronous=config.database.synchronous)
 
 
 def _node(config: Config, repo: Repo) -> Node:
@@ -141,7 +139,7 @@ def _node(config: Config, repo: Repo) -> Node:
 
 def _discovery(config: Config, count_failure: Callable[[], None]) -> Discovery:
     return make_discovery(
-        Method(config.discovery.method.value),
+        config.discovery.method,
         cluster=config.cluster.name,
         node=config.node.name,
         reached_at=_reached_at(config),

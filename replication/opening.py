@@ -27,9 +27,9 @@ WAL_CHECKPOINT_PAGES = 1_000
 class Synchronous(StrEnum):
     """When a commit counts as done."""
 
-    FULL = "FULL"
+    FULL = "full"
     """After fsync: it survives a power cut. The default."""
-    NORMAL = "NORMAL"
+    NORMAL = "normal"
     """Before fsync: it survives kill -9, but a power cut can take the last commits."""
 
 

@@ -7,7 +7,6 @@ from app.config.model import (
     Config,
     DatabaseConfig,
     DiscoveryConfig,
-    DiscoveryMethod,
     HttpConfig,
     LogConfig,
     LogFormat,
@@ -15,10 +14,11 @@ from app.config.model import (
     Mode,
     NodeConfig,
     ReplicationConfig,
-    Synchronous,
 )
 from app.config.table import SETTINGS, Setting
 from app.errors import ConfigError
+from cluster.discovery import Method
+from replication.opening import Synchronous
 
 __all__ = [
     "SETTINGS",
@@ -28,11 +28,11 @@ __all__ = [
     "ConfigError",
     "DatabaseConfig",
     "DiscoveryConfig",
-    "DiscoveryMethod",
     "HttpConfig",
     "LogConfig",
     "LogFormat",
     "LogLevel",
+    "Method",
     "Mode",
     "NodeConfig",
     "ReplicationConfig",

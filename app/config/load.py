@@ -17,7 +17,6 @@ from app.config.model import (
     Config,
     DatabaseConfig,
     DiscoveryConfig,
-    DiscoveryMethod,
     HttpConfig,
     LogConfig,
     LogFormat,
@@ -25,14 +24,15 @@ from app.config.model import (
     Mode,
     NodeConfig,
     ReplicationConfig,
-    Synchronous,
 )
 from app.config.sources import BUS_PORT, Given, Layer, read_database_path, read_environment, read_file, read_fly
 from app.config.table import Setting
 from app.errors import ConfigError
 from cluster.address import Address, parse_address
+from cluster.discovery import Method
 from cluster.errors import SecretError
 from cluster.security import Secret, is_readable_by_others, read_secret_file
+from replication.opening import Synchronous
 
 _DEFAULT_BUS_BIND = f"tcp://127.0.0.1:{BUS_PORT}"
 _DEFAULT_HTTP_BIND = "127.0.0.1:8080"
@@ -178,10 +178,10 @@ def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
     method = values.get(table.DISCOVERY_METHOD)
     # Peers that a person named are meant to be asked, also on Fly; a method that a person named is obeyed.
     if peers and (method is None or not values.is_stated(table.DISCOVERY_METHOD)):
-        method = DiscoveryMethod.STATIC
-    method = method or DiscoveryMethod.NONE
+        method = Method.STATIC
+    method = method or Method.NONE
     dns_name = values.get(table.DISCOVERY_DNS_NAME)
-    if method is DiscoveryMethod.DNS and dns_name is None:
+    if method is Method.DNS and dns_name is None:
         raise ConfigError(
             f"{values.place(table.DISCOVERY_METHOD)} = 'dns' needs {table.DISCOVERY_DNS_NAME}, which lists the nodes"
         )

@@ -5,7 +5,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from cluster.address import Address
+from cluster.discovery import Method
 from cluster.security import Secret
+from replication.opening import Synchronous
 
 
 class Mode(StrEnum):
@@ -13,22 +15,6 @@ class Mode(StrEnum):
 
     NONE = "none"
     NAIVE = "naive"
-
-
-class DiscoveryMethod(StrEnum):
-    """How a node learns where others might be."""
-
-    NONE = "none"
-    STATIC = "static"
-    DNS = "dns"
-    ZEROCONF = "zeroconf"
-
-
-class Synchronous(StrEnum):
-    """SQLite's `PRAGMA synchronous`: whether a commit is on the disk before it returns."""
-
-    FULL = "full"
-    NORMAL = "normal"
 
 
 class LogLevel(StrEnum):
@@ -89,7 +75,7 @@ class BusConfig:
 class DiscoveryConfig:
     """`[discovery]`: `dns_name` is never None where the method is `dns`."""
 
-    method: DiscoveryMethod
+    method: Method
     peers: tuple[Address, ...]
     dns_name: str | None
     dns_port: int

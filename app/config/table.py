@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.config.kinds import ADDRESS, ADDRESSES, DNS_NAME, NAME, PATH, PORT, SECONDS, SECRET, Kind, choice
-from app.config.model import DiscoveryMethod, LogFormat, LogLevel, Mode, Synchronous
+from app.config.model import LogFormat, LogLevel, Mode
+from cluster.discovery import Method
+from replication.opening import Synchronous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ BUS_SECRET_FILE = Setting(
     doc="A file that holds the secret, instead of `secret`. Only its owner should be able to read it.",
 )  # fmt: skip
 DISCOVERY_METHOD = Setting(
-    section="discovery", key="method", kind=choice(DiscoveryMethod), default="static if there are `peers`, else none",
+    section="discovery", key="method", kind=choice(Method), default="static if there are `peers`, else none",
     doc="How this node learns where others might be.",
 )  # fmt: skip
 DISCOVERY_PEERS = Setting(

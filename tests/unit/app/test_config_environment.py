@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import SETTINGS, Config, DiscoveryMethod, LogFormat, LogLevel, Mode, Synchronous, load_config
+from app.config import SETTINGS, Config, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
 from app.errors import ConfigError
 from cluster.address import Address
 
@@ -29,7 +29,7 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_BUS__ADVERTISE": ("10.0.0.7:7500", lambda c: c.bus.advertise, Address("10.0.0.7", 7500)),
     "LITECAST_BUS__SECRET": ("s" * 32, lambda c: c.bus.secret and c.bus.secret.reveal(), "s" * 32),
     "LITECAST_BUS__SECRET_FILE": ("other.secret", lambda c: c.bus.secret and c.bus.secret.reveal(), "f" * 40),
-    "LITECAST_DISCOVERY__METHOD": ("zeroconf", lambda c: c.discovery.method, DiscoveryMethod.ZEROCONF),
+    "LITECAST_DISCOVERY__METHOD": ("zeroconf", lambda c: c.discovery.method, Method.ZEROCONF),
     "LITECAST_DISCOVERY__PEERS": (
         "a:1, tcp://b:2,",
         lambda c: c.discovery.peers,
@@ -135,7 +135,7 @@ def test_fly_fills_name_region_cluster_discovery_and_addresses() -> None:
     assert config.node.name == "683d314fdd4d68"
     assert config.node.region == "ams"
     assert config.cluster.name == "shop"
-    assert (config.discovery.method, config.discovery.dns_name) == (DiscoveryMethod.DNS, "shop.internal")
+    assert (config.discovery.method, config.discovery.dns_name) == (Method.DNS, "shop.internal")
     assert config.discovery.dns_port == 7400
     assert str(config.bus.bind) == "tcp://[fdaa:0:1::3]:7400"
     assert config.http.bind == Address("0.0.0.0", 8080)
@@ -144,14 +144,14 @@ def test_fly_fills_name_region_cluster_discovery_and_addresses() -> None:
 def test_file_is_stronger_than_fly_and_a_variable_stronger_than_both(sample: Path) -> None:
     config = load_config(sample, FLY | {"LITECAST_NODE__REGION": "nrt"})
     assert (config.node.name, config.cluster.name) == ("alpha", "filed")
-    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.discovery.method is Method.STATIC
     assert config.bus.bind == Address("127.0.0.1", 7400)
     assert config.node.region == "nrt"
 
 
 def test_peers_that_a_person_named_are_asked_also_on_fly() -> None:
     config = load_config(None, FLY | {"LITECAST_DISCOVERY__PEERS": "a:1"})
-    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.discovery.method is Method.STATIC
 
 
 def test_region_is_that_of_fly_else_my_region_else_local() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import SETTINGS, Config, DiscoveryMethod, LogFormat, LogLevel, Mode, Synchronous, load_config
+from app.config import SETTINGS, Config, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
 from app.errors import ConfigError
 from cluster.address import Address
 
@@ -36,7 +36,7 @@ def test_without_any_setting_one_node_runs_on_a_laptop(tmp_path: Path, monkeypat
     assert config.database.synchronous is Synchronous.FULL
     assert config.bus.bind == Address("127.0.0.1", 7400)
     assert (config.bus.advertise, config.bus.secret, config.bus.secret_file) == (None, None, None)
-    assert (config.discovery.method, config.discovery.peers) == (DiscoveryMethod.NONE, ())
+    assert (config.discovery.method, config.discovery.peers) == (Method.NONE, ())
     assert (config.discovery.dns_name, config.discovery.dns_port) == (None, 7400)
     assert config.discovery.poll_interval_s == 5.0
     assert config.replication.mode is Mode.NONE
@@ -50,7 +50,7 @@ def test_sample_file_of_the_repository_is_usable_as_it_stands() -> None:
     assert config.node.name == "alpha"
     assert config.node.data_dir == ROOT / "data/alpha"
     assert config.database.path == ROOT / "data/alpha/litecast.db"
-    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.discovery.method is Method.STATIC
     assert config.discovery.peers == (Address("127.0.0.1", 7401),)
     assert config.replication.mode is Mode.NAIVE
     assert config.bus.secret is not None
@@ -85,12 +85,12 @@ def test_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_peers_without_a_method_are_asked(tmp_path: Path) -> None:
     config = load(tmp_path, '[discovery]\npeers = ["a:1", "tcp://[::1]:2"]\n')
-    assert config.discovery.method is DiscoveryMethod.STATIC
+    assert config.discovery.method is Method.STATIC
     assert config.discovery.peers == (Address("a", 1), Address("::1", 2))
 
 
 def test_method_that_was_written_is_obeyed_whatever_the_peers(tmp_path: Path) -> None:
-    assert load(tmp_path, '[discovery]\nmethod = "none"\npeers = ["a:1"]\n').discovery.method is DiscoveryMethod.NONE
+    assert load(tmp_path, '[discovery]\nmethod = "none"\npeers = ["a:1"]\n').discovery.method is Method.NONE
 
 
 def test_dns_port_is_the_port_of_the_bus_unless_it_is_given(tmp_path: Path) -> None:
