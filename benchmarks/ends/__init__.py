@@ -1,0 +1,1 @@
+"""The programs that `benchmarks.child` runs, each in a process of its own."""
