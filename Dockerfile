@@ -4,6 +4,7 @@
 
 # --- build: a virtual environment with exactly what uv.lock names, each file checked against its hash ---
 FROM python:3.13-slim AS build
+LABEL litecast.stage=build
 
 # The system's certificates, as pip uses them: a network with a certificate authority of its own needs no more than that.
 ENV UV_NATIVE_TLS=1 \
