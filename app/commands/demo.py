@@ -26,8 +26,8 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="watch three nodes lose counts while everything claims to be replicated",
-        description="Starts nodes on loopback, each a process with a SQLite file of its own in a temporary folder, sends "
-        "them real requests, and tells in five acts what became of the counts. Leaves no process and no file behind. "
+        description="Starts nodes on loopback, each a process with a SQLite file of its own in a temporary folder, "
+        "sends them real requests, and tells in five acts what became of the counts. Leaves no process and no file. "
         "Exit status 0 whatever was measured, 1 if an act could not be run.",
     )
     parser.add_argument(
@@ -112,5 +112,3 @@ def _between(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return parse
-
-

@@ -13,6 +13,7 @@ from app.demo.story import ActResult
 from app.demo.traffic import Outcome, Traffic
 
 VISITORS_PER_NODE = 4
+WAVE_PAUSE_S = 0.02  # most casts of a wave have arrived when the next one comes
 QUIET_FOR_S = 0.7  # no count has changed for so long: on loopback a cast takes a millisecond
 QUIET_WITHIN_S = 20.0
 ARRIVED_WITHIN_S = 5.0
@@ -55,9 +56,7 @@ class Stage:
         schedule = self.plan.spread()
         step(f"{len(schedule):,} views, spread over the nodes")
         async with recording(self._recorder(page)) as recorder:
-            await self.traffic.visitors(
-                [(node, page) for node in schedule], VISITORS_PER_NODE * len(self.plan.names)
-            )
+            await self.traffic.visitors([(node, page) for node in schedule], VISITORS_PER_NODE * len(self.plan.names))
             await self._quiet([page])
         return await self._result(Act.ALONE, page, recorder, before)
 
@@ -76,21 +75,15 @@ class Stage:
         page = self.plan.page(Act.CONCURRENT)
         before = await self.cluster.counters()
         names, clicks = self.plan.names, self.plan.options.clicks
-        step(f"{clicks:,} views on all nodes at the same time")
+        step(f"{clicks:,} views, in waves that reach all nodes at the same time")
         async with recording(self._recorder(page)) as recorder:
             # The row is there on every node before the traffic comes: what is lost are updates, not inserts.
             await self._one_by_one([self.plan.first_view()], page)
-            # A visitor stays with his node, and all nodes are visited until the last view.
-            remaining = iter(range(clicks - 1))
-
-            async def visit(node: str) -> None:
-                for _ in remaining:
-                    await self.traffic.view(node, page)
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(VISITORS_PER_NODE):
-                    for name in names:
-                        group.create_task(visit(name))
+            waves = self.plan.waves()
+            await self.traffic.prepare({name: max((wave.count(name) for wave in waves), default=0) for name in names})
+            for wave in waves:
+                await self.traffic.at_once([(name, page) for name in wave])
+                await asyncio.sleep(WAVE_PAUSE_S)
             step("waiting until nothing moves any more")
             await self._quiet([page])
         return await self._result(Act.CONCURRENT, page, recorder, before)
@@ -122,10 +115,13 @@ class Stage:
 
     async def _collision(self, step: Step) -> ActResult:
         names, pair = self.plan.names, self.plan.colliding()
+        step("one first view of each of the other pages")
+        # Rows that are not everywhere yet would crash actors as well, and for another reason.
         bystanders = {name: self.plan.bystander(name) for name in names}
-        for name, page in bystanders.items():
-            await self._one_by_one([name], page)
-        page = self.plan.collision_page(0)
+        bystanders = {name: page for name, page in bystanders.items() if not await self._one_by_one([name], page)}
+        await self.traffic.prepare(dict.fromkeys(names, BYSTANDER_VIEWS + 1))
+        page, attempt = self.plan.collision_page(0), 0
+        before = await self.cluster.counters()
         async with recording(self._recorder(page)) as recorder:
             for attempt in range(COLLISION_TRIES):
                 page = self.plan.collision_page(attempt)
@@ -133,7 +129,7 @@ class Stage:
                 before = await self.cluster.counters()
                 step(f"{pair[0]} and {pair[1]} count {page}, while others visit other pages")
                 # Every node counts a page of its own, so that mailboxes are not empty; nothing of that collides.
-                beside = [(name, bystanders[name]) for _ in range(BYSTANDER_VIEWS) for name in names]
+                beside = [view for _ in range(BYSTANDER_VIEWS) for view in bystanders.items()]
                 middle = len(beside) // 2
                 await self.traffic.at_once([*beside[:middle], *((name, page) for name in pair), *beside[middle:]])
                 await self._quiet([page, *bystanders.values()])

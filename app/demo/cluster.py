@@ -99,7 +99,9 @@ class DemoCluster:
         for process in self._nodes.values():
             process.send(signal.SIGTERM)
         deadline = time.monotonic() + STOP_WITHIN_S
-        while self.running and time.monotonic() < deadline and not (hurry is not None and hurry.is_set()):
+        while self.running:
+            if time.monotonic() >= deadline or (hurry is not None and hurry.is_set()):
+                break
             await asyncio.sleep(POLL_S)
         for process in self._nodes.values():
             await process.kill()
@@ -109,7 +111,9 @@ class DemoCluster:
         while True:
             for name, process in self._nodes.items():
                 if process.exit_status is not None:
-                    raise DemoError(f"node {name} did not start: {_reason(process.log_tail())}", log_tail=process.log_tail())
+                    raise DemoError(
+                        f"node {name} did not start: {_reason(process.log_tail())}", log_tail=process.log_tail()
+                    )
             missing = await self._missing()
             if missing is None:
                 return

@@ -51,7 +51,10 @@ class NodeFiles:
 
 
 def lay_out(folder: Path, nodes: Sequence[PlannedNode]) -> list[NodeFiles]:
-    """A folder and two free ports for each node, and a fresh secret for them all. Raises DemoError without free ports."""
+    """A folder and two free ports for each node, and a fresh secret for them all.
+
+    Raises DemoError if there are not enough free ports.
+    """
     secret = folder / SECRET_FILE
     if not secret.exists():
         descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -94,10 +97,13 @@ def config_text(node: NodeFiles, nodes: Sequence[NodeFiles], mode: str) -> str:
         "log": {"level": "info", "format": "text"},
     }
     # What JSON writes for text and for lists of text is TOML as well.
-    return "\n\n".join(
-        f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
-        for section, values in sections.items()
-    ) + "\n"
+    return (
+        "\n\n".join(
+            f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
+            for section, values in sections.items()
+        )
+        + "\n"
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from app.demo.errors import DemoError
 from app.demo.story import Mark, Sample
 
-SAMPLE_INTERVAL_S = 0.05
+SAMPLE_INTERVAL_S = 0.02
 BUSY_TIMEOUT_S = 0.05  # short: it is waited on the event loop
 READ_WITHIN_S = 5.0
 _COUNT = "SELECT count FROM page_counts WHERE page = ?"

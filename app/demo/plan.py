@@ -15,6 +15,7 @@ SEED_MAX = 2**32
 
 GENTLE_CLICKS_MAX = 30  # each is waited for everywhere, and more of the same shows nothing more
 BEFORE_THE_KILL_MAX = 10
+WAVE_CLICKS_PER_NODE = 8
 COLLISION_TRIES = 5
 
 _NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota")
@@ -66,26 +67,25 @@ class Plan:
 
     def spread(self) -> list[str]:
         """Act 1: the node of each view. The shares are unequal, as visitors live nearer to one node than to another."""
-        random = self._random(Act.ALONE, "spread")
-        favourites = list(self.names)
-        random.shuffle(favourites)
-        schedule = [
-            name
-            for name, share in zip(favourites, shares(self.options.clicks, len(favourites)), strict=True)
-            for _ in range(share)
-        ]
-        random.shuffle(schedule)
-        return schedule
+        return self._unequally(self._random(Act.ALONE, "spread"), self.options.clicks)
 
     def gentle(self) -> list[str]:
         """Act 2: the node of each view, never the same twice in a row."""
-        return self._walk(
-            self._random(Act.GENTLE, "walk"), self.names, min(self.options.clicks, GENTLE_CLICKS_MAX)
-        )
+        return self._walk(self._random(Act.GENTLE, "walk"), self.names, min(self.options.clicks, GENTLE_CLICKS_MAX))
 
     def first_view(self) -> str:
         """Act 3: the node that counts the page for the first time."""
         return self._random(Act.CONCURRENT, "first").choice(self.names)
+
+    def waves(self) -> list[list[str]]:
+        """Act 3: the nodes of the views of each wave. All views of a wave come at once, more of them to one node than
+        to another; together they are all but the first view.
+        """
+        random = self._random(Act.CONCURRENT, "waves")
+        full = WAVE_CLICKS_PER_NODE * len(self.nodes)
+        whole, rest = divmod(self.options.clicks - 1, full)
+        # The small wave is the first: it is the last one that decides whether the nodes end different.
+        return [self._unequally(random, size) for size in [rest, *[full] * whole] if size]
 
     def victim(self) -> str:
         """Act 4: the node that is killed."""
@@ -118,6 +118,15 @@ class Plan:
     def bystander(self, node: str) -> str:
         """Act 5: the page that only `node` counts meanwhile."""
         return self._fresh_name(self._random(Act.COLLISION, f"bystander of {node}"))
+
+    def _unequally(self, random: Random, clicks: int) -> list[str]:
+        favourites = list(self.names)
+        random.shuffle(favourites)
+        schedule = [
+            name for name, share in zip(favourites, shares(clicks, len(favourites)), strict=True) for _ in range(share)
+        ]
+        random.shuffle(schedule)
+        return schedule
 
     def _random(self, act: Act, purpose: str) -> Random:
         # One generator for each purpose: what one act draws does not change what another gets.

@@ -72,7 +72,7 @@ async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int
             async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None)) as client:
                 cluster = DemoCluster(folder, plan.nodes, client)
                 try:
-                    await _play(plan, cluster, client, audience)
+                    await _play(plan, cluster, audience)
                     if keep:
                         kept = True
                         await _keep(cluster, audience)
@@ -90,7 +90,7 @@ async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int
     return 0 if ending.signal is None or kept else 128 + ending.signal
 
 
-async def _play(plan: Plan, cluster: DemoCluster, client: httpx.AsyncClient, audience: Audience) -> None:
+async def _play(plan: Plan, cluster: DemoCluster, audience: Audience) -> None:
     audience.begins(plan)
     results: list[ActResult] = []
     for act in Act:
@@ -104,10 +104,11 @@ async def _play(plan: Plan, cluster: DemoCluster, client: httpx.AsyncClient, aud
             await cluster.revive()
             audience.act_begins(act)
             reader = CountReader({name: files.database for name, files in cluster.files.items()})
+            traffic = Traffic(lambda: {name: files.http_port for name, files in cluster.files.items()})
             try:
-                traffic = Traffic(client, lambda: {name: files.url for name, files in cluster.files.items()})
                 result = await Stage(plan, cluster, traffic, reader).play(act, audience.step)
             finally:
+                traffic.close()
                 reader.close()
         except DemoError as error:
             raise DemoError(f"act {act.value} could not be run: {error}", log_tail=error.log_tail) from None
@@ -156,7 +157,9 @@ def _signals_end_this_task() -> Iterator[_Ending]:
     ending = _Ending(task)
     loop = asyncio.get_running_loop()
     # Who started us under nohup wants a closed terminal to be ignored.
-    handled = [signum for signum in _SIGNALS if signum is not signal.SIGHUP or signal.getsignal(signum) is signal.SIG_DFL]
+    handled = [
+        signum for signum in _SIGNALS if signum is not signal.SIGHUP or signal.getsignal(signum) is signal.SIG_DFL
+    ]
     for signum in handled:
         loop.add_signal_handler(signum, ending.came, int(signum))
     try:
@@ -177,4 +180,4 @@ def _remove(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        print(f"litecast: {folder} could not be removed: {error}; remove it by hand", file=sys.stderr)
+        sys.stderr.write(f"litecast: {folder} could not be removed: {error}; remove it by hand\n")

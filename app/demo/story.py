@@ -125,22 +125,22 @@ def sentences(result: ActResult) -> list[str]:
 
 
 def lesson(result: ActResult) -> str:
-    """The act in one line of a table."""
+    """The act in one line of a table, short enough for a narrow terminal."""
     match result.act:
         case Act.ALONE:
-            return "each node knows its own visitors only" if result.drift else "the nodes agree by chance"
+            return "each knows its own visitors" if result.drift else "equal by chance"
         case Act.GENTLE:
             return "all equal: the claim holds" if _all_well(result) else "not even this went well"
         case Act.CONCURRENT:
             if result.lost > 0:
-                return "views lost, and the nodes differ" if result.drift else "views lost on every node"
-            return "nothing lost, but the nodes differ" if result.drift else "nothing was lost this time"
+                return "views lost, nodes differ" if result.drift else "views lost on every node"
+            return "nothing lost, nodes differ" if result.drift else "nothing lost this time"
         case Act.ABSENT:
-            return "who was away never catches up" if _behind(result) > 0 else "the node caught up, for once"
+            return "it never learns the rest" if _behind(result) > 0 else "it caught up, for once"
         case Act.COLLISION:
             if not result.crashes:
                 return "no collision this time"
-            return "the actor crashes, its mailbox is gone" if result.dropped else "the actor crashes"
+            return "actor crashed, mailbox lost" if result.dropped else "the actor crashed"
         case _:
             assert_never(result.act)
 
@@ -154,12 +154,12 @@ def closing(results: list[ActResult]) -> list[str]:
     apart = sum(result.drift > 0 for result in naive)
     if not lost and not apart:
         return ["This time naive replication lost nothing. More --clicks, or another run, may show what it can do."]
-    told = [
-        f"With naive replication {_views(lost)} of {sum(result.expected for result in naive):,} "
-        f"{_were(lost)} lost, and {apart} of {len(naive)} acts left the nodes different."
-    ]
-    told.append("Every one of those views was answered with 200, and no node reported an error to a visitor.")
-    return told
+    viewed = sum(result.expected for result in naive)
+    told = f"With naive replication {lost:,} of {_views(viewed)} {_were(lost)} lost, and {apart} of {len(naive)} acts "
+    told += "left the nodes different."
+    if any(result.refused or result.unknown for result in naive):
+        return [told]
+    return [told, "Every view was answered with 200. No visitor, and no node, was told that anything is wrong."]
 
 
 def count_of(result: ActResult, node: str) -> str:
@@ -184,7 +184,8 @@ def _gentle(result: ActResult) -> list[str]:
     if _all_well(result):
         return [how, f"Every node says {result.largest:,}. This is what convinces everybody."]
     if result.drift:
-        return [how, f"Even so, the nodes differ by {result.drift:,}, and {_views(result.lost)} {_were(result.lost)} lost."]
+        lost = max(result.lost, 0)
+        return [how, f"Even so, the nodes differ by {result.drift:,}, and {_views(lost)} {_were(lost)} lost."]
     return [how, f"The nodes agree, but {_of(result.lost, result.expected)} {_were(result.lost)} lost."]
 
 
@@ -205,11 +206,12 @@ def _absent(result: ActResult) -> list[str]:
     behind = _behind(result)
     if behind <= 0:
         return [f"{victim} was killed and came back, and this time it is not behind."]
-    return [
-        f"{victim} was killed, and came back with its data. It says {result.counts[victim]:,}, "
-        f"{behind:,} fewer than the others.",
-        "It is a peer again, and newer casts reach it; but nobody kept what it missed, and it does not ask.",
-    ]
+    told = f"{victim} was killed, and came back with its data. It says {result.counts[victim]:,}: "
+    told += f"{behind:,} fewer than the others."
+    why = "It is a peer again, and newer casts reach it; but nobody kept what it missed, and it does not ask."
+    if result.lost > 0:
+        return [told, why, f"Besides, {_of(result.lost, result.expected)} {_were(result.lost)} lost on every node."]
+    return [told, why]
 
 
 def _collision(result: ActResult) -> list[str]:
@@ -221,17 +223,12 @@ def _collision(result: ActResult) -> list[str]:
         ]
     crashed = "one actor" if result.crashes == 1 else f"{result.crashes} actors"
     at_last = f", at the {_ordinal(result.attempts)} attempt" if result.attempts > 1 else ""
-    told = [
-        f"{both} each inserted the page and cast the insert{at_last}. "
-        f"The row was there already, so {crashed} crashed."
-    ]
+    story = f"{both} each inserted the page and cast the insert{at_last}. "
+    told = [f"{story}The row was there already, so {crashed} crashed."]
     if result.dropped:
-        pages = (
-            f" {result.pages_apart} of {result.pages_beside} other pages differ now because of it."
-            if result.pages_apart
-            else ""
-        )
-        told.append(f"With the mailboxes went {_casts(result.dropped)} that had nothing to do with it.{pages}")
+        told.append(f"With the mailboxes went {_casts(result.dropped)} that {_were(result.dropped)} waiting there.")
+        if result.pages_apart:
+            told[-1] += f" {result.pages_apart} of {result.pages_beside} other pages differ now for want of them."
     else:
         told.append("The mailboxes happened to be empty: no other cast was lost with them.")
     if result.lost > 0:

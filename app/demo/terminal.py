@@ -100,7 +100,6 @@ class Terminal:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, title="What became of the counts")
         table.title_style = "bold"
         table.add_column("act", justify="right")
-        table.add_column("mode")
         for heading in ("views", "lost", "drift", "crashes", "dropped"):
             table.add_column(heading, justify="right")
         table.add_column("", overflow="fold")
@@ -108,7 +107,6 @@ class Terminal:
             bad = result.lost or result.drift or result.crashes
             table.add_row(
                 str(result.act.value),
-                result.mode,
                 f"{result.expected:,}",
                 _number(result.lost),
                 _number(result.drift),
@@ -131,9 +129,13 @@ class Terminal:
         self.pause()
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         for name, url in addresses.items():
-            table.add_row(Text(name, style="bold"), Text(self._regions.get(name, "")), Text(url), Text(f"{url}/cluster"))
+            table.add_row(
+                Text(name, style="bold"), Text(self._regions.get(name, "")), Text(url), Text(f"{url}/cluster")
+            )
         self._print("")
-        self._print(Text("The cluster runs on, in naive mode. Each node: its counter, and its live page.", style="bold"))
+        self._print(
+            Text("The cluster runs on, in naive mode. Each node: its counter, and its live page.", style="bold")
+        )
         self._print(table)
         self._print(Text("Ctrl-C stops it and removes its files."))
 

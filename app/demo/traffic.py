@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from http import HTTPStatus
 
-import httpx
+from app.demo.config_files import HOST
+from app.demo.http_visits import Connections, NoAnswer, NotSent
 
 VIEW_TIMEOUT_S = 10.0
 
@@ -19,11 +21,11 @@ class Outcome(Enum):
 
 
 class Traffic:
-    """Sends views to nodes and keeps count of the outcomes, by page."""
+    """Sends views to nodes and keeps count of the outcomes, by page. `ports` says where each node is now."""
 
-    def __init__(self, client: httpx.AsyncClient, urls: Callable[[], Mapping[str, str]]) -> None:
-        self._client = client
-        self._urls = urls
+    def __init__(self, ports: Callable[[], Mapping[str, int]]) -> None:
+        self._ports = ports
+        self._connections = Connections()
         self._outcomes: Counter[tuple[str, Outcome]] = Counter()
 
     def tally(self, page: str, outcome: Outcome = Outcome.COUNTED) -> int:
@@ -34,10 +36,15 @@ class Traffic:
         """Counts one view of `page` on `node`. A view that is cancelled is noted as unknown."""
         outcome = Outcome.UNKNOWN
         try:
-            outcome = await self._post(f"{self._urls()[node]}/api/pages/{page}/views")
+            outcome = await self._post(self._ports()[node], f"/api/pages/{page}/views")
         finally:
             self._outcomes[page, outcome] += 1
         return outcome
+
+    async def prepare(self, visitors: Mapping[str, int]) -> None:
+        """Opens connections for so many visitors of each node, so that their views begin at the same moment."""
+        for node, count in visitors.items():
+            await self._connections.open(HOST, self._ports()[node], count)
 
     async def at_once(self, views: Sequence[tuple[str, str]]) -> None:
         """Counts all these views, each a node and a page, at the same time."""
@@ -45,9 +52,9 @@ class Traffic:
             for node, page in views:
                 group.create_task(self.view(node, page))
 
-    async def visitors(self, schedule: Sequence[tuple[str, str]], visitors: int) -> None:
+    async def visitors(self, views: Iterable[tuple[str, str]], visitors: int) -> None:
         """Counts the views in order; so many visitors take the next one each, as soon as theirs was answered."""
-        remaining = iter(schedule)
+        remaining = iter(views)
 
         async def visit() -> None:
             for node, page in remaining:
@@ -57,20 +64,24 @@ class Traffic:
             for _ in range(visitors):
                 group.create_task(visit())
 
-    async def _post(self, url: str) -> Outcome:
+    def close(self) -> None:
+        """Closes the connections."""
+        self._connections.close()
+
+    async def _post(self, port: int, path: str) -> Outcome:
         try:
-            response = await self._client.post(url, timeout=VIEW_TIMEOUT_S)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            async with asyncio.timeout(VIEW_TIMEOUT_S):
+                return outcome_of(await self._connections.post(HOST, port, path))
+        except NotSent:
             return Outcome.REFUSED
-        except httpx.HTTPError:
+        except (NoAnswer, TimeoutError):
             return Outcome.UNKNOWN
-        return outcome_of(response.status_code)
 
 
 def outcome_of(status: int) -> Outcome:
     """What a status says about the view."""
-    if status == httpx.codes.OK:
+    if status == HTTPStatus.OK:
         return Outcome.COUNTED
-    if 400 <= status < 500 or status == httpx.codes.SERVICE_UNAVAILABLE:
+    if 400 <= status < 500 or status == HTTPStatus.SERVICE_UNAVAILABLE:
         return Outcome.REFUSED
     return Outcome.UNKNOWN
