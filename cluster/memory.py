@@ -23,8 +23,11 @@ class MemoryNetwork:
     def __init__(self) -> None:
         self._endpoints: dict[Address, MemoryTransport] = {}
         self._cut: set[frozenset[Address]] = set()
+        self._held: set[frozenset[Address]] = set()
         self._frozen: set[Address] = set()
-        self._connections: set[MemoryConnection] = set()
+        # Dicts, not sets: their order is the same in every run of a simulation.
+        self._connections: dict[MemoryConnection, None] = {}
+        self._opening: dict[MemoryConnection, None] = {}
         self._ports = 1000
 
     def transport(self, address: Address | None = None) -> "MemoryTransport":
@@ -41,9 +44,22 @@ class MemoryNetwork:
             if {connection.source, connection.address} == {one, other}:
                 connection.drop(LostReason.DISCONNECTED)
 
+    def hold(self, one: Address, other: Address) -> None:
+        """Let nothing pass between the two and tell nobody, as a network that drops every packet does."""
+        self._held.add(frozenset((one, other)))
+
     def heal(self, one: Address, other: Address) -> None:
-        """Let the two connect again."""
+        """Let the two connect again; what was held arrives."""
         self._cut.discard(frozenset((one, other)))
+        self._held.discard(frozenset((one, other)))
+        self._resume()
+
+    def kill(self, address: Address) -> None:
+        """End the endpoint at once, as the death of its process does: it says and hears nothing more."""
+        transport = self._endpoints.get(address)
+        if transport is not None:
+            self.leave(transport)
+            transport.listener = None
 
     def freeze(self, address: Address) -> None:
         """Frames to this endpoint stay on their way, as to a process that is stopped but not dead."""
@@ -52,12 +68,26 @@ class MemoryNetwork:
     def thaw(self, address: Address) -> None:
         """Deliver again, beginning with what has waited."""
         self._frozen.discard(address)
-        for connection in list(self._connections):
-            if connection.address == address:
-                connection.pump()
+        self._resume()
 
-    def is_frozen(self, address: Address) -> bool:
-        return address in self._frozen
+    def _resume(self) -> None:
+        opening, self._opening = self._opening, {}
+        for connection in opening:
+            connection.open()
+        for connection in list(self._connections):
+            connection.pump()
+
+    def is_held(self, source: Address, target: Address) -> bool:
+        """Whether what `source` sends to `target` stays on its way."""
+        return target in self._frozen or self.is_parted(source, target)
+
+    def is_parted(self, source: Address, target: Address) -> bool:
+        """Whether nothing passes between the two. A process that is frozen is still connected to, by its kernel."""
+        return frozenset((source, target)) in self._held
+
+    def wait_to_open(self, connection: "MemoryConnection") -> None:
+        """Open it as soon as something may pass."""
+        self._opening[connection] = None
 
     def listen(self, transport: "MemoryTransport") -> None:
         if transport.address in self._endpoints:
@@ -81,10 +111,10 @@ class MemoryNetwork:
         return endpoint if endpoint is not None and endpoint.listener is not None else None
 
     def opened(self, connection: "MemoryConnection") -> None:
-        self._connections.add(connection)
+        self._connections[connection] = None
 
     def ended(self, connection: "MemoryConnection") -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
 
 class MemoryTransport:
@@ -116,7 +146,7 @@ class MemoryTransport:
         """Answer a caller, if it is still there."""
         caller = self._callers.get(sender)
         if caller is not None:
-            asyncio.get_running_loop().call_soon(caller.answer, frame)
+            caller.answer(frame)
 
     async def stop(self) -> None:
         """Leave the network. Frames that were handed over before are delivered."""
@@ -148,9 +178,11 @@ class MemoryConnection:
         self.address = address
         self.source = transport.address
         self._transport = transport
+        self._network = transport.network
         self._target: MemoryTransport | None = None
         self._sender: Hashable = None
         self._frames: deque[bytes] = deque()
+        self._answers: deque[bytes] = deque()
         self._pumping = False
         self._refused = False
         self._closed = False
@@ -159,13 +191,16 @@ class MemoryConnection:
         listener = self._transport.listener
         if self._closed or listener is None:
             return
-        self._target = self._transport.network.reach(self.source, self.address)
+        if self._network.is_parted(self.source, self.address):
+            self._network.wait_to_open(self)
+            return
+        self._target = self._network.reach(self.source, self.address)
         if self._target is None:
             self._closed = True
             listener.lost(self, LostReason.UNREACHABLE)
             return
         self._sender = self._target.accept(self)
-        self._transport.network.opened(self)
+        self._network.opened(self)
         listener.opened(self)
 
     def send(self, frame: bytes) -> bool:
@@ -179,24 +214,44 @@ class MemoryConnection:
         self.pump()
         return True
 
-    def pump(self) -> None:
-        if not self._pumping and self._frames and not self._transport.network.is_frozen(self.address):
-            self._pumping = True
-            asyncio.get_running_loop().call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        self._pumping = False
-        if self._target is None or not self._frames or self._transport.network.is_frozen(self.address):
-            return
-        self._target.receive(self._sender, self._frames.popleft(), self.source)
-        if self._refused and not self._closed and self._transport.listener is not None:
-            self._refused = False
-            self._transport.listener.writable(self)
-        self.pump()
-        if self._closed and not self._frames:
-            self._hang_up()
-
     def answer(self, frame: bytes) -> None:
+        """Queue a frame in the other direction; dropped if the connection is full or gone."""
+        if not self._closed and len(self._answers) < CONNECTION_MAX_FRAMES:
+            self._answers.append(frame)
+            self.pump()
+
+    def pump(self) -> None:
+        if not self._pumping and (self._can_deliver() or self._can_answer()):
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _can_deliver(self) -> bool:
+        return bool(self._frames) and not self._network.is_held(self.source, self.address)
+
+    def _can_answer(self) -> bool:
+        return bool(self._answers) and not self._network.is_held(self.address, self.source)
+
+    def _turn(self) -> None:
+        self._pumping = False
+        try:
+            if self._can_deliver():
+                self._deliver(self._frames.popleft())
+            if self._can_answer():
+                self._bring_back(self._answers.popleft())
+        finally:
+            self.pump()
+            if self._closed and not self._frames:
+                self._hang_up()
+
+    def _deliver(self, frame: bytes) -> None:
+        if self._target is not None:
+            self._target.receive(self._sender, frame, self.source)
+        listener = self._transport.listener
+        if self._refused and not self._closed and listener is not None:
+            self._refused = False
+            listener.writable(self)
+
+    def _bring_back(self, frame: bytes) -> None:
         if not self._closed and self._transport.listener is not None:
             self._transport.listener.answered(self, frame)
 
@@ -204,12 +259,14 @@ class MemoryConnection:
         """End it from our side; what was handed over is still delivered."""
         if not self._closed:
             self._closed = True
+            self._answers.clear()
             if not self._frames:
                 self._hang_up()
 
     def drop(self, reason: LostReason) -> None:
         """The network ends it: what was on its way is lost, and our side is told."""
         self._frames.clear()
+        self._answers.clear()
         closed, self._closed = self._closed, True
         self._hang_up()
         if not closed and self._transport.listener is not None:
@@ -223,4 +280,4 @@ class MemoryConnection:
         if self._target is not None:
             self._target.hang_up(self._sender)
             self._target = None
-        self._transport.network.ended(self)
+        self._network.ended(self)
