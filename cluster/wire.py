@@ -27,14 +27,17 @@ A message is a msgpack array that begins with its kind:
 HELLO and WELCOME never change their framing; everything after them is spoken in the highest protocol version that both
 ranges contain.
 
-Bytes are hostile until shown otherwise. msgpack's own limits bound each array, map and string. They do not bound how
-many *small* containers a frame holds (0.9 MB of empty maps become 65 MB of objects) nor how deep they nest, so both
-are checked here. The number of bytes that could start a container is an upper bound of the number of containers and
-costs one pass in C; only a frame beyond it is walked element by element.
+Bytes are hostile until shown otherwise. msgpack's own limits bound each array, map and string, and no more: 0.9 MB of
+empty maps become 65 MB of objects, and 5 kB that claim a thousand nested arrays of 100,000 elements allocate 800 MB
+before the first is found missing. So a frame that could hold too many containers is decoded under a count, and one that
+could claim too much is first walked without building anything, which shows whether all it claims is there. Both
+suspicions cost next to nothing to rule out for the frames that nodes really send.
+
+The sender is held to the same limits, message by message, so that no cast of ours makes a peer refuse a frame.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -49,18 +52,20 @@ PROTOCOL_MAX = 1
 
 FRAME_MAX_BYTES = 8 * 1024 * 1024  # what the transport accepts at all
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024  # what a cast or call may be; leaves room for batching
-BATCH_TARGET_BYTES = (
-    256 * 1024
-)  # a batch is closed when it reaches this: large enough to amortise, small enough to share
+BATCH_TARGET_BYTES = 64 * 1024  # a batch is closed when it reaches this: large enough to amortise
 PAYLOAD_MAX_DEPTH = 32  # containers within containers
-FRAME_MAX_CONTAINERS = 50_000  # about 4 MB of Python objects
+MESSAGE_MAX_CONTAINERS = 50_000  # arrays and maps; about 4 MB of Python objects
+# A batch is full but for one byte, each byte of it a container, and then gets one more message.
+FRAME_MAX_CONTAINERS = MESSAGE_MAX_CONTAINERS + BATCH_TARGET_BYTES
 ELEMENTS_MAX = 100_000  # per array or map
+UNPROVEN_MAX_LENGTHS = 16  # arrays and maps that may claim ELEMENTS_MAX unproven: 13 MB of pointers
 TEXT_MAX_BYTES = 255  # names, regions, addresses in frames of our own
 HELLO_PAYLOAD_MAX_BYTES = 64 * 1024
 
 _U64 = struct.Struct(">Q")
 _HEADER_BYTES = 3
-_CONTAINER_BYTES = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+_LENGTH_BYTES = bytes([0xDC, 0xDD, 0xDE, 0xDF])  # begin an array or map of 16 elements or more
+_CONTAINER_BYTES = bytes([*range(0x80, 0xA0), *_LENGTH_BYTES])
 
 
 class FrameType(IntEnum):
@@ -210,15 +215,15 @@ def _frame(kind: FrameType, body: bytes = b"") -> bytes:
 
 def encode_message(message: Message) -> bytes:
     """The bytes of one message, to be joined by `encode_batch`. Raises ValueError, TypeError or OverflowError if the
-    payload is not made of plain values, or nests too deep."""
+    payload is not made of plain values, or is beyond the limits above."""
     match message:
         case Cast():
             return encode_cast(message.actor, message.payload)
         case Call():
-            _check_depth(message.payload)
+            _check_plain(message.payload)
             return _packed([1, *message])
         case Answer():
-            _check_depth(message.value)
+            _check_plain(message.value)
             return _packed([2, *message])
         case Failure(call_id, reason):
             return _packed([3, call_id, reason.value])
@@ -230,9 +235,59 @@ def encode_message(message: Message) -> bytes:
 
 def encode_cast(actor: str, payload: object) -> bytes:
     """`encode_message(Cast(actor, payload))` by the shortest way: most messages are casts."""
-    if type(payload) in _CONTAINERS:
-        _check_depth(payload)
+    if type(payload) not in _SCALARS:
+        _check_plain(payload)
     return _packed((0, actor, payload))
+
+
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+_STR = frozenset({str})
+
+
+def _check_plain(payload: object) -> None:
+    """Raise TypeError or ValueError for what msgpack would write and a peer would not read. Level by level, so that it
+    cannot recurse; what holds itself is found to be too deep or too much."""
+    level: list[Sequence[object] | dict[object, object]] = []
+    _collect((payload,), level)
+    count = 0
+    for _ in range(PAYLOAD_MAX_DEPTH):
+        if not level:
+            return
+        count += len(level)
+        if count > MESSAGE_MAX_CONTAINERS:
+            raise ValueError(f"more than {MESSAGE_MAX_CONTAINERS} arrays and maps")
+        below: list[Sequence[object] | dict[object, object]] = []
+        for container in level:
+            if len(container) > ELEMENTS_MAX:
+                raise ValueError(f"an array or map of more than {ELEMENTS_MAX} elements")
+            if isinstance(container, dict):
+                if not _STR.issuperset(map(type, container)):
+                    _check_keys(container)
+                _collect(container.values(), below)
+            else:
+                _collect(container, below)
+        level = below
+    if level:
+        raise ValueError(f"nested deeper than {PAYLOAD_MAX_DEPTH} levels")
+
+
+def _collect(values: Iterable[object], into: list[Sequence[object] | dict[object, object]]) -> None:
+    for value in values:
+        if type(value) in _SCALARS:
+            continue
+        if isinstance(value, _EXTENSIONS):
+            raise TypeError(f"can not serialize {type(value).__name__!r} object")
+        if isinstance(value, list | dict | tuple):
+            into.append(value)
+
+
+_EXTENSIONS = (msgpack.ExtType, msgpack.Timestamp)
+
+
+def _check_keys(keys: Iterable[object]) -> None:
+    for key in keys:
+        if not isinstance(key, str):
+            raise TypeError(f"a key that is {type(key).__name__!r}, not a text")
 
 
 def _packed(value: object) -> bytes:
@@ -325,8 +380,10 @@ def _decode_u64(body: bytes) -> int:
 
 
 def _unpack(body: bytes) -> object:
-    _check_container_count(body)
     try:
+        if len(body) > 1 and sum(map(body.count, _LENGTH_BYTES)) > UNPROVEN_MAX_LENGTHS:
+            _prove_complete(body)
+        count = _ContainerCount() if _could_hold_too_many(body) else None
         return msgpack.unpackb(
             body,
             raw=False,
@@ -336,72 +393,53 @@ def _unpack(body: bytes) -> object:
             max_array_len=ELEMENTS_MAX,
             max_map_len=ELEMENTS_MAX,
             max_ext_len=0,
+            ext_hook=_no_extension,
+            object_hook=count,
+            list_hook=count,
         )
+    except WireError:
+        raise
     except Exception as exc:
         # msgpack raises a dozen kinds here (its own, ValueError, UnicodeDecodeError, OverflowError, TypeError).
         raise WireError(f"not msgpack within the limits: {type(exc).__name__}") from exc
 
 
-def _check_container_count(body: bytes) -> None:
-    if len(body) - len(body.translate(None, _CONTAINER_BYTES)) <= FRAME_MAX_CONTAINERS:
-        return
-    if count_containers(body, stop_at=FRAME_MAX_CONTAINERS) > FRAME_MAX_CONTAINERS:
-        raise WireError(f"more than {FRAME_MAX_CONTAINERS} arrays and maps in a frame")
+def _prove_complete(body: bytes) -> None:
+    """Raise if the bytes end before what they claim to hold. Builds nothing."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body))
+    unpacker.feed(body)
+    unpacker.skip()
 
 
-def count_containers(body: bytes, *, stop_at: int) -> int:
-    """How many arrays and maps the msgpack bytes hold; stops counting beyond `stop_at`. Never raises: what is cut off
-    or invalid ends the count, and is left to the decoder to refuse."""
-    count, offset, size = 0, 0, len(body)
-    while offset < size and count <= stop_at:
-        byte = body[offset]
-        if 0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF:
-            count += 1
-        offset += _skip(body, offset, byte)
-    return count
+def _could_hold_too_many(body: bytes) -> bool:
+    """Whether as many bytes look like the beginning of an array or map; most of them will not be one."""
+    if len(body) <= FRAME_MAX_CONTAINERS:
+        return False
+    return len(body) - len(body.translate(None, _CONTAINER_BYTES)) > FRAME_MAX_CONTAINERS
 
 
-# Bytes of a length field by type byte, and bytes that follow a fixed-size one.
-_LENGTH_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}
-_FIXED_BYTES = {
-    0xCA: 4,
-    0xCB: 8,
-    0xCC: 1,
-    0xCD: 2,
-    0xCE: 4,
-    0xCF: 8,
-    0xD0: 1,
-    0xD1: 2,
-    0xD2: 4,
-    0xD3: 8,
-    0xD4: 2,
-    0xD5: 3,
-    0xD6: 5,
-    0xD7: 9,
-    0xD8: 17,
-    0xDC: 2,
-    0xDD: 4,
-    0xDE: 2,
-    0xDF: 4,
-}
+class _ContainerCount:
+    """Called by msgpack for each array and map that it has built."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__[T](self, container: T) -> T:
+        self._count += 1
+        if self._count > FRAME_MAX_CONTAINERS:
+            raise WireError(f"more than {FRAME_MAX_CONTAINERS} arrays and maps in a frame")
+        return container
 
 
-def _skip(body: bytes, offset: int, byte: int) -> int:
-    if 0xA0 <= byte <= 0xBF:
-        return 1 + (byte & 0x1F)
-    length_bytes = _LENGTH_BYTES.get(byte)
-    if length_bytes is not None:
-        length = int.from_bytes(body[offset + 1 : offset + 1 + length_bytes], "big")
-        ext_type = 1 if 0xC7 <= byte <= 0xC9 else 0
-        return 1 + length_bytes + length + ext_type
-    return 1 + _FIXED_BYTES.get(byte, 0)
+def _no_extension(code: int, data: bytes) -> object:
+    raise WireError("an extension type")
 
 
 _CONTAINERS = frozenset({list, dict, tuple})
 
 
 def _check_depth(value: object) -> None:
-    """Raise ValueError if containers nest deeper than `PAYLOAD_MAX_DEPTH`. Level by level: it cannot recurse."""
+    """Raise WireError if containers nest deeper than `PAYLOAD_MAX_DEPTH`. Level by level: it cannot recurse."""
     level: list[object] = [value] if type(value) in _CONTAINERS else []
     for _ in range(PAYLOAD_MAX_DEPTH):
         if not level:
@@ -412,7 +450,7 @@ def _check_depth(value: object) -> None:
             below.extend([child for child in children if type(child) in _CONTAINERS])  # type: ignore[attr-defined]
         level = below
     if level:
-        raise ValueError(f"nested deeper than {PAYLOAD_MAX_DEPTH} levels")
+        raise WireError(f"nested deeper than {PAYLOAD_MAX_DEPTH} levels")
 
 
 def _decode_hello(body: bytes) -> Hello:
@@ -427,6 +465,8 @@ def _decode_hello(body: bytes) -> Hello:
             raise WireError(f"HELLO without a proper {name}")
         if isinstance(field, str) and not 0 < len(field.encode(errors="replace")) <= TEXT_MAX_BYTES:
             raise WireError(f"HELLO with a {name} of the wrong length")
+        if isinstance(field, str) and not field.isprintable():
+            raise WireError(f"HELLO with a {name} that cannot be printed")  # it goes into logs and on terminals
         fields[name] = field
     if len(fields["payload"]) > HELLO_PAYLOAD_MAX_BYTES:  # type: ignore[arg-type]
         raise WireError("HELLO with too large a payload")
@@ -459,30 +499,25 @@ def _decode_batch(body: bytes) -> Batch:
     append = messages.append
     for item in items:
         # The common case first: a cast whose payload nests no further than one level costs no call.
-        if type(item) is list and len(item) == 3 and item[0] == 0 and type(item[1]) is str and item[0] is not False:
+        if type(item) is list and len(item) == 3 and item[0] == 0 and type(item[1]) is str and type(item[0]) is int:
             payload = item[2]
             if type(payload) in _CONTAINERS:
-                _check_payload(payload)
+                _check_depth(payload)
             append(Cast(item[1], payload))
         else:
             append(_decode_message(item))
     return Batch(first_sequence, messages)
 
 
-def _check_payload(payload: object) -> None:
-    try:
-        _check_depth(payload)
-    except ValueError as exc:
-        raise WireError(str(exc)) from exc
-
-
 def _decode_message(item: object) -> Message:
+    if type(item) is not list or not item or type(item[0]) is not int:
+        raise WireError("not a message")  # True and 1.0 are no kinds, though they are equal to 1
     match item:
         case [1, int(call_id), str(actor), payload] if _whole(call_id):
-            _check_payload(payload)
+            _check_depth(payload)
             return Call(call_id, actor, payload)
         case [2, int(call_id), value] if _whole(call_id):
-            _check_payload(value)
+            _check_depth(value)
             return Answer(call_id, value)
         case [3, int(call_id), reason] if _whole(call_id):
             return Failure(call_id, _member(Gone, reason))
