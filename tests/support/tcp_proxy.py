@@ -1,0 +1,135 @@
+"""A TCP proxy of the tests: the network between two nodes, which a test can cut, hold, slow down and heal."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from enum import Enum
+
+_CHUNK_BYTES = 16 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
+
+
+class Way(Enum):
+    """What the proxy does with bytes."""
+
+    PASS = "pass"
+    HOLD = "hold"  # connections stand, bytes stay where they are
+    CUT = "cut"  # connections are reset, and so is every new one
+
+
+class TcpProxy:
+    """Forwards one port of its own to `target`. Used inside one event loop; `close` ends everything."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.delay_s = 0.0
+        self._way = Way.PASS
+        self._open = asyncio.Event()
+        self._open.set()
+        self._budget_bytes: int | None = None  # forwarded towards the target before the link is cut by itself
+        self._connections: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._start = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accepted, sock=self._listening)
+
+    def cut(self) -> None:
+        """Reset what is connected, and whoever connects, until `heal`."""
+        self._way = Way.CUT
+        self._budget_bytes = None
+        for writer in list(self._writers):
+            _reset(writer)
+        self._open.set()
+
+    def cut_after(self, size_bytes: int) -> None:
+        """Let so many bytes through to the target, then cut: somewhere in the middle of a stream."""
+        self._budget_bytes = size_bytes
+
+    def hold(self) -> None:
+        """A black hole: nobody is told anything, and nothing arrives until `heal`."""
+        self._way = Way.HOLD
+        self._open.clear()
+
+    def heal(self) -> None:
+        """Forward again, beginning with what was held."""
+        self._way = Way.PASS
+        self._open.set()
+
+    async def close(self) -> None:
+        """End it."""
+        self.cut()
+        await self._start
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        self._writers.add(writer)
+        try:
+            await self._connect(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # the other end went away, or the test is over
+        finally:
+            self._connections.discard(task)
+            self._writers.discard(writer)
+            _reset(writer)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut():
+            return
+        await self._open.wait()
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        self._writers.add(there_writer)
+        try:
+            if self._is_cut():
+                return
+            pumps = [
+                asyncio.ensure_future(self._pump(reader, there_writer, counted=True)),
+                asyncio.ensure_future(self._pump(there_reader, writer, counted=False)),
+            ]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
+            self._writers.discard(there_writer)
+            _reset(there_writer)
+
+    def _is_cut(self) -> bool:
+        return self._way is Way.CUT
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            await self._open.wait()
+            if counted and self._budget_bytes is not None:
+                data = data[: self._budget_bytes]
+                self._budget_bytes -= len(data)
+            writer.write(data)
+            await writer.drain()
+            if counted and self._budget_bytes == 0:
+                await asyncio.sleep(0.01)  # lets the bytes go before the reset overtakes them
+                self.cut()
+                return
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    if sock is not None and not writer.transport.is_closing():
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    writer.transport.abort()
