@@ -6,9 +6,11 @@ Exit status: 0 done, 1 could not (one line on standard error says why and what t
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module, util
+from types import FrameType
 from typing import cast
 
 from app.commands import Command
@@ -29,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises SystemExit where argparse does (help, version, a wrong command line), and whatever is not the user's doing.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if os.getpid() == 1:
+        # From PID 1, which a container's only process is, the kernel keeps signals that have no handler: until a command
+        # has set its own, a stop would be without effect.
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(arguments)
     except KeyboardInterrupt:
@@ -64,6 +70,10 @@ def _run(arguments: Sequence[str]) -> int:
     status = commands[args.command].run(args)
     sys.stdout.flush()  # a closed pipe shows here, where it is dealt with, and not at exit
     return status
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _module(name: str) -> str:
