@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if os.getpid() == 1:
-        # From PID 1, which a container's only process is, the kernel keeps signals that have no handler: until a command
-        # has set its own, a stop would be without effect.
+        # From PID 1, a container's only process, the kernel keeps signals that have no handler: until a command has set
+        # its own, a stop would be without effect.
         signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(arguments)
