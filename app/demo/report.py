@@ -84,7 +84,7 @@ def _act(plan: Plan, result: ActResult) -> str:
 <thead><tr><th>node</th><th>region</th><th class="number">{escape(result.page)}</th></tr></thead>
 <tbody>
 {rows}
-<tr><td><span class="key answered"></span>views answered with 200</td><td></td>\
+<tr><td class="words"><span class="key answered"></span>views answered with 200</td><td></td>\
 <td class="number">{result.expected:,}</td></tr>
 </tbody></table></div>
 </section>
@@ -98,9 +98,9 @@ def _fact(label: str, number: int, *, neutral: bool = False) -> str:
 
 def _summary(results: list[ActResult]) -> str:
     rows = "\n".join(
-        f"<tr><td>{result.act.value}</td><td>{escape(result.mode)}</td>"
+        f'<tr><td>{result.act.value}</td><td class="words">{escape(lesson(result))}</td>'
         + "".join(_cell(number) for number in (result.lost, result.drift, result.crashes, result.dropped))
-        + f'<td class="lesson">{escape(lesson(result))}</td></tr>'
+        + "</tr>"
         for result in results
     )
     told = "\n".join(f"<p>{escape(line)}</p>" for line in closing(results))
@@ -109,7 +109,7 @@ def _summary(results: list[ActResult]) -> str:
 <h2>What became of the counts</h2>
 {told}
 <div class="scroll"><table>
-<thead><tr><th>act</th><th>mode</th>{headings}<th></th></tr></thead>
+<thead><tr><th>act</th><th></th>{headings}</tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>

@@ -209,6 +209,8 @@ def _absent(result: ActResult) -> list[str]:
     told = f"{victim} was killed, and came back with its data. It says {result.counts[victim]:,}: "
     told += f"{behind:,} fewer than the others."
     why = "It is a peer again, and newer casts reach it; but nobody kept what it missed, and it does not ask."
+    if not result.dropped:
+        why += " Nothing counts as dropped: nobody casts to a node that is not there."
     if result.lost > 0:
         return [told, why, f"Besides, {_of(result.lost, result.expected)} {_were(result.lost)} lost on every node."]
     return [told, why]
