@@ -190,4 +190,4 @@ def _log_start(config: Config, node: Node, url: str) -> None:
 
 
 def _guarded(config: Config) -> str:
-    return "without a secret, on loopback only" if config.bus.secret is None else "with a secret"
+    return "without a secret" if config.bus.secret is None else "with a secret"

@@ -51,6 +51,12 @@ class ZeroMqTransport:
     """Listens at `bind`; without `keys` only on loopback."""
 
     def __init__(self, bind: Address, *, keys: CurveKeys | None = None) -> None:
+        """Opens nothing yet. Raises SecretError for an address beyond loopback without keys."""
+        if keys is None and not bind.is_loopback:
+            raise SecretError(
+                f"the bus at {bind} could be reached from other machines, and there is no secret: make one with "
+                "'litecast keygen' and give it to every node as bus.secret, bus.secret_file or LITECAST_BUS__SECRET"
+            )
         self._bind = bind
         self._keys = keys
         self._context: _Context | None = None
@@ -63,12 +69,7 @@ class ZeroMqTransport:
         self._listener: Listener | None = None
 
     async def bind(self) -> Address:
-        """Take the address; returns it. Raises SecretError beyond loopback without a secret, BindError if it cannot."""
-        if self._keys is None and not self._bind.is_loopback:
-            raise SecretError(
-                f"the bus at {self._bind} could be reached from other machines, and there is no secret: make one with "
-                "'litecast keygen' and give it to every node as bus.secret, bus.secret_file or LITECAST_BUS__SECRET"
-            )
+        """Take the address; returns it. Raises BindError if it cannot."""
         self._context = zmq.Context()
         try:
             if self._keys is not None:
