@@ -81,7 +81,10 @@ class DemoCluster:
         return ended
 
     def last_words(self, node: str) -> str:
-        """The last line of the node's log: why it ended, if it did."""
+        """Why the node has ended: the signal, or the last line of its log."""
+        status = self._nodes[node].exit_status
+        if status is not None and status < 0:
+            return f"it was ended by {signal.Signals(-status).name}"
         return _reason(self._nodes[node].log_tail())
 
     async def counters(self) -> dict[str, NodeCounters]:

@@ -159,7 +159,7 @@ def closing(results: list[ActResult]) -> list[str]:
     told += "left the nodes different."
     if any(result.refused or result.unknown for result in naive):
         return [told]
-    return [told, "Every view was answered with 200. No visitor, and no node, was told that anything is wrong."]
+    return [told, "Every view was answered with 200. No visitor was told that anything is wrong."]
 
 
 def count_of(result: ActResult, node: str) -> str:
@@ -173,10 +173,10 @@ def _alone(result: ActResult) -> list[str]:
     spread = f"{_views(result.expected)} spread over {len(result.counts)} nodes, and nobody tells anybody."
     if not result.drift:
         return [spread, "By chance, all nodes say the same. That is not because any of them knows the others."]
-    return [
-        spread,
-        f"The nodes differ by {result.drift:,} at once; the best of them misses {_of(result.lost, result.expected)}.",
-    ]
+    differ = f"The nodes differ by {result.drift:,} at once"
+    if result.lost <= 0:
+        return [spread, f"{differ}: all visitors came to one of them."]
+    return [spread, f"{differ}; the best of them misses {_of(result.lost, result.expected)}."]
 
 
 def _gentle(result: ActResult) -> list[str]:

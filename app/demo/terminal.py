@@ -63,6 +63,7 @@ class Terminal:
 
     def act_begins(self, act: Act) -> None:
         """The act's title and what is done in it."""
+        self.pause()
         self._act = f"act {act.value} of {len(Act)}: "
         if self._story:
             self._print("")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def until(condition: Callable[[], object], what: str, within_s: float = WITHIN_S
         time.sleep(0.005)
 
 
-def processes_of(folder: Path) -> list[str]:
-    """The command lines of all processes that have a file below this folder among their arguments."""
+def processes_of(folder: Path) -> list[tuple[int, str]]:
+    """The ids and command lines of all processes that have a file below this folder among their arguments."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -62,8 +63,12 @@ def processes_of(folder: Path) -> list[str]:
             except OSError:
                 continue
             if str(folder) in command:
-                found.append(command)
+                found.append((int(entry.name), command))
     return found
+
+
+def _gone(folder: Path) -> bool:
+    return not processes_of(folder)
 
 
 @pytest.fixture
@@ -94,7 +99,7 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         for pipe in (running.process.stdout, running.process.stderr):
             assert pipe is not None
             pipe.close()
-        until(lambda folder=running.folder: not processes_of(folder), "no process is left")
+        until(partial(_gone, running.folder), "no process is left")
 
 
 def nothing_is_left_of(demo: Demo) -> None:
@@ -142,9 +147,7 @@ MOMENTS = [
     "starting 3 nodes with replication mode none",
     "act 1 of 5",
     "starting 3 nodes again",
-    "act 3 of 5",
     "killing",
-    "again, on its data",
     "act 5 of 5",
 ]
 
@@ -186,7 +189,12 @@ def test_nodes_do_not_outlive_a_demo_that_is_killed_outright(demo: Callable[...,
     until(lambda: not processes_of(running.folder), "the nodes end")
 
 
-def test_keep_leaves_a_cluster_to_look_at_until_ctrl_c(demo: Callable[..., Demo]) -> None:
+def test_keep_leaves_a_cluster_to_look_at_until_ctrl_c(
+    demo: Callable[..., Demo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever has settings of a node of his own in the environment sees the demo's nodes all the same.
+    monkeypatch.setenv("LITECAST_NODE__NAME", "same-for-all")
+    monkeypatch.setenv("FLY_REGION", "lhr")
     running = demo("--keep", "--clicks", "20", "--nodes", "2")
     until(lambda: "Ctrl-C stops it" in "".join(running.printed), "its addresses")
     pages = re.findall(r"http://127\.0\.0\.1:\d+/cluster", "".join(running.printed))
@@ -209,19 +217,18 @@ def test_a_report_that_cannot_be_written_is_said_before_anything_starts(demo: Ca
     running = demo("--html", "missing/report.html")
     assert ended(running) == 1
     until(lambda: running.said, "the reason")
-    assert running.said == [
-        "litecast: --html: missing/report.html cannot be written (No such file or directory); "
-        "give a file in a folder that is there\n"
-    ]
+    (line,) = running.said
+    assert line.startswith("litecast: --html: missing/report.html cannot be written")
     assert running.printed == []
     nothing_is_left_of(running)
 
 
-def test_settings_of_the_environment_do_not_reach_the_nodes(
-    demo: Callable[..., Demo], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LITECAST_NODE__NAME", "same-for-all")
-    monkeypatch.setenv("FLY_REGION", "lhr")
-    running = demo("--json", "--clicks", "1", "--nodes", "2")
+def test_a_node_that_ends_by_itself_is_told_and_started_again(demo: Callable[..., Demo]) -> None:
+    running = demo("--clicks", "20", "--json")
+    until(lambda: "act 2 of 5" in "".join(running.said), "act 2")
+    (victim, *_) = [pid for pid, _ in processes_of(running.folder)]
+    os.kill(victim, signal.SIGKILL)
     assert ended(running) == 0, running.said
     nothing_is_left_of(running)
+    until(lambda: "".join(running.printed).endswith("}\n"), "all is read")
+    assert len(json.loads("".join(running.printed))["acts"]) == 5
