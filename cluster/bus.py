@@ -43,6 +43,7 @@ from cluster.wire import (
     Answer,
     Ask,
     Batch,
+    Begin,
     Call,
     Cast,
     Failure,
@@ -278,6 +279,8 @@ class Bus:
                 effects = self._peering.heartbeat(sender, decoded, now_s)
             case Hello():
                 effects = self._peering.hello(sender, decoded, now_s, source_host)
+            case Begin():
+                effects = self._peering.begin(sender, decoded, now_s)
             case Goodbye():
                 effects = self._peering.goodbye(sender)
             case _:

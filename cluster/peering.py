@@ -1,9 +1,9 @@
 """Who is connected to whom: handshake, sequence numbers, up and down. Pure: events in, effects out, no I/O.
 
 Theory of operation. Between two nodes A and B there are two links, one in each direction. A's link to B is a
-connection that A dialled; A says HELLO on it, B answers WELCOME, and from then on it carries A's messages to B in
-order. A peer is *up* when both links stand: its HELLO was accepted and ours was answered. Frames that come in the
-moment between are held.
+connection that A dialled; A says HELLO on it, B answers WELCOME, A says BEGIN, and from then on it carries A's messages
+to B in order. A peer is *up* when both links stand: ours has begun, and so has its. Frames that come before ours has
+begun are held.
 
 A link is never repaired. When one of a peer's two links breaks (the connection ends, a sequence number is missing,
 the peer says that it does not know the link), both are given up, the peer is down, and both sides dial anew. So what
@@ -11,10 +11,16 @@ arrives between an `Up` and the next `Down` is exactly a prefix of what was sent
 the middle, nothing comes twice, and nothing reaches another incarnation, since a connection never outlives the
 process at its end.
 
-Both sides need not agree on when a session ended. Whoever gave up forgets the other's link; a frame on a forgotten
-link is answered RESET, which ends it on the other side too; and a HELLO on a new link while the old session counts as
-up tells that the peer has given it up. Every path leads to both links being dialled again (`tests/property` runs two
-of these machines against each other under random losses and asserts that).
+Both sides must agree which two links belong together, and they rarely notice a loss at the same moment. So sessions of
+two incarnations are numbered. Whoever gives one up adds one to its number; BEGIN carries the number, WELCOME tells who
+is behind, and whoever learns of a higher number gives up what it has and takes that one. A number thus grows only by
+faults, never by the answer to one: were it otherwise, each side could take the other's newest link for a sign that the
+session is over, in turns and for ever. A frame on a link that is not of the session is answered RESET, which ends it on
+the other side too. (`tests/property` runs two of these machines against each other under random losses, and asserts
+that sessions are gapless and that both are up soon after the losses end.)
+
+HELLO alone begins nothing, since it is said before it is known to whom. A node that is reached under two addresses
+dials both, learns from the answers that they lead to one node, and says BEGIN on one of the two.
 
 Names. A node is known by its name, one run of it by its incarnation. A HELLO with a known name and another
 incarnation is its successor if the predecessor is down or used the same address, since one address is held by one
@@ -29,10 +35,11 @@ from cluster.address import Address, parse_address
 from cluster.counters import Count, Counters
 from cluster.errors import AddressError
 from cluster.transport import Connection, Sender
-from cluster.wire import Batch, Frame, Goodbye, Heartbeat, Hello, Refusal, Refuse, Reset, ResetLink, Welcome
+from cluster.wire import Batch, Begin, Frame, Goodbye, Heartbeat, Hello, Refusal, Refuse, Reset, ResetLink, Welcome
 
 HELD_MAX_FRAMES = 256
 KNOWN_MAX_PEERS = 512
+OFFERS_MAX = 16  # links of one peer on which it said HELLO and nothing yet: the addresses that it dials us under
 
 
 class DownReason(StrEnum):
@@ -132,14 +139,17 @@ type Effect = Send | Reply | Close | Up | Down | Deliver | Found | Dialled | Con
 @dataclass(slots=True)
 class _Peer:
     hello: Hello
-    connection: Connection | None = None  # our link to it, once welcomed
-    sender: Sender | None = None  # its link to us, once we welcomed it
+    connection: Connection | None = None  # our link to it, once it has begun
+    session: int = 0  # the number of the session that stands, or of the next one
+    sender: Sender | None = None  # its link to us, once it has begun
+    offers: dict[Sender, Hello] = field(default_factory=dict)  # links on which it was welcomed and did not begin yet
     expected: int = 0  # sequence number of its next message
     up: bool = False
     ever_up: bool = False
     held: list[Batch] = field(default_factory=list)
     heard_s: float = 0.0
-    challenged_s: float | None = None  # since when somebody else claims its name
+    challenger: str | None = None  # the incarnation that claims its name
+    challenged_s: float = 0.0  # since when
 
 
 class Peering:
@@ -150,6 +160,7 @@ class Peering:
         self._counters = counters
         self._peers: dict[str, _Peer] = {}
         self._by_sender: dict[Sender, _Peer] = {}
+        self._by_offer: dict[Sender, _Peer] = {}
         self._by_connection: dict[Connection, _Peer] = {}
 
     # --- questions ---
@@ -176,8 +187,8 @@ class Peering:
     def answered(self, connection: Connection, frame: Frame, now_s: float) -> list[Effect]:
         """Something came back on a connection that we dialled."""
         match frame:
-            case Welcome(hello):
-                return self._welcomed(connection, hello, now_s)
+            case Welcome(hello, session):
+                return self._welcomed(connection, hello, session, now_s)
             case Refuse(code, detail):
                 self._counters.increment(Count.REFUSED_BY_PEER)
                 effects: list[Effect] = [Refused(detail, code, by_us=False, detail=detail), Close(connection)]
@@ -190,7 +201,7 @@ class Peering:
                 self._counters.increment(Count.BAD_FRAME)
                 return []
 
-    def _welcomed(self, connection: Connection, hello: Hello, now_s: float) -> list[Effect]:
+    def _welcomed(self, connection: Connection, hello: Hello, session: int, now_s: float) -> list[Effect]:
         if hello.incarnation == self._me.incarnation:
             return [Dialled(connection, None), Close(connection)]
         if hello.cluster != self._me.cluster or hello.node == self._me.node:
@@ -200,15 +211,17 @@ class Peering:
         if peer is not None and peer.hello.incarnation != hello.incarnation:
             if not self._succeeds(peer, hello, now_s):
                 return [Close(connection), *self.lost(connection)]
-            effects += self._down(peer, DownReason.REPLACED)
+            effects += self._end(peer, DownReason.REPLACED)
             peer = None
         if peer is None:
             peer = self._new_peer(hello)
-        if peer.connection is not None and peer.connection != connection:
+        if peer.connection is not None:
             return [*effects, Dialled(connection, None), Close(connection)]
+        if session > peer.session:
+            effects += self._end(peer, DownReason.RESET, session)
         peer.connection = connection
         self._by_connection[connection] = peer
-        effects.append(Dialled(connection, hello.node))
+        effects += [Dialled(connection, hello.node), Send(connection, Begin(peer.session))]
         return effects + self._maybe_up(peer)
 
     def lost(self, connection: Connection, reason: DownReason = DownReason.DISCONNECTED) -> list[Effect]:
@@ -217,7 +230,7 @@ class Peering:
         if peer is None:
             return []
         peer.connection = None
-        return self._down(peer, reason) if peer.up else []
+        return self._end(peer, reason)
 
     # --- links dialled to us ---
 
@@ -228,26 +241,45 @@ class Peering:
         if refusal is not None:
             return self._refuse(sender, hello, refusal)
         if hello.incarnation == self._me.incarnation:
-            return [Reply(sender, Welcome(self._me))]  # we dialled ourselves, and learn it from the answer
+            return [Reply(sender, Welcome(self._me, 0))]  # we dialled ourselves, and learn it from the answer
         effects: list[Effect] = []
         peer = self._peers.get(hello.node)
         if peer is not None and peer.hello.incarnation != hello.incarnation:
-            effects += self._down(peer, DownReason.REPLACED)
+            effects += self._end(peer, DownReason.REPLACED)
             peer = None
         if peer is None:
             peer = self._new_peer(hello)
-        if peer.up and peer.sender != sender:
-            effects += self._down(peer, DownReason.RESET)
-        if peer.sender is not None:
-            self._by_sender.pop(peer.sender, None)
-        peer.hello = hello
-        peer.sender, peer.expected, peer.held, peer.heard_s = sender, 0, [], now_s
+        peer.heard_s = now_s
+        self._offer(peer, sender, hello)
+        effects.append(Reply(sender, Welcome(self._me, peer.session)))
+        return effects + self._dial_back(peer, hello)
+
+    def _offer(self, peer: _Peer, sender: Sender, hello: Hello) -> None:
+        if sender == peer.sender:
+            return
+        if len(peer.offers) >= OFFERS_MAX:
+            oldest = next(iter(peer.offers))
+            del peer.offers[oldest], self._by_offer[oldest]
+        peer.offers[sender] = hello
+        self._by_offer[sender] = peer
+
+    def begin(self, sender: Sender, begin: Begin, now_s: float) -> list[Effect]:
+        """A link on which somebody introduced himself is his link to us from here on."""
+        peer = self._by_offer.pop(sender, None)
+        if peer is None:
+            return self._unknown(sender)
+        hello = peer.offers.pop(sender)
+        peer.heard_s = now_s
+        if begin.session < peer.session or (begin.session == peer.session and peer.sender is not None):
+            return self._unknown(sender)
+        effects = self._end(peer, DownReason.RESET, begin.session) if begin.session > peer.session else []
+        peer.hello, peer.sender, peer.expected = hello, sender, 0
         self._by_sender[sender] = peer
-        effects.append(Reply(sender, Welcome(self._me)))
+        return effects + self._dial_back(peer, hello) + self._maybe_up(peer)
+
+    def _dial_back(self, peer: _Peer, hello: Hello) -> list[Effect]:
         address = _parsed(hello.address)
-        if address is not None and peer.connection is None:
-            effects.append(Found(address))
-        return effects + self._maybe_up(peer)
+        return [Found(address)] if address is not None and peer.connection is None else []
 
     def batch(self, sender: Sender, batch: Batch, now_s: float) -> list[Effect]:
         """Messages on a link dialled to us."""
@@ -307,11 +339,15 @@ class Peering:
     def _new_peer(self, hello: Hello) -> _Peer:
         if len(self._peers) >= KNOWN_MAX_PEERS:
             # Machines come and go under new names for months: the one that has been gone longest makes room.
-            gone = min((p for p in self._peers.values() if not p.up), key=lambda p: p.heard_s, default=None)
+            candidates = (peer for peer in self._peers.values() if peer.connection is None)
+            gone = min(candidates, key=lambda peer: peer.heard_s, default=None)
             if gone is not None:
-                self._forget_links(gone)
+                self._end(gone, DownReason.UNREACHABLE)  # without effects: it is not up, and nothing is to be closed
+                self._forget_offers(gone)
                 del self._peers[gone.hello.node]
         before = self._peers.get(hello.node)
+        if before is not None:
+            self._forget_offers(before)
         peer = self._peers[hello.node] = _Peer(hello, ever_up=before is not None and before.ever_up)
         return peer
 
@@ -331,7 +367,7 @@ class Peering:
             return (Refusal.NAME_BUSY if elder else Refusal.NAME_TAKEN), me.address
         peer = self._peers.get(hello.node)
         if peer is not None and peer.hello.incarnation != hello.incarnation and not self._succeeds(peer, hello, now_s):
-            proven = peer.challenged_s is not None and peer.heard_s > peer.challenged_s
+            proven = peer.heard_s > peer.challenged_s
             return (Refusal.NAME_TAKEN if proven else Refusal.NAME_BUSY), peer.hello.address
         return None
 
@@ -348,15 +384,16 @@ class Peering:
         """Whether `hello` may take the place of another incarnation of the same name."""
         if not peer.up or peer.hello.address == hello.address:
             return True
-        if peer.challenged_s is None:
-            peer.challenged_s = now_s
+        if peer.challenger != hello.incarnation:
+            # What the peer showed under another challenge, an hour ago perhaps, proves nothing about now.
+            peer.challenger, peer.challenged_s = hello.incarnation, now_s
         return False
 
     def _maybe_up(self, peer: _Peer) -> list[Effect]:
         if peer.up or peer.connection is None or peer.sender is None:
             return []
         peer.up = peer.ever_up = True
-        peer.challenged_s = None
+        peer.challenger = None
         held, peer.held = peer.held, []
         return [Up(peer.hello, peer.connection), *(Deliver(peer.hello.node, batch) for batch in held)]
 
@@ -375,19 +412,11 @@ class Peering:
         assert peer.sender is not None
         return [Reply(peer.sender, ResetLink(code)), *self._end(peer, DownReason.RESET)]
 
-    def _end(self, peer: _Peer, reason: DownReason) -> list[Effect]:
-        """End the session whether it was up or not."""
-        if peer.up:
-            return self._down(peer, reason)
-        return self._forget_links(peer)
-
-    def _down(self, peer: _Peer, reason: DownReason) -> list[Effect]:
-        was_up, peer.up = peer.up, False
-        effects = self._forget_links(peer)
-        return [Down(peer.hello, reason), *effects] if was_up else effects
-
-    def _forget_links(self, peer: _Peer) -> list[Effect]:
-        effects: list[Effect] = []
+    def _end(self, peer: _Peer, reason: DownReason, session: int | None = None) -> list[Effect]:
+        """Give up the session, whether it was up or not; the next one has the number `session`, or one more."""
+        effects: list[Effect] = [Down(peer.hello, reason)] if peer.up else []
+        peer.up = False
+        peer.session = peer.session + 1 if session is None else session
         if peer.sender is not None:
             self._by_sender.pop(peer.sender, None)
             peer.sender = None
@@ -397,6 +426,11 @@ class Peering:
             peer.connection = None
         peer.held = []
         return effects
+
+    def _forget_offers(self, peer: _Peer) -> None:
+        for sender in peer.offers:
+            del self._by_offer[sender]
+        peer.offers.clear()
 
 
 _REFUSAL_COUNTS = {

@@ -8,12 +8,13 @@ A frame is one ZeroMQ message part:
          3     -  body, by type
 
     1 HELLO      msgpack map: who is dialling (see `Hello`)
-    2 WELCOME    the same map: who was reached
+    2 WELCOME    the same map: who was reached; and "session": the number that the next session has there
     3 REFUSE     msgpack [code, detail]
     4 RESET      msgpack [code]: the receiver does not know this link, or saw a gap in it; dial again
     5 BATCH      u64 big-endian sequence number of the first message, then one msgpack array of messages
     6 HEARTBEAT  u64 big-endian: the sequence number that the next message will have
     7 GOODBYE    empty: the sender is about to stop
+    8 BEGIN      u64 big-endian: the number of the session that this link belongs to (see `peering`)
 
 A message is a msgpack array that begins with its kind:
 
@@ -61,6 +62,7 @@ ELEMENTS_MAX = 100_000  # per array or map
 UNPROVEN_MAX_LENGTHS = 16  # arrays and maps that may claim ELEMENTS_MAX unproven: 13 MB of pointers
 TEXT_MAX_BYTES = 255  # names, regions, addresses in frames of our own
 HELLO_PAYLOAD_MAX_BYTES = 64 * 1024
+SESSION_MAX = 2**53
 
 _U64 = struct.Struct(">Q")
 _HEADER_BYTES = 3
@@ -78,6 +80,7 @@ class FrameType(IntEnum):
     BATCH = 5
     HEARTBEAT = 6
     GOODBYE = 7
+    BEGIN = 8
 
 
 class Refusal(StrEnum):
@@ -117,6 +120,7 @@ class Welcome:
     """The answer to a HELLO that was accepted."""
 
     hello: Hello
+    session: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,13 @@ class ResetLink:
     """This link is of no use any more."""
 
     code: Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """From here on the link carries the sender's messages of this session."""
+
+    session: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +212,7 @@ class Batch:
     messages: Sequence[Message]
 
 
-type Frame = Hello | Welcome | Refuse | ResetLink | Batch | Heartbeat | Goodbye
+type Frame = Hello | Welcome | Refuse | ResetLink | Begin | Batch | Heartbeat | Goodbye
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -306,14 +317,16 @@ def encode(frame: Frame) -> bytes:
     match frame:
         case Hello():
             return _frame(FrameType.HELLO, _packed(_hello_map(frame)))
-        case Welcome(hello):
-            return _frame(FrameType.WELCOME, _packed(_hello_map(hello)))
+        case Welcome(hello, session):
+            return _frame(FrameType.WELCOME, _packed({**_hello_map(hello), "session": session}))
         case Refuse(code, detail):
             return _frame(FrameType.REFUSE, _packed([code.value, _fit(detail)]))
         case ResetLink(code):
             return _frame(FrameType.RESET, _packed([code.value]))
         case Batch(first_sequence, messages):
             return encode_batch(first_sequence, [encode_message(message) for message in messages])
+        case Begin(session):
+            return _frame(FrameType.BEGIN, _U64.pack(session))
         case Heartbeat(next_sequence):
             return _frame(FrameType.HEARTBEAT, _U64.pack(next_sequence))
         case Goodbye():
@@ -356,10 +369,13 @@ def decode(frame: bytes) -> Frame:
             return _decode_batch(body)
         case FrameType.HEARTBEAT:
             return Heartbeat(_decode_u64(body))
+        case FrameType.BEGIN:
+            return Begin(_session(_decode_u64(body)))
         case FrameType.HELLO:
-            return _decode_hello(body)
+            return _hello(_decode_map(body))
         case FrameType.WELCOME:
-            return Welcome(_decode_hello(body))
+            fields = _decode_map(body)
+            return Welcome(_hello(fields), _session(fields.get("session")))
         case FrameType.REFUSE:
             code, detail = _decode_texts(body, 2)
             return Refuse(_member(Refusal, code), detail)
@@ -453,10 +469,21 @@ def _check_depth(value: object) -> None:
         raise WireError(f"nested deeper than {PAYLOAD_MAX_DEPTH} levels")
 
 
-def _decode_hello(body: bytes) -> Hello:
+def _decode_map(body: bytes) -> dict[object, object]:
     value = _unpack(body)
     if not isinstance(value, dict):
         raise WireError("a HELLO that is not a map")
+    return value
+
+
+def _session(number: object) -> int:
+    """It grows by one with each fault; what is beyond the bound is no such number, and could not be added to."""
+    if type(number) is not int or not 0 <= number <= SESSION_MAX:
+        raise WireError("not a session number")
+    return number
+
+
+def _hello(value: dict[object, object]) -> Hello:
     # Fields that a later version adds are passed over; those of this version must be there.
     fields: dict[str, object] = {}
     for name, kind in _HELLO_FIELDS.items():

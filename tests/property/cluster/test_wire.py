@@ -13,6 +13,7 @@ from cluster.wire import (
     Answer,
     Ask,
     Batch,
+    Begin,
     Call,
     Cast,
     Failure,
@@ -31,7 +32,7 @@ from cluster.wire import (
     encode,
 )
 
-TYPES = (Hello, Welcome, Refuse, ResetLink, Batch, Heartbeat, Goodbye)
+TYPES = (Hello, Welcome, Refuse, ResetLink, Begin, Batch, Heartbeat, Goodbye)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = st.text(
@@ -70,7 +71,8 @@ hellos = st.builds(
 )
 frames: st.SearchStrategy[Frame] = st.one_of(
     hellos,
-    st.builds(Welcome, hellos),
+    st.builds(Welcome, hellos, st.integers(0, 2**53)),
+    st.builds(Begin, st.integers(0, 2**53)),
     st.builds(Refuse, st.sampled_from(Refusal), st.text("abc é", max_size=60)),
     st.builds(ResetLink, st.sampled_from(Reset)),
     st.builds(Batch, whole, st.lists(messages, max_size=6)),
@@ -113,7 +115,7 @@ def test_random_body_behind_a_proper_header_is_a_frame_or_a_wire_error(kind: int
     frame_or_nothing(b"LC" + bytes([kind]) + body)
 
 
-@given(st.integers(1, 7), plain)
+@given(st.integers(1, 8), plain)
 def test_any_plain_value_as_a_body_is_a_frame_or_a_wire_error(kind: int, value: object) -> None:
     body = msgpack.packb(value)
     frame_or_nothing(b"LC" + bytes([kind]) + body)
