@@ -143,16 +143,24 @@ class Process:
             await self.actor.started()
             await self._work()
             await self.actor.stopped()
-        except asyncio.CancelledError:
-            pass  # only `stop` cancels; the mailbox is accounted for below
+        except asyncio.CancelledError as exc:
+            # Cancelled from outside, it stops. A handler that awaits what somebody else cancelled ends like this too.
+            if not self._is_cancelled():
+                error = self._crashed(exc)
         except Exception as exc:
-            error = exc
-            self._counters.increment(Count.CRASHES)
-            # The message may hold user data: the type and text of the error must do.
-            log.error("actor %s crashed: %s: %s", self.name, type(exc).__name__, exc)
+            error = self._crashed(exc)
         finally:
             self._bury(Gone.STOPPED if error is None else Gone.CRASHED)
             self._exited(self, error)
+
+    def _is_cancelled(self) -> bool:
+        return self._task is not None and self._task.cancelling() > 0
+
+    def _crashed(self, error: BaseException) -> BaseException:
+        self._counters.increment(Count.CRASHES)
+        # The message may hold user data: the type and text of the error must do.
+        log.error("actor %s crashed: %s: %s", self.name, type(error).__name__, error)
+        return error
 
     async def _work(self) -> None:
         mailbox, actor = self._mailbox, self.actor
