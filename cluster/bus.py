@@ -235,6 +235,7 @@ class Bus:
 
     def lost(self, connection: Connection, reason: LostReason) -> None:
         """A dialled connection failed or ended."""
+        self._by_connection.pop(connection, None)
         dial = self._dials.pop(connection, None)
         if dial is None:
             return
