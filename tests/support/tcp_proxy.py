@@ -26,6 +26,7 @@ class TcpProxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.delay_s = 0.0
+        self.accepted = 0  # connections so far
         self._way = Way.PASS
         self._open = asyncio.Event()
         self._open.set()
@@ -74,6 +75,7 @@ class TcpProxy:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.accepted += 1
         self._connections.add(task)
         self._writers.add(writer)
         try:
