@@ -234,7 +234,9 @@ class Node:
     def announce(self, info: NodeUp | NodeDown) -> None:
         """Tell who monitors the nodes."""
         for actor in self._monitors:
-            self.processes[actor].put_info(info)
+            process = self.processes.get(actor)
+            if process is not None:  # who asked for an actor that does not run yet is told from when it does
+                process.put_info(info)
 
     def fail(self, error: ClusterError) -> None:
         """This node cannot go on."""

@@ -2,18 +2,22 @@
 
 `one_for_one` restarts the one that crashed; `rest_for_one` also those that were started after it, in order, since they
 may depend on it. More than `max_restarts` crashes within `within_s` seconds: the supervisor stops all its children and
-fails itself, which is a crash to *its* supervisor and, at the top, ends the node.
+fails itself, which is a crash to *its* supervisor and, at the top, ends the node. A child whose factory raises counts
+as one that crashed at once.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
 from cluster.actor import MAILBOX_MAX_MESSAGES, Actor, Process
-from cluster.counters import Counters
+from cluster.counters import Count, Counters
 from cluster.errors import SupervisorGaveUp
 from cluster.restarts import RestartIntensity
+
+log = logging.getLogger(__name__)
 
 
 class Strategy(Enum):
@@ -143,7 +147,14 @@ class _RunningSupervisor:
             if error is not None and not self._stopping:
                 self._crashes.put_nowait((index, holder[0], error))
 
-        holder.append(self._children[index].launch(self._registry, exited))
+        try:
+            holder.append(self._children[index].launch(self._registry, exited))
+        except Exception as exc:
+            # Were this to get out, a restart would end the supervisor instead, and nobody would be told.
+            log.error("%s could not be started: %s: %s", self._children[index].name, type(exc).__name__, exc)
+            self._registry.counters.increment(Count.CRASHES)
+            holder.append(_NeverRan())
+            exited(exc)
         self._running[index] = holder[0]
 
     async def _watch(self) -> None:
@@ -160,7 +171,9 @@ class _RunningSupervisor:
             if self._strategy is Strategy.REST_FOR_ONE:
                 later = [other for other in sorted(self._running) if other > index]
                 for other in reversed(later):
-                    await self._running.pop(other).stop()
+                    # It leaves the table after it has stopped: if we are stopped meanwhile, it still has to be.
+                    await self._running[other].stop()
+                    del self._running[other]
                 for other in [index, *later]:
                     self._launch(other)
             else:
@@ -178,3 +191,10 @@ class _RunningSupervisor:
         await asyncio.wait({self._task})
         await self._stop_children()
         self._exited(None)
+
+
+class _NeverRan:
+    """In the place of a child that could not be made."""
+
+    async def stop(self) -> None:
+        """Nothing runs."""
