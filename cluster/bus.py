@@ -112,7 +112,7 @@ class Bus:
         self._outboxes: dict[str, Outbox] = {}  # of peers that are up
         self._by_connection: dict[Connection, Outbox] = {}  # of links that were welcomed, up or not
         self._dials: dict[Connection, _Dial] = {}
-        self._dirty: set[Outbox] = set()
+        self._dirty: dict[Outbox, None] = {}  # a set in the order of a run, which a simulation can repeat
         self._calls = PendingCalls()
         self._seldom = SeldomLog(log, self._now)
         self._ever_up = False
@@ -191,11 +191,11 @@ class Bus:
             return False
         if not self._dirty:
             self._loop.call_soon(self._flush)
-        self._dirty.add(outbox)
+        self._dirty[outbox] = None
         return True
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, {}
         for outbox in dirty:
             outbox.flush(self._now())
 
@@ -405,7 +405,7 @@ class Bus:
         hello = effect.hello
         outbox = self._outboxes.pop(hello.node, None)
         if outbox is not None:
-            self._dirty.discard(outbox)
+            self._dirty.pop(outbox, None)
             if outbox.waiting:
                 self._counters.increment(Count.LINK_LOST, outbox.waiting)
         self._detector.forget(hello.node)
