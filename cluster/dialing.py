@@ -93,7 +93,10 @@ class DialBook:
         if entry is None:
             return
         entry.dialling = False
-        entry.node = None
+        if entry.node is not None:
+            # It led somewhere until now, which says more than a mention.
+            entry.mentioned_s = now_s
+            entry.node = None
         # A random part keeps nodes that lost each other at one moment from dialling at one moment for ever.
         entry.next_s = now_s + entry.pause_s * self._random.uniform(0.5, 1.0)
         entry.pause_s = min(entry.pause_s * 2, self._settings.longest_pause_s)
