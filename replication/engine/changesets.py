@@ -1,0 +1,326 @@
+"""A changeset: what one site committed in the range `(after, upto]` of its stamps. Immutable, forwarded byte by byte.
+
+Everything in a changeset is stamped `(upto, site)`. `previous` is the hash of the site's changeset that ended at
+`after`, so that changesets of a site form a chain, and two that claim the same place are told apart. `deps` are the
+heads of other sites that moved at the origin since its previous changeset: whoever covers them and `after` has seen
+all that the origin had seen.
+
+The bytes (msgpack):
+
+    [FORM, cluster, site, after, upto, previous, [[site, stamp], ...], [table, ...]]
+    table = [name, [key column, ...], [group, ...]]
+    group = [kind, [column, ...], [counter, ...], [row, ...]]
+    row   = [key value, ..., life, cell, ..., count, ...]
+
+Rows that carry the same columns share a group, so that a row is one flat tuple from the encoder to SQLite. Decoding
+checks types column by column, in C, and believes nothing: no maps, no extension types, no integer beyond 64 bits, no
+key twice."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from math import isnan
+from typing import Any, Final, NoReturn, cast
+
+import msgpack
+
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after, is_baseline, is_site
+from replication.engine.values import INT64_MAX, Key, Value, pack
+
+FORM: Final = 1
+"""Number of the form of the bytes. Another one is refused."""
+
+DIGEST_BYTES: Final = 16
+COUNT_MAX: Final = 2**53
+"""A contribution lies within plus and minus this, so that the sum of 1,024 sites' fits SQLite's integer."""
+CHANGESET_MAX_BYTES: Final = 256 * 1024 * 1024
+LIFE_MAX: Final = 2**53
+_NAME_MAX: Final = 4_096
+_COLUMNS_MAX: Final = 2_000  # SQLite's own limit
+_SITES_MAX: Final = 100_000
+
+
+class ChangesetError(Exception):
+    """The bytes are not a changeset of a form known here. Nothing was changed."""
+
+
+class ChangeKind(IntEnum):
+    """What happened to a row, as its site saw it."""
+
+    INSERT = 1
+    """A life begins; the row is carried whole."""
+    UPDATE = 2
+    """Some cells or counters changed in a life that had begun before."""
+    DELETE = 3
+    """A life ended; `life` is the even number after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChange:
+    """One row's change, for who looks at a single one. `counts` are the site's whole contributions, not differences."""
+
+    kind: ChangeKind
+    key: Key
+    life: int
+    cells: Mapping[str, Value]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroup:
+    """Rows that changed alike: the same kind, the same columns. A row is its key, its life, its cells, its counts."""
+
+    kind: ChangeKind
+    cells: tuple[str, ...]
+    counters: tuple[str, ...]
+    rows: Sequence[tuple[Value, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableChange:
+    """What changed in one table. No key occurs twice."""
+
+    table: str
+    key: tuple[str, ...]
+    groups: tuple[RowGroup, ...]
+
+    @property
+    def rows(self) -> tuple[RowChange, ...]:
+        """The rows one by one, in the order of the groups."""
+        return tuple(self._each())
+
+    def _each(self) -> Iterator[RowChange]:
+        size = len(self.key)
+        for group in self.groups:
+            counts_at = size + 1 + len(group.cells)
+            for row in group.rows:
+                yield RowChange(
+                    kind=group.kind,
+                    key=row[:size],
+                    life=cast("int", row[size]),
+                    cells=dict(zip(group.cells, row[size + 1 : counts_at], strict=True)),
+                    counts=dict(zip(group.counters, cast("tuple[int, ...]", row[counts_at:]), strict=True)),
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changeset:
+    """See the module. `previous` is empty, and `after` that of `first_after`, in a site's first."""
+
+    cluster: str
+    site: Site
+    after: Stamp
+    upto: Stamp
+    previous: bytes
+    deps: Mapping[Site, Stamp]
+    tables: tuple[TableChange, ...]
+
+
+def table_change(table: str, key: Sequence[str], rows: Iterable[RowChange]) -> TableChange:
+    """Rows put into groups."""
+    groups: dict[tuple[ChangeKind, tuple[str, ...], tuple[str, ...]], list[tuple[Value, ...]]] = {}
+    for row in rows:
+        shape = (row.kind, tuple(row.cells), tuple(row.counts))
+        groups.setdefault(shape, []).append((*row.key, row.life, *row.cells.values(), *row.counts.values()))
+    return TableChange(
+        table=table,
+        key=tuple(key),
+        groups=tuple(
+            RowGroup(kind=kind, cells=cells, counters=counters, rows=tuple(found))
+            for (kind, cells, counters), found in groups.items()
+        ),
+    )
+
+
+def digest(encoded: bytes) -> bytes:
+    """The hash that heads carry: BLAKE2b, 16 bytes."""
+    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
+
+
+def encode(changeset: Changeset) -> bytes:
+    """The changeset's bytes."""
+    return pack(
+        (
+            FORM,
+            changeset.cluster,
+            changeset.site,
+            changeset.after,
+            changeset.upto,
+            changeset.previous,
+            tuple(sorted(changeset.deps.items())),
+            encodable(changeset.tables),
+        )
+    )
+
+
+def encodable(tables: Sequence[TableChange]) -> Any:
+    """The tables as msgpack takes them."""
+    return tuple(
+        (
+            table.table,
+            table.key,
+            tuple((int(group.kind), group.cells, group.counters, group.rows) for group in table.groups),
+        )
+        for table in tables
+    )
+
+
+def decode(encoded: bytes) -> Changeset:
+    """The changeset that the bytes are. Raises ChangesetError, and nothing else, if they are none."""
+    fields = _fields(encoded)
+    if not isinstance(fields, tuple) or not fields or type(fields[0]) is not int:
+        raise ChangesetError("not a changeset")
+    if fields[0] != FORM:
+        raise ChangesetError(f"a changeset of form {fields[0]}, and only form {FORM} is known; upgrade litecast")
+    if len(fields) != 8:
+        raise ChangesetError("a changeset has eight fields")
+    _, cluster, site, after, upto, previous, deps, tables = fields
+    if not isinstance(cluster, str) or len(cluster) > _NAME_MAX:
+        raise ChangesetError("the cluster is not a name")
+    if not is_site(site):
+        raise ChangesetError("the site is not one")
+    if type(after) is not int or type(upto) is not int or not -1 <= after < upto <= STAMP_MAX:
+        raise ChangesetError("the range of stamps is not one")
+    if is_baseline(site) != (after == -1) or (is_baseline(site) and upto != 0):
+        raise ChangesetError("a baseline has the stamp 0, and nothing else has")
+    if not isinstance(previous, bytes) or len(previous) != (0 if after == first_after(site) else DIGEST_BYTES):
+        raise ChangesetError("the hash of the previous changeset is not one")
+    if not isinstance(tables, tuple):
+        raise ChangesetError("the tables are not a list")
+    changes = tuple(_table(table) for table in tables)
+    if len({change.table for change in changes}) != len(changes):
+        raise ChangesetError("a table occurs twice")
+    return Changeset(
+        cluster=cluster,
+        site=Site(site),
+        after=Stamp(after),
+        upto=Stamp(upto),
+        previous=previous,
+        deps=_deps(deps),
+        tables=changes,
+    )
+
+
+def decode_table(data: bytes) -> TableChange:
+    """One table's change, from what `encodable` gave for it. Raises ChangesetError."""
+    return _table(_fields(data))
+
+
+def _fields(encoded: bytes) -> Any:
+    if len(encoded) > CHANGESET_MAX_BYTES:
+        raise ChangesetError(f"larger than {CHANGESET_MAX_BYTES} bytes")
+    try:
+        return msgpack.unpackb(
+            encoded,
+            use_list=False,
+            unicode_errors="surrogateescape",
+            object_pairs_hook=_no_map,
+            ext_hook=_no_extension,
+        )
+    except ChangesetError:
+        raise
+    except Exception as error:  # msgpack's own, ValueError, RecursionError: whatever it is, the bytes are at fault
+        raise ChangesetError(f"not a changeset ({type(error).__name__})") from error
+
+
+def _no_map(_pairs: object) -> NoReturn:
+    raise ChangesetError("a changeset has no maps")
+
+
+def _no_extension(_code: int, _data: bytes) -> NoReturn:
+    raise ChangesetError("a changeset has no extension types")
+
+
+def _deps(deps: Any) -> dict[Site, Stamp]:
+    if not isinstance(deps, tuple) or len(deps) > _SITES_MAX:
+        raise ChangesetError("the deps are not a list")
+    found: dict[Site, Stamp] = {}
+    for dep in deps:
+        if not isinstance(dep, tuple) or len(dep) != 2 or not is_site(dep[0]):
+            raise ChangesetError("a dep is not a site and a stamp")
+        if type(dep[1]) is not int or not 0 <= dep[1] <= STAMP_MAX:
+            raise ChangesetError("a dep's stamp is not one")
+        found[Site(dep[0])] = Stamp(dep[1])
+    return found
+
+
+def _table(table: Any) -> TableChange:
+    if not isinstance(table, tuple) or len(table) != 3:
+        raise ChangesetError("a table has three fields")
+    name, key, groups = table
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME_MAX:
+        raise ChangesetError("the table has no name")
+    if not _are_names(key) or not key:
+        raise ChangesetError("the key's columns are not names")
+    if not isinstance(groups, tuple):
+        raise ChangesetError("the rows are not in groups")
+    found = tuple(_group(group, len(key)) for group in groups)
+    keys: set[Key] = set()
+    count = 0
+    for group in found:
+        count += len(group.rows)
+        keys.update(row[: len(key)] for row in group.rows)
+    if len(keys) != count:
+        raise ChangesetError(f"a key of table {name!r} occurs twice")
+    return TableChange(table=name, key=key, groups=found)
+
+
+def _are_names(names: Any) -> bool:
+    return (
+        isinstance(names, tuple)
+        and len(names) <= _COLUMNS_MAX
+        and all(isinstance(name, str) and 0 < len(name) <= _NAME_MAX for name in names)
+        and len(set(names)) == len(names)
+    )
+
+
+def _group(group: Any, key_size: int) -> RowGroup:
+    if not isinstance(group, tuple) or len(group) != 4:
+        raise ChangesetError("a group of rows has four fields")
+    kind, cells, counters, rows = group
+    if type(kind) is not int or kind not in (1, 2, 3):
+        raise ChangesetError("an unknown kind of change")
+    if not _are_names(cells) or not _are_names(counters) or not set(cells).isdisjoint(counters):
+        raise ChangesetError("the columns are not names")
+    if kind == ChangeKind.DELETE and (cells or counters):
+        raise ChangesetError("a deleted row has no cells")
+    if not isinstance(rows, tuple) or not rows or set(map(type, rows)) != {tuple}:
+        raise ChangesetError("the rows are not lists")
+    width = key_size + 1 + len(cells) + len(counters)
+    if set(map(len, rows)) != {width}:
+        raise ChangesetError("a row has as many values as its group has columns")
+    columns = list(zip(*rows, strict=True))
+    for index, column in enumerate(columns):
+        if index == key_size:
+            _check_lives(column, alive=kind != ChangeKind.DELETE)
+        elif index >= width - len(counters):
+            _check_counts(column)
+        else:
+            _check_values(column)
+    return RowGroup(kind=ChangeKind(kind), cells=cells, counters=counters, rows=rows)
+
+
+_VALUE_TYPES = frozenset({type(None), int, float, str, bytes})
+
+
+def _check_values(column: tuple[Any, ...]) -> None:
+    types = set(map(type, column))
+    if not types <= _VALUE_TYPES:
+        raise ChangesetError("a value of a type that SQLite does not have")
+    if int in types and max(value for value in column if type(value) is int) > INT64_MAX:
+        raise ChangesetError("an integer of more than 64 bits")
+    if float in types and any(isnan(value) for value in column if type(value) is float):
+        raise ChangesetError("a value that is not a number")
+
+
+def _check_lives(column: tuple[Any, ...], *, alive: bool) -> None:
+    if set(map(type, column)) != {int} or min(column) < 1 or max(column) > LIFE_MAX:
+        raise ChangesetError("a life is a number from 1")
+    if any((life & 1) != alive for life in column):
+        raise ChangesetError("a life is odd while the row lives, and even after")
+
+
+def _check_counts(column: tuple[Any, ...]) -> None:
+    if set(map(type, column)) != {int} or min(column) < -COUNT_MAX or max(column) > COUNT_MAX:
+        raise ChangesetError(f"a count is an integer within {COUNT_MAX} of 0")
