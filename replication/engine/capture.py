@@ -1,0 +1,138 @@
+"""The SQL that notes, in the writer's own transaction, which keys it wrote.
+
+Triggers append (kind, key) to the table's log, and nothing else: no clock, no time, no comparison of columns, no state
+of ours is read. So they cost the same however many columns the table has, and go on working when columns are added,
+renamed or dropped, or when the table is renamed. What changed is found out later, by the fold. Rolled back, they leave
+nothing.
+
+| what the application does | what the log gets |
+|---|---|
+| INSERT | INSERT |
+| INSERT that meets a row with its key: OR REPLACE | BEFORE, (DELETE, if recursive_triggers is on), INSERT |
+| the same: ON CONFLICT DO UPDATE | BEFORE, UPDATE |
+| the same: OR IGNORE, ON CONFLICT DO NOTHING | BEFORE |
+| UPDATE | UPDATE |
+| UPDATE of the key | UPDATE of the new key, UPDATE of the old key |
+| UPDATE OR REPLACE of the key, onto another row's | BEFORE, (DELETE), UPDATE of the new key, UPDATE of the old key |
+| DELETE | DELETE |
+
+BEFORE is there for lives: a REPLACE leaves the row the life it has, while DELETE and INSERT begin a new one; with
+recursive_triggers on, only BEFORE tells the two apart.
+
+`changes()` and `last_insert_rowid()` are, after the statement, what the application expects; `total_changes()` counts
+ours too. Every library that opens the file parses this: only what SQLite 3.35 understands.
+"""
+
+import sqlite3
+from enum import IntEnum
+
+from replication.engine.catalogue import OURS, TableSpec
+from replication.tables import quoted
+
+MERGING = "_litecast_merging"
+"""Holds a row while a merge writes tables with local triggers: the gate of their capture triggers."""
+
+CREATE_MERGING = f"CREATE TABLE {MERGING} (id INTEGER PRIMARY KEY)"
+
+
+class LogKind(IntEnum):
+    """What a log entry says of its key."""
+
+    BEFORE = 0
+    """A statement is about to write a key that a row has: it may be replaced."""
+    INSERT = 1
+    UPDATE = 2
+    DELETE = 3
+
+
+def create_statements(spec: TableSpec) -> list[str]:
+    """What makes the log, clock and count tables of a table, and its triggers."""
+    keys = ", ".join(spec.key_names)
+    clock = f"{keys}, life INTEGER, stamp INTEGER, site INTEGER, cells BLOB, PRIMARY KEY ({keys})"
+    count = f"{keys}, counter INTEGER, life INTEGER, site INTEGER, value INTEGER, stamp INTEGER"
+    return [
+        f"CREATE TABLE {spec.log} (seq INTEGER PRIMARY KEY, kind INTEGER, {keys})",
+        f"CREATE TABLE {spec.clock} ({clock}) WITHOUT ROWID",
+        f"CREATE TABLE {spec.count} ({count}, PRIMARY KEY ({keys}, counter, life, site)) WITHOUT ROWID",
+        *trigger_statements(spec),
+    ]
+
+
+def drop_statements(spec: TableSpec) -> list[str]:
+    """What leaves nothing of a table's capture, whatever of it is still there."""
+    tables = (spec.log, spec.clock, spec.count)
+    return [*drop_trigger_statements(spec), *(f"DROP TABLE IF EXISTS {table}" for table in tables)]
+
+
+def trigger_statements(spec: TableSpec) -> list[str]:
+    """What makes a table's triggers."""
+    return [
+        _trigger(spec, "before_insert", "BEFORE INSERT", LogKind.BEFORE, "new", when=_row_has_new_key(spec)),
+        _trigger(spec, "insert", "AFTER INSERT", LogKind.INSERT, "new"),
+        _trigger(
+            spec,
+            "before_key",
+            f"BEFORE UPDATE OF {_columns(spec)}",
+            LogKind.BEFORE,
+            "new",
+            when=f"({_key_changes(spec)}) AND {_row_has_new_key(spec)}",
+        ),
+        _trigger(spec, "update", "AFTER UPDATE", LogKind.UPDATE, "new"),
+        _trigger(
+            spec,
+            "key",
+            f"AFTER UPDATE OF {_columns(spec)}",
+            LogKind.UPDATE,
+            "old",
+            when=_key_changes(spec),
+        ),
+        _trigger(spec, "delete", "AFTER DELETE", LogKind.DELETE, "old"),
+    ]
+
+
+def drop_trigger_statements(spec: TableSpec) -> list[str]:
+    """What drops a table's triggers, those of them that are there."""
+    return [f"DROP TRIGGER IF EXISTS {name}" for name in trigger_names(spec)]
+
+
+def trigger_names(spec: TableSpec) -> tuple[str, ...]:
+    """The names of a table's triggers."""
+    whats = ("before_insert", "insert", "before_key", "update", "key", "delete")
+    return tuple(f"{OURS}_{spec.tid}_{what}" for what in whats)
+
+
+def is_complete(connection: sqlite3.Connection, spec: TableSpec) -> bool:
+    """Whether all of a table's triggers are there, on that table, gated if and only if they should be."""
+    marks = ", ".join("?" * len(trigger_names(spec)))
+    found = connection.execute(
+        f"SELECT tbl_name, instr(sql, ?) > 0 FROM main.sqlite_master WHERE type = 'trigger' AND name IN ({marks})",
+        (MERGING, *trigger_names(spec)),
+    ).fetchall()
+    return len(found) == len(trigger_names(spec)) and all(
+        table.lower() == spec.name.lower() and bool(gated) == spec.local_triggers for table, gated in found
+    )
+
+
+def _trigger(spec: TableSpec, what: str, event: str, kind: LogKind, row: str, *, when: str = "") -> str:
+    conditions = [f"NOT EXISTS (SELECT 1 FROM {MERGING})"] if spec.local_triggers else []
+    conditions += [when] if when else []
+    guard = f" WHEN {' AND '.join(conditions)}" if conditions else ""
+    names = ", ".join(spec.key_names)
+    values = ", ".join(f"{row}.{quoted(column)}" for column in spec.key)
+    return (
+        f"CREATE TRIGGER {OURS}_{spec.tid}_{what} {event} ON {quoted(spec.name)}{guard}"
+        f" BEGIN INSERT INTO {spec.log} (kind, {names}) VALUES ({kind.value}, {values}); END"
+    )
+
+
+def _columns(spec: TableSpec) -> str:
+    return ", ".join(quoted(column) for column in spec.key)
+
+
+def _key_changes(spec: TableSpec) -> str:
+    return " OR ".join(f"new.{quoted(column)} IS NOT old.{quoted(column)}" for column in spec.key)
+
+
+def _row_has_new_key(spec: TableSpec) -> str:
+    same = " AND ".join(f"{quoted(column)} = new.{quoted(column)}" for column in spec.key)
+    return f"EXISTS (SELECT 1 FROM {quoted(spec.name)} WHERE {same})"

@@ -1,0 +1,176 @@
+"""Which tables are attached, and what is known of them beyond the schema.
+
+The catalogue stores what the schema cannot say: a short number for each table (`tid`, which names its log, clock and
+count tables), the merge rule, the floor of trimmed lives, and which columns are counters. Everything else (key, other
+columns) is read from the schema each time.
+
+A table is found by its name; if no table has that name any more, by its capture triggers, which SQLite carries along
+when it renames a table. So `ALTER TABLE a RENAME TO b` goes on as `b`, and a migration that moves the old table aside
+and builds a new one in its place goes on with the new one.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+
+OURS = "_litecast"
+"""How every name of Litecast's in a database begins."""
+
+CATALOGUE = "_litecast_catalogue"
+COUNTERS = "_litecast_counters"
+
+# In the file's schema: only what SQLite 3.35 understands.
+CREATE = (
+    f"""CREATE TABLE {CATALOGUE} (tid INTEGER PRIMARY KEY, name TEXT NOT NULL, key_size INTEGER NOT NULL,
+    rule TEXT NOT NULL, floor INTEGER NOT NULL, local_triggers INTEGER NOT NULL)""",
+    f"""CREATE TABLE {COUNTERS} (tid INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tid, name)) WITHOUT ROWID""",
+)
+"""What makes an empty catalogue."""
+
+_GENERATED = (2, 3)  # pragma_table_xinfo's `hidden`: virtual and stored
+
+
+class MergeRule(StrEnum):
+    """What is merged as one."""
+
+    CELL = "cell"
+    """Each column by itself: writes of two nodes to two columns of a row both stay."""
+    ROW = "row"
+    """The row: each change carries all of it, so that no row arises that nobody wrote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """An attached table, as the schema is now."""
+
+    tid: int
+    """Its number in this database; other nodes have their own."""
+    name: str
+    key: tuple[str, ...]
+    """Columns of the primary key, in key order."""
+    cells: tuple[str, ...]
+    """All other columns that are neither counters nor generated, in the table's order."""
+    counters: tuple[str, ...]
+    rule: MergeRule
+    floor: int
+    """Tombstones up to this life may have been trimmed."""
+    local_triggers: bool = False
+    """The application's triggers on it write what is not attached: it is merged with triggers on, capture gated."""
+
+    @property
+    def log(self) -> str:
+        """Name of its log table: (seq, kind, k0, ...)."""
+        return f"{OURS}_log_{self.tid}"
+
+    @property
+    def clock(self) -> str:
+        """Name of its clock table: (k0, ..., life, stamp, site, cells)."""
+        return f"{OURS}_clock_{self.tid}"
+
+    @property
+    def count(self) -> str:
+        """Name of its contributions table: (k0, ..., counter, life, site, value, stamp)."""
+        return f"{OURS}_count_{self.tid}"
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """Names of the key's columns in the three tables above: k0, k1, ..."""
+        return tuple(f"k{number}" for number in range(len(self.key)))
+
+
+def is_there(connection: sqlite3.Connection) -> bool:
+    """Whether the database has a catalogue."""
+    found = connection.execute("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?", (CATALOGUE,))
+    return found.fetchone() is not None
+
+
+def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
+    """The attached tables by name, as the schema is now; a table that is not there, or got another key, is left out.
+
+    Only reads.
+    """
+    if not is_there(connection):
+        return {}
+    specs: dict[str, TableSpec] = {}
+    rows = connection.execute(
+        f"SELECT tid, name, key_size, rule, floor, local_triggers FROM {CATALOGUE} ORDER BY tid"
+    ).fetchall()
+    for tid, known_as, key_size, rule, floor, local_triggers in rows:
+        name = _current_name(connection, tid, known_as)
+        if name is None:
+            continue
+        counters = _counters(connection, tid)
+        columns = connection.execute("SELECT name, pk, hidden FROM pragma_table_xinfo(?, 'main')", (name,)).fetchall()
+        key = tuple(column for _, column in sorted((pk, column) for column, pk, _ in columns if pk))
+        if len(key) != key_size:
+            continue
+        plain = [column for column, pk, hidden in columns if not pk and hidden not in _GENERATED]
+        specs[name] = TableSpec(
+            tid=tid,
+            name=name,
+            key=key,
+            cells=tuple(column for column in plain if column not in counters),
+            counters=tuple(column for column in plain if column in counters),
+            rule=MergeRule(rule),
+            floor=floor,
+            local_triggers=bool(local_triggers),
+        )
+    return specs
+
+
+def add(connection: sqlite3.Connection, *, name: str, counters: tuple[str, ...], rule: MergeRule) -> TableSpec:
+    """Enters a table, which is in the schema, and gives its spec. Inside the caller's transaction."""
+    key_size = connection.execute("SELECT count(*) FROM pragma_table_xinfo(?, 'main') WHERE pk > 0", (name,)).fetchone()
+    tid = _next_tid(connection)
+    connection.execute(
+        f"INSERT INTO {CATALOGUE} (tid, name, key_size, rule, floor, local_triggers) VALUES (?, ?, ?, ?, 0, 0)",
+        (tid, name, *key_size, rule.value),
+    )
+    connection.executemany(f"INSERT INTO {COUNTERS} (tid, name) VALUES (?, ?)", [(tid, column) for column in counters])
+    return load(connection)[name]
+
+
+def remove(connection: sqlite3.Connection, spec: TableSpec) -> None:
+    """Takes a table out. Inside the caller's transaction."""
+    connection.execute(f"DELETE FROM {COUNTERS} WHERE tid = ?", (spec.tid,))
+    connection.execute(f"DELETE FROM {CATALOGUE} WHERE tid = ?", (spec.tid,))
+
+
+def set_local_triggers(connection: sqlite3.Connection, spec: TableSpec, local: bool) -> None:
+    """Notes what the application's triggers on a table write. Inside the caller's transaction."""
+    connection.execute(f"UPDATE {CATALOGUE} SET local_triggers = ? WHERE tid = ?", (int(local), spec.tid))
+
+
+def set_rule(connection: sqlite3.Connection, spec: TableSpec, rule: MergeRule) -> None:
+    """Changes a table's merge rule. Inside the caller's transaction."""
+    connection.execute(f"UPDATE {CATALOGUE} SET rule = ? WHERE tid = ?", (rule.value, spec.tid))
+
+
+def raise_floor(connection: sqlite3.Connection, spec: TableSpec, life: int) -> None:
+    """Raises a table's floor to `life`, or leaves it where it is higher. Inside the caller's transaction."""
+    connection.execute(f"UPDATE {CATALOGUE} SET floor = max(floor, ?) WHERE tid = ?", (life, spec.tid))
+
+
+def _next_tid(connection: sqlite3.Connection) -> int:
+    (tid,) = connection.execute(f"SELECT coalesce(max(tid), 0) + 1 FROM {CATALOGUE}").fetchone()
+    return int(tid)
+
+
+def _current_name(connection: sqlite3.Connection, tid: int, known_as: str) -> str | None:
+    """The table's name in the schema now, or None if it is gone."""
+    by_name = connection.execute(
+        "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (known_as,)
+    ).fetchone()
+    by_trigger = (
+        by_name
+        or connection.execute(
+            "SELECT t.name FROM main.sqlite_master g JOIN main.sqlite_master t"
+            " ON t.type = 'table' AND t.name = g.tbl_name COLLATE NOCASE WHERE g.type = 'trigger' AND g.name = ?",
+            (f"{OURS}_{tid}_insert",),
+        ).fetchone()
+    )
+    return str(by_trigger[0]) if by_trigger else None
+
+
+def _counters(connection: sqlite3.Connection, tid: int) -> set[str]:
+    return {name for (name,) in connection.execute(f"SELECT name FROM {COUNTERS} WHERE tid = ?", (tid,))}
