@@ -7,6 +7,7 @@ bound, so that no answer of a name server can fill the memory; where it is full,
 mentioned longest ago makes room.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
@@ -22,6 +23,7 @@ class DialSettings:
     longest_pause_s: float = 5.0
     rest_s: float = 30.0  # before an address that is ourselves or an alias is tried again
     addresses_max: int = 1024
+    attempts_max: int = 32  # at once; each takes a few open files until it has led somewhere
 
 
 @dataclass(slots=True)
@@ -64,13 +66,14 @@ class DialBook:
         return True
 
     def due(self, now_s: float) -> list[Address]:
-        """The addresses to dial now; they count as being dialled from here on."""
-        due: list[Address] = []
-        for address, entry in self._entries.items():
-            if not entry.dialling and now_s >= entry.next_s:
-                entry.dialling, entry.resting = True, False
-                due.append(address)
-        return due
+        """The addresses to dial now, those first that have waited longest; they count as being dialled from here on."""
+        dialling = sum(entry.dialling and entry.node is None for entry in self._entries.values())
+        waiting = [(address, entry) for address, entry in self._entries.items() if not entry.dialling]
+        due = sorted((pair for pair in waiting if pair[1].next_s <= now_s), key=lambda pair: pair[1].next_s)
+        due = due[: max(0, self._settings.attempts_max - dialling)]
+        for _, entry in due:
+            entry.dialling, entry.resting = True, False
+        return [address for address, _ in due]
 
     def connected(self, address: Address, node: str) -> None:
         """The attempt led to `node` and its connection stays open."""
@@ -106,7 +109,7 @@ class DialBook:
         self.add([address], now_s)
         entry = self._entries.get(address)
         if entry is not None and not entry.dialling:
-            entry.next_s = min(entry.next_s, now_s)
+            entry.next_s = -math.inf  # before all that wait: somebody is there
 
     def connecting(self) -> list[Address]:
         """Addresses that lead to no node so far, in the order they were first mentioned."""

@@ -32,6 +32,7 @@ PING_TIMEOUT_MS = 15_000
 CLOSE_LINGER_MS = 100  # lets a goodbye out
 FRAMES_PER_TURN = 64  # read before the event loop gets a turn
 PENDING_CONNECTIONS_MAX = 128
+SOCKETS_MAX = 8_192  # a connection takes three; what really bounds them is the limit on open files
 ZAP_DOMAIN = b"litecast"
 _ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 _HELLO = FrameType.HELLO.value
@@ -71,6 +72,7 @@ class ZeroMqTransport:
     async def bind(self) -> Address:
         """Take the address; returns it. Raises BindError if it cannot."""
         self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
         try:
             if self._keys is not None:
                 # It must stand before the inbox is bound, else ZeroMQ lets everybody in.
@@ -206,27 +208,37 @@ class ZeroMqConnection:
         self._listener = listener
         self._ended = ended
         self._full = False
-        self._handshake_failed = False
-        dealer = context.socket(zmq.DEALER)
-        _set_common_options(dealer)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)
-        dealer.setsockopt(zmq.RECONNECT_IVL, -1)
-        dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
-        if keys is not None:
-            dealer.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public)
-            dealer.setsockopt(zmq.CURVE_PUBLICKEY, keys.client_public)
-            dealer.setsockopt(zmq.CURVE_SECRETKEY, keys.client_secret)
-        self._monitor = _Reader(_monitor(dealer, context, int(_DIALLED_EVENTS)), self._read_monitor)
-        self._dealer = _Reader(dealer, self._read, self._look_at_writable)
         self._closed = False
+        self._dealer: _Reader | None = None
+        self._monitor: _Reader | None = None
         try:
-            dealer.connect(str(address))
+            self._open(context, keys)
         except zmq.ZMQError:
+            # No such host, or no socket or descriptor left. Told later, as any other failure is.
             asyncio.get_running_loop().call_soon(self._lose, LostReason.UNREACHABLE)
+
+    def _open(self, context: _Context, keys: CurveKeys | None) -> None:
+        dealer = context.socket(zmq.DEALER)
+        try:
+            _set_common_options(dealer)
+            dealer.setsockopt(zmq.IMMEDIATE, 1)
+            dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+            dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+            if keys is not None:
+                dealer.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public)
+                dealer.setsockopt(zmq.CURVE_PUBLICKEY, keys.client_public)
+                dealer.setsockopt(zmq.CURVE_SECRETKEY, keys.client_secret)
+            monitor = _monitor(dealer, context, int(_DIALLED_EVENTS))
+        except zmq.ZMQError:
+            dealer.close(0)
+            raise
+        self._monitor = _Reader(monitor, self._read_monitor)
+        self._dealer = _Reader(dealer, self._read, self._look_at_writable)
+        dealer.connect(str(self.address))
 
     def send(self, frame: bytes) -> bool:
         """Hand a frame to ZeroMQ; False if its queue is full or the connection is gone."""
-        if self._closed:
+        if self._closed or self._dealer is None:
             return False
         try:
             self._dealer.socket.send(frame, zmq.NOBLOCK)
@@ -242,8 +254,9 @@ class ZeroMqConnection:
         if self._closed:
             return
         self._closed = True
-        self._monitor.close()
-        self._dealer.close()
+        for reader in (self._monitor, self._dealer):
+            if reader is not None:
+                reader.close()
         self._ended(self)
 
     def _read(self, dealer: _Socket) -> None:
@@ -316,6 +329,9 @@ class _Reader:
                 self._read(self.socket)
             except zmq.Again:
                 return
+            except Exception as exc:
+                # A mistake of ours. It must not end the reading: the descriptor will not announce again what has come.
+                self._loop.call_exception_handler({"message": "a frame could not be handled", "exception": exc})
         self.look_again()
 
     def close(self) -> None:
@@ -340,8 +356,12 @@ def _monitor(sock: _Socket, context: _Context, events: int) -> _Socket:
     endpoint = f"inproc://litecast-monitor-{next(_monitor_numbers)}"
     sock.monitor(endpoint, events)
     monitor = context.socket(zmq.PAIR)
-    monitor.setsockopt(zmq.LINGER, 0)
-    monitor.connect(endpoint)
+    try:
+        monitor.setsockopt(zmq.LINGER, 0)
+        monitor.connect(endpoint)
+    except zmq.ZMQError:
+        monitor.close()
+        raise
     return monitor
 
 

@@ -117,6 +117,37 @@ def test_no_answer_of_a_name_server_fills_the_memory() -> None:
     assert len(known) == 3
 
 
+def test_attempts_at_once_are_bounded_and_nobody_waits_for_ever() -> None:
+    many = [Address("10.0.0.1", port) for port in range(1, 101)]
+    known = DialBook(DialSettings(first_pause_s=1.0, longest_pause_s=2.0, attempts_max=10), Random(1))
+    known.add(many, 0.0)
+    tried: set[Address] = set()
+    for now_s in range(0, 50, 5):  # each attempt takes five seconds to fail, longer than any pause
+        due = known.due(float(now_s))
+        assert len(due) == 10
+        assert known.due(now_s + 1.0) == []
+        tried.update(due)
+        for address in due:
+            known.lost(address, now_s + 4.9)
+    assert tried == set(many)
+
+
+def test_connection_that_stands_is_no_attempt() -> None:
+    known = DialBook(DialSettings(attempts_max=1), Random(1))
+    known.add([ONE, TWO], 0.0)
+    assert known.due(0.0) == [ONE]
+    assert known.due(0.0) == []
+    known.connected(ONE, "n")
+    assert known.due(0.0) == [TWO]
+
+
+def test_who_just_dialled_us_is_dialled_before_all_that_wait() -> None:
+    known = DialBook(DialSettings(attempts_max=1), Random(1))
+    known.add([ONE, Address("10.0.0.1", 1)], 0.0)
+    known.hurry(TWO, 100.0)
+    assert known.due(100.0) == [TWO]
+
+
 def test_news_of_an_address_that_is_not_known_is_passed_over() -> None:
     known = book()
     known.lost(ONE, 0.0)
