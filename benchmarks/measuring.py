@@ -94,8 +94,10 @@ class Benchmark:
 
 
 def run(benchmark: Benchmark, measuring: Callable[[str, int], None]) -> list[Outcome]:
-    """The outcomes of a benchmark, in the order of its comparisons. `measuring` is told whose turn it is in which round,
-    where round 0 warms up."""
+    """The outcomes of a benchmark, in the order of its comparisons.
+
+    `measuring` is told whose turn it is, and in which round; round 0 warms up.
+    """
     with benchmark.open() as contestants:
         rounds: list[dict[str, Figures]] = []
         for number in range(0 if benchmark.warm_up else 1, benchmark.rounds + 1):

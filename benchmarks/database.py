@@ -1,0 +1,64 @@
+"""`Repo` against bare `sqlite3` on the same kind of file, at equal durability."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from benchmarks.child import Child
+from benchmarks.measuring import AtMost, Benchmark, Comparison, Contestants
+
+READ, WRITE, VIEW = "read", "write", "view"
+_WORK = {READ: "point read", WRITE: "update", VIEW: "read and update in a transaction"}
+_COUNTS = {READ: (2_000, 10_000), WRITE: (200, 1_000), VIEW: (200, 1_000)}  # quick, and not
+
+
+def _name(who: str, work: str, synchronous: str) -> str:
+    end = "" if work == READ else f", {synchronous}"
+    return f"{'Repo' if who == 'repo' else 'sqlite3'}, {_WORK[work]}{end}"
+
+
+def _compared(work: str, synchronous: str, figure: str, target: AtMost | None = None) -> Comparison:
+    return Comparison(
+        subject=_name("repo", work, synchronous),
+        baseline=_name("bare", work, synchronous),
+        figure=figure,
+        target=target,
+    )
+
+
+def repo(*, quick: bool) -> Benchmark:
+    """Point reads and single writes."""
+    return Benchmark(
+        name="repo",
+        title="Repo in its event loop, sqlite3 in the thread that waits for it; WAL",
+        rounds=3 if quick else 9,
+        open=partial(_open, quick),
+        comparisons=(
+            _compared(READ, "FULL", "p50_us", AtMost(2)),
+            _compared(READ, "FULL", "p99_us"),
+            _compared(WRITE, "FULL", "p50_us", AtMost(3)),
+            _compared(WRITE, "FULL", "p99_us"),
+            _compared(WRITE, "NORMAL", "p50_us", AtMost(3)),
+            _compared(WRITE, "NORMAL", "p99_us"),
+            _compared(VIEW, "FULL", "p50_us"),
+            _compared(VIEW, "NORMAL", "p50_us"),
+        ),
+    )
+
+
+@contextmanager
+def _open(quick: bool) -> Iterator[Contestants]:
+    with Child("repo_and_sqlite") as child:
+        yield {
+            _name(who, work, synchronous): partial(
+                child.ask, who=who, work=work, synchronous=synchronous, count=_COUNTS[work][0 if quick else 1]
+            )
+            for work, synchronous in (
+                (READ, "FULL"),
+                (WRITE, "FULL"),
+                (WRITE, "NORMAL"),
+                (VIEW, "FULL"),
+                (VIEW, "NORMAL"),
+            )
+            for who in ("repo", "bare")
+        }
