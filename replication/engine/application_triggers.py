@@ -18,6 +18,7 @@ from enum import Enum
 from replication.engine.catalogue import OURS
 from replication.tables import quoted
 
+_TRIGGERS = sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER
 _WRITES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 
@@ -52,11 +53,14 @@ def written_by_triggers(
             written[trigger].add(target.lower())
         return sqlite3.SQLITE_OK
 
+    enabled = connection.getconfig(_TRIGGERS)  # a merge switches triggers off, and then nothing of them is prepared
     connection.set_authorizer(note)
     try:
+        connection.setconfig(_TRIGGERS, True)
         for statement in _every_write(table, columns):
             connection.execute(f"EXPLAIN {statement}").close()
     finally:
+        connection.setconfig(_TRIGGERS, enabled)
         connection.set_authorizer(None)
     return {name: frozenset(tables) for name, tables in written.items()}
 

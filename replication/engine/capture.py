@@ -58,10 +58,10 @@ def create_statements(spec: TableSpec) -> list[str]:
     ]
 
 
-def drop_statements(spec: TableSpec) -> list[str]:
-    """What leaves nothing of a table's capture, whatever of it is still there."""
-    tables = (spec.log, spec.clock, spec.count)
-    return [*drop_trigger_statements(spec), *(f"DROP TABLE IF EXISTS {table}" for table in tables)]
+def drop_statements(tid: int) -> list[str]:
+    """What leaves nothing of the capture of a table with this number, whatever of it is still there."""
+    tables = (f"{OURS}_{what}_{tid}" for what in ("log", "clock", "count"))
+    return [*drop_trigger_statements(tid), *(f"DROP TABLE IF EXISTS main.{table}" for table in tables)]
 
 
 def trigger_statements(spec: TableSpec) -> list[str]:
@@ -90,25 +90,26 @@ def trigger_statements(spec: TableSpec) -> list[str]:
     ]
 
 
-def drop_trigger_statements(spec: TableSpec) -> list[str]:
+def drop_trigger_statements(tid: int) -> list[str]:
     """What drops a table's triggers, those of them that are there."""
-    return [f"DROP TRIGGER IF EXISTS {name}" for name in trigger_names(spec)]
+    return [f"DROP TRIGGER IF EXISTS main.{name}" for name in trigger_names(tid)]
 
 
-def trigger_names(spec: TableSpec) -> tuple[str, ...]:
-    """The names of a table's triggers."""
+def trigger_names(tid: int) -> tuple[str, ...]:
+    """The names of the triggers of the table with this number."""
     whats = ("before_insert", "insert", "before_key", "update", "key", "delete")
-    return tuple(f"{OURS}_{spec.tid}_{what}" for what in whats)
+    return tuple(f"{OURS}_{tid}_{what}" for what in whats)
 
 
 def is_complete(connection: sqlite3.Connection, spec: TableSpec) -> bool:
     """Whether all of a table's triggers are there, on that table, gated if and only if they should be."""
-    marks = ", ".join("?" * len(trigger_names(spec)))
+    names = trigger_names(spec.tid)
     found = connection.execute(
-        f"SELECT tbl_name, instr(sql, ?) > 0 FROM main.sqlite_master WHERE type = 'trigger' AND name IN ({marks})",
-        (MERGING, *trigger_names(spec)),
+        "SELECT tbl_name, instr(sql, ?) > 0 FROM main.sqlite_master"
+        f" WHERE type = 'trigger' AND name IN ({', '.join('?' * len(names))})",
+        (MERGING, *names),
     ).fetchall()
-    return len(found) == len(trigger_names(spec)) and all(
+    return len(found) == len(names) and all(
         table.lower() == spec.name.lower() and bool(gated) == spec.local_triggers for table, gated in found
     )
 

@@ -93,7 +93,7 @@ def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
         return {}
     specs: dict[str, TableSpec] = {}
     rows = connection.execute(
-        f"SELECT tid, name, key_size, rule, floor, local_triggers FROM {CATALOGUE} ORDER BY tid"
+        f"SELECT tid, name, key_size, rule, floor, local_triggers FROM main.{CATALOGUE} ORDER BY tid"
     ).fetchall()
     for tid, known_as, key_size, rule, floor, local_triggers in rows:
         name = _current_name(connection, tid, known_as)
@@ -118,41 +118,49 @@ def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
     return specs
 
 
+def names(connection: sqlite3.Connection) -> dict[int, str]:
+    """Number and name of each attached table, also of those that are gone from the schema."""
+    rows = connection.execute(f"SELECT tid, name FROM main.{CATALOGUE} ORDER BY tid").fetchall()
+    return {tid: _current_name(connection, tid, known_as) or known_as for tid, known_as in rows}
+
+
 def add(connection: sqlite3.Connection, *, name: str, counters: tuple[str, ...], rule: MergeRule) -> TableSpec:
     """Enters a table, which is in the schema, and gives its spec. Inside the caller's transaction."""
     key_size = connection.execute("SELECT count(*) FROM pragma_table_xinfo(?, 'main') WHERE pk > 0", (name,)).fetchone()
     tid = _next_tid(connection)
     connection.execute(
-        f"INSERT INTO {CATALOGUE} (tid, name, key_size, rule, floor, local_triggers) VALUES (?, ?, ?, ?, 0, 0)",
+        f"INSERT INTO main.{CATALOGUE} (tid, name, key_size, rule, floor, local_triggers) VALUES (?, ?, ?, ?, 0, 0)",
         (tid, name, *key_size, rule.value),
     )
-    connection.executemany(f"INSERT INTO {COUNTERS} (tid, name) VALUES (?, ?)", [(tid, column) for column in counters])
+    connection.executemany(
+        f"INSERT INTO main.{COUNTERS} (tid, name) VALUES (?, ?)", [(tid, column) for column in counters]
+    )
     return load(connection)[name]
 
 
-def remove(connection: sqlite3.Connection, spec: TableSpec) -> None:
+def remove(connection: sqlite3.Connection, tid: int) -> None:
     """Takes a table out. Inside the caller's transaction."""
-    connection.execute(f"DELETE FROM {COUNTERS} WHERE tid = ?", (spec.tid,))
-    connection.execute(f"DELETE FROM {CATALOGUE} WHERE tid = ?", (spec.tid,))
+    connection.execute(f"DELETE FROM main.{COUNTERS} WHERE tid = ?", (tid,))
+    connection.execute(f"DELETE FROM main.{CATALOGUE} WHERE tid = ?", (tid,))
 
 
 def set_local_triggers(connection: sqlite3.Connection, spec: TableSpec, local: bool) -> None:
     """Notes what the application's triggers on a table write. Inside the caller's transaction."""
-    connection.execute(f"UPDATE {CATALOGUE} SET local_triggers = ? WHERE tid = ?", (int(local), spec.tid))
+    connection.execute(f"UPDATE main.{CATALOGUE} SET local_triggers = ? WHERE tid = ?", (int(local), spec.tid))
 
 
 def set_rule(connection: sqlite3.Connection, spec: TableSpec, rule: MergeRule) -> None:
     """Changes a table's merge rule. Inside the caller's transaction."""
-    connection.execute(f"UPDATE {CATALOGUE} SET rule = ? WHERE tid = ?", (rule.value, spec.tid))
+    connection.execute(f"UPDATE main.{CATALOGUE} SET rule = ? WHERE tid = ?", (rule.value, spec.tid))
 
 
 def raise_floor(connection: sqlite3.Connection, spec: TableSpec, life: int) -> None:
     """Raises a table's floor to `life`, or leaves it where it is higher. Inside the caller's transaction."""
-    connection.execute(f"UPDATE {CATALOGUE} SET floor = max(floor, ?) WHERE tid = ?", (life, spec.tid))
+    connection.execute(f"UPDATE main.{CATALOGUE} SET floor = max(floor, ?) WHERE tid = ?", (life, spec.tid))
 
 
 def _next_tid(connection: sqlite3.Connection) -> int:
-    (tid,) = connection.execute(f"SELECT coalesce(max(tid), 0) + 1 FROM {CATALOGUE}").fetchone()
+    (tid,) = connection.execute(f"SELECT coalesce(max(tid), 0) + 1 FROM main.{CATALOGUE}").fetchone()
     return int(tid)
 
 
@@ -173,4 +181,4 @@ def _current_name(connection: sqlite3.Connection, tid: int, known_as: str) -> st
 
 
 def _counters(connection: sqlite3.Connection, tid: int) -> set[str]:
-    return {name for (name,) in connection.execute(f"SELECT name FROM {COUNTERS} WHERE tid = ?", (tid,))}
+    return {name for (name,) in connection.execute(f"SELECT name FROM main.{COUNTERS} WHERE tid = ?", (tid,))}

@@ -39,6 +39,7 @@ class RefusalCode(StrEnum):
     ENCODING = "encoding"
     READ_ONLY = "read-only"
     OTHER_CLUSTER = "other-cluster"
+    NEWER_LITECAST = "newer-litecast"
     NO_WAL = "no-wal"
 
 
@@ -139,6 +140,11 @@ def of_attached(spec: TableSpec, choice: TableChoice) -> list[Refusal]:
     ]
 
 
+def of_rule(described: Described, choice: TableChoice) -> list[Refusal]:
+    """What speaks against another merge rule for a table that is attached already."""
+    return _of_checks(described, choice)
+
+
 def named_twice(name: str) -> Refusal:
     """A table stands in the choices more than once."""
     return Refusal(
@@ -180,6 +186,16 @@ def other_cluster(found: str, wanted: str) -> Refusal:
         code=RefusalCode.OTHER_CLUSTER,
         reason=f"the database belongs to cluster {found}, not to {wanted}",
         way_out=f"name that cluster, or detach the database first if it shall leave {found}",
+    )
+
+
+def newer_format(found: object, known: int) -> Refusal:
+    """A newer Litecast wrote its tables in the database."""
+    return Refusal(
+        table="",
+        code=RefusalCode.NEWER_LITECAST,
+        reason=f"its Litecast tables have format {found}, and this Litecast knows formats up to {known}",
+        way_out="upgrade litecast",
     )
 
 
@@ -331,16 +347,14 @@ def _of_counter(described: Described, counter: str) -> list[Refusal]:
 
 
 def _of_mixture(table: str, triggers: Mapping[str, frozenset[str]], attached: Collection[str]) -> Refusal:
-    def said(name: str, tables: frozenset[str]) -> str:
-        return f"{name} writes {', '.join(sorted(tables)) or 'nothing'}"
-
-    listed = "; ".join(said(name, tables) for name, tables in sorted(triggers.items()))
+    listed = ", ".join(
+        f"{name} writes {', '.join(sorted(tables)) or 'nothing'}" for name, tables in sorted(triggers.items())
+    )
     others = sorted({written for tables in triggers.values() for written in tables} - set(attached))
     return Refusal(
         table=table,
         code=RefusalCode.TRIGGERS_MIXED,
-        reason="some of its triggers would have to run when a peer's changes are merged, and some must not "
-        f"({listed.replace('; ', ', ')})",
-        way_out=f"attach {', '.join(others)} too, or see that its triggers write only tables that are attached, or only "
-        "tables that are not",
+        reason=f"some of its triggers would have to run when a peer's changes are merged, and some must not ({listed})",
+        way_out=f"attach {', '.join(others)} too, or see that its triggers write only tables that are attached, or "
+        "only tables that are not",
     )

@@ -1,0 +1,150 @@
+"""What attach is about to do, after all that could speak against it has been looked at."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from replication.engine import catalogue, refusals, state
+from replication.engine.application_triggers import Triggers, classified
+from replication.engine.catalogue import MergeRule, TableSpec
+from replication.engine.description import Described, count_unusable, describe
+from replication.engine.refusals import AttachRefused, Refusal, TableChoice
+
+_MERGE_PRAGMAS = {"foreign_keys": 0, "ignore_check_constraints": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done."""
+
+    new: tuple[TableChoice, ...]
+    """With names and counters as the schema spells them."""
+    known: tuple[tuple[TableSpec, MergeRule], ...]
+    """What is attached already, and the rule that it shall have."""
+    local: frozenset[str]
+    """All tables, new and known, whose triggers will be local."""
+
+    @property
+    def changes_anything(self) -> bool:
+        """False if everything is attached as it should be."""
+        return bool(self.new) or any(spec.rule is not rule for spec, rule in self.known)
+
+
+def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str) -> Plan:
+    """What attaching these tables takes. In a write transaction, in which nothing is changed.
+
+    Raises AttachRefused with all that speaks against it.
+    """
+    specs = {name.lower(): spec for name, spec in catalogue.load(connection).items()}
+    found = _of_database(connection, cluster)
+    new: list[tuple[Described, TableChoice]] = []
+    known: list[tuple[TableSpec, MergeRule]] = []
+    seen: set[str] = set()
+    for choice in choices:
+        if choice.name.lower() in seen:
+            found.append(refusals.named_twice(choice.name))
+            continue
+        seen.add(choice.name.lower())
+        spec = specs.get(choice.name.lower())
+        if spec is None:
+            new.append((describe(connection, choice.name), choice))
+            continue
+        found += refusals.of_attached(spec, choice)
+        if spec.rule is not choice.rule:
+            found += refusals.of_rule(describe(connection, spec.name), choice)
+        known.append((spec, choice.rule))
+    for described, choice in new:
+        against = refusals.of_table(described, choice)
+        found += against or _of_values(connection, described, choice)
+    triggers = {described.name: described.triggers for described, _ in new if described.triggers is not None}
+    triggers |= {
+        spec.name: described.triggers
+        for spec in specs.values()
+        if (described := describe(connection, spec.name)).triggers is not None
+    }
+    attached = {*specs, *(described.name.lower() for described, _ in new)}
+    found += refusals.of_triggers(triggers, attached)
+    refuse(found)
+    return Plan(
+        new=tuple(_spelt(described, choice) for described, choice in new),
+        known=tuple(known),
+        local=frozenset(name for name, written in triggers.items() if classified(written, attached) is Triggers.LOCAL),
+    )
+
+
+def of_remaining(connection: sqlite3.Connection) -> list[Refusal]:
+    """What speaks against the tables that are attached being so together, without any other."""
+    names = list(catalogue.load(connection))
+    triggers = {name: describe(connection, name).triggers or {} for name in names}
+    return refusals.of_triggers(triggers, {name.lower() for name in names})
+
+
+def refuse(found: Sequence[Refusal]) -> None:
+    """Raises AttachRefused if anything was found."""
+    if found:
+        raise AttachRefused(found)
+
+
+@contextmanager
+def as_merge_sees_it(connection: sqlite3.Connection) -> Iterator[None]:
+    """Foreign keys and CHECK off, as when a peer's changes are merged: a parent table may be missing.
+
+    Around a transaction, not inside one: there SQLite ignores a change of foreign_keys.
+    """
+    before = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MERGE_PRAGMAS}
+    try:
+        for name, value in _MERGE_PRAGMAS.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        yield
+    finally:
+        for name, value in before.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+
+
+def _of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:
+    (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+    found = refusals.of_encoding(encoding)
+    if not _can_write(connection):
+        found.append(refusals.read_only())
+    written_in = _format(connection)
+    if written_in is not None and written_in > state.NEWEST_FORMAT:
+        return [*found, refusals.newer_format(written_in, state.NEWEST_FORMAT)]
+    known = state.read(connection)
+    if known is not None and known.cluster != cluster:
+        found.append(refusals.other_cluster(known.cluster, cluster))
+    return found
+
+
+def _format(connection: sqlite3.Connection) -> int | None:
+    if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = '_litecast_state'").fetchone() is None:
+        return None
+    row = connection.execute("SELECT format FROM main._litecast_state").fetchone()
+    return int(row[0]) if row is not None else None
+
+
+def _can_write(connection: sqlite3.Connection) -> bool:
+    """Tries it: BEGIN IMMEDIATE on a database that cannot be written only begins to read. Leaves nothing."""
+    connection.execute("SAVEPOINT litecast_probe")
+    try:
+        connection.execute("CREATE TABLE main._litecast_probe (x)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise
+        return False
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO litecast_probe")
+            connection.execute("RELEASE litecast_probe")
+    return True
+
+
+def _of_values(connection: sqlite3.Connection, described: Described, choice: TableChoice) -> list[Refusal]:
+    counted = [(counter, count_unusable(connection, described.name, counter)) for counter in choice.counters]
+    return [refusals.of_counter_values(described.name, counter, count) for counter, count in counted if count]
+
+
+def _spelt(described: Described, choice: TableChoice) -> TableChoice:
+    columns = [described.column(counter) for counter in choice.counters]
+    counters = dict.fromkeys(column.name for column in columns if column is not None)
+    return TableChoice(name=described.name, counters=tuple(counters), rule=choice.rule, shared_ids=choice.shared_ids)
