@@ -20,7 +20,7 @@ class LostReason(StrEnum):
 
     UNREACHABLE = "unreachable"  # nobody listens there, or the name does not resolve
     DISCONNECTED = "disconnected"
-    SECRET = "secret"  # the handshake failed: another secret or another cluster's name
+    SECRET = "secret"  # the handshake was refused: most likely another secret or another cluster's name
 
 
 class Connection(Protocol):

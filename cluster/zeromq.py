@@ -274,9 +274,12 @@ class ZeroMqConnection:
             self._listener.writable(self)
 
     def _read_monitor(self, monitor: _Socket) -> None:
-        event = recv_monitor_message(monitor, zmq.NOBLOCK)["event"]
+        message = recv_monitor_message(monitor, zmq.NOBLOCK)
+        event = message["event"]
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self._listener.opened(self)
+        elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL and message["value"] == errno.EAGAIN:
+            self._lose(LostReason.UNREACHABLE)  # connected, and then silent: a process that hangs is no stranger
         elif event & _HANDSHAKE_FAILED:
             self._lose(LostReason.SECRET)
         elif event == zmq.Event.DISCONNECTED:

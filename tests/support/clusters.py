@@ -4,7 +4,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cluster.actor import MAILBOX_MAX_MESSAGES, Actor
 from cluster.address import Address
@@ -314,6 +313,3 @@ class _Routed(ZeroMqTransport):
 
     def dial(self, address: Address) -> ZeroMqConnection:
         return super().dial(self._route(address))
-
-
-NODE_PROCESS = Path(__file__).with_name("node_process.py")

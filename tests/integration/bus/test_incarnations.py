@@ -2,8 +2,9 @@
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 
-from tests.support.clusters import Harness
+from tests.support.clusters import Harness, Life
 from tests.support.eventually import eventually, turns
 
 
@@ -12,43 +13,59 @@ async def test_restarted_node_hears_and_is_heard(harness: Harness) -> None:
     for _ in range(3):
         await harness.kill("b")
         b = await harness.restart("b")
-        await eventually(
-            lambda b=b: a.node.peers() and a.node.peers()[0].incarnation == b.node.incarnation and b.node.peers()
-        )
+        await met(a, b)
         a.node.cast("b", "recorder", "hello")
         b.node.cast("a", "recorder", b.node.incarnation)
-        await eventually(lambda b=b: b.casts() == ["hello"] and b.node.incarnation in a.casts())
+        await got(b, "hello")
+        await got(a, b.node.incarnation)
+        assert b.casts() == ["hello"]
     assert a.news("b") == ["up", "down"] * 3 + ["up"]
+
+
+async def met(one: Life, other: Life) -> None:
+    """Wait until `one` has this run of the other as its peer, and the other has it."""
+    wanted = other.node.incarnation
+    await eventually(lambda: [peer.incarnation for peer in one.node.peers()] == [wanted] and other.node.peers())
+
+
+async def got(life: Life, message: object) -> None:
+    """Wait until a cast arrived."""
+    await eventually(lambda: message in life.casts())
+
+
+async def got_many(life: Life) -> None:
+    """Wait until casts flow."""
+    await eventually(lambda: len(life.casts()) > 20)
+
+
+async def flood(life: Life, to: str, numbers: Iterator[int], enough: asyncio.Event) -> None:
+    """Cast without end. Each message names the run that it is meant for, as far as the sender knows."""
+    known: str | None = None
+    while not enough.is_set():
+        known = next((peer.incarnation for peer in life.node.peers()), known)
+        life.node.cast(to, "recorder", [known, next(numbers)])
+        await asyncio.sleep(0)
 
 
 async def test_nothing_sent_to_the_dead_reaches_its_successor(harness: Harness) -> None:
     a, first = await harness.pair()
     numbers = itertools.count()
     for round_number in range(5):
-        current = first.node.incarnation
         enough = asyncio.Event()
-
-        async def flood(incarnation: str = current, enough: asyncio.Event = enough) -> None:
-            while not enough.is_set():
-                # What is sent names the run it is meant for, as far as the sender knows.
-                to = next((peer.incarnation for peer in a.node.peers()), incarnation)
-                a.node.cast("b", "recorder", [to, next(numbers)])
-                await asyncio.sleep(0)
-
-        flooding = asyncio.ensure_future(flood())
-        await eventually(lambda first=first: len(first.casts()) > 20)
+        flooding = asyncio.ensure_future(flood(a, "b", numbers, enough))
+        await got_many(first)
         if round_number % 2:
             harness.hold("a", "b")  # much is under way when it dies
             await turns(50)
         await harness.kill("b")
         harness.heal("a", "b")
         second = await harness.restart("b")
-        await eventually(lambda second=second: len(second.casts()) > 20)
+        await got_many(second)
         enough.set()
         await flooding
         last = [second.node.incarnation, next(numbers)]
         a.node.cast("b", "recorder", last)
-        await eventually(lambda second=second, last=last: second.casts()[-1] == last)
+        await got(second, last)
         assert {message[0] for message in second.casts()} == {second.node.incarnation}  # type: ignore[index]
         first = second
 

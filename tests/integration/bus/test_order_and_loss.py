@@ -47,7 +47,7 @@ async def exchange(harness: Harness, orders: list[tuple[int, bool, int]], load_b
             def arrived(life: Life = life, sender: str = sender) -> list[object]:
                 return [what for kind, who, what in life.seen if kind in ("cast", "call") and who == sender]
 
-            await eventually(lambda arrived=arrived, sent=sent: len(arrived()) >= len(sent))
+            await eventually(lambda: len(arrived()) >= len(sent))  # noqa: B023 (it is waited for here)
             assert arrived() == sent
     finally:
         await harness.close()

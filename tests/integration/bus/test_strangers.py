@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 import msgpack
 import pytest
@@ -307,5 +306,3 @@ async def test_mistake_in_handling_one_frame_does_not_make_the_inbox_deaf() -> N
         await eventually(lambda: listener.frames == [b"first", b"second", b"third"])
         assert len(reports) == 1
         await transport.stop()
-
-

@@ -81,6 +81,12 @@ frames: st.SearchStrategy[Frame] = st.one_of(
 )
 
 
+def packed(value: object) -> bytes:
+    data = msgpack.packb(value)
+    assert isinstance(data, bytes)
+    return data
+
+
 def frame_or_nothing(data: bytes) -> None:
     with contextlib.suppress(WireError):
         assert isinstance(decode(data), TYPES)
@@ -117,10 +123,10 @@ def test_random_body_behind_a_proper_header_is_a_frame_or_a_wire_error(kind: int
 
 @given(st.integers(1, 8), plain)
 def test_any_plain_value_as_a_body_is_a_frame_or_a_wire_error(kind: int, value: object) -> None:
-    body = msgpack.packb(value)
+    body = packed(value)
     frame_or_nothing(b"LC" + bytes([kind]) + body)
     frame_or_nothing(b"LC" + bytes([kind]) + struct.pack(">Q", 1) + body)
-    frame_or_nothing(b"LC\x05" + struct.pack(">Q", 1) + msgpack.packb([value]))
+    frame_or_nothing(b"LC\x05" + struct.pack(">Q", 1) + packed([value]))
 
 
 @given(frames, st.data())

@@ -115,7 +115,7 @@ def test_made_secrets_are_long_and_never_the_same() -> None:
     assert len(made) == 50
     for text in made:
         assert len(text) == 64
-        assert Secret(text)
+        assert Secret(text).reveal() == text
         int(text, 16)
 
 

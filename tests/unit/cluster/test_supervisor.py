@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cluster.actor import Actor
+from cluster.address import Address
 from cluster.counters import Count
 from cluster.errors import ClusterError, Gone, NoSuchActor, SupervisorGaveUp
 from cluster.memory import MemoryNetwork
@@ -225,7 +226,7 @@ async def test_news_asked_for_before_the_actor_runs_reach_it_and_disturb_nobody(
         def describe(self) -> str:
             return "the one node"
 
-        async def run(self, found: Callable[[Sequence[object]], None]) -> None:
+        async def run(self, found: Callable[[Sequence[Address]], None]) -> None:
             found([nodes[0].address])
 
     async with nodes[0], Node(name="b", cluster="c", transport=network.transport(), discovery=ToA()):
