@@ -58,28 +58,65 @@ class Shape:
         return self._prefix + self._hashes(*hashes)
 
 
-def encode_cells(entry: Entry, *, ids: Mapping[str, int], short_of: ShortOf) -> bytes:
+type Later = tuple[int, int, int]
+"""Of a cell written after the insert: hash, stamp, the site's short number."""
+
+
+class Shapes:
+    """Shapes by their columns, each made once."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], Shape] = {}
+
+    def of(self, ids: tuple[int, ...]) -> Shape:
+        """The shape of rows whose insert wrote these columns, in this order."""
+        found = self._known.get(ids)
+        if found is None:
+            found = self._known[ids] = Shape(ids)
+        return found
+
+    def join(self, born: Mapping[int, int], later: Mapping[int, Later]) -> bytes:
+        """The blob of a living row: hashes of the cells its insert wrote, by column, and the others."""
+        blob = self.of(tuple(born)).blob(tuple(born.values()))
+        if later:
+            blob += b"".join([_LATER.pack(column, *cell) for column, cell in later.items()])
+        return blob
+
+
+def split(blob: bytes) -> tuple[dict[int, int], dict[int, Later]]:
+    """What `Shapes.join` was given."""
+    count = int.from_bytes(blob[:2], "little")
+    end = 2 + 10 * count
+    found = struct.unpack_from(f"<{count}H{count}Q" if count else "<", blob, 2)
+    born = dict(zip(found[:count], found[count:], strict=True))
+    if len(blob) == end:
+        return born, {}
+    return born, {column: (value, stamp, short) for column, value, stamp, short in _LATER.iter_unpack(blob[end:])}
+
+
+def encode_entry(entry: Entry, *, shapes: Shapes, number_of: Callable[[str], int], short_of: ShortOf) -> bytes:
     """The blob of an entry."""
     if not entry.alive:
         return b""
-    born = [(ids[name], cell.hash) for name, cell in entry.cells.items() if cell.dot == entry.born]
-    parts = [Shape([column for column, _ in born]).blob([value for _, value in born])]
-    parts += [
-        _LATER.pack(ids[name], cell.hash, cell.dot.stamp, short_of(cell.dot.site))
-        for name, cell in entry.cells.items()
-        if cell.dot != entry.born
-    ]
-    return b"".join(parts)
+    born: dict[int, int] = {}
+    later: dict[int, Later] = {}
+    for name, cell in entry.cells.items():
+        if cell.dot == entry.born:
+            born[number_of(name)] = cell.hash
+        else:
+            later[number_of(name)] = (cell.hash, cell.dot.stamp, short_of(cell.dot.site))
+    return shapes.join(born, later)
 
 
 def decode_entry(life: int, born: Dot, blob: bytes, *, names: Mapping[int, str], site_of: SiteOf) -> Entry:
-    """The entry of a row of a clock table."""
+    """The entry of a row of a clock table. Columns that have no name any more were dropped, and are left out."""
     if not blob:
         return Entry(life=life, born=born)
-    (count,) = struct.unpack_from("<H", blob)
-    fixed = struct.unpack_from(f"<{count}H", blob, 2)
-    hashes = struct.unpack_from(f"<{count}Q", blob, 2 + 2 * count)
-    cells = {names[column]: Cell(born, value) for column, value in zip(fixed, hashes, strict=True)}
-    for column, value, stamp, short in _LATER.iter_unpack(blob[2 + 10 * count :]):
-        cells[names[column]] = Cell(Dot(Stamp(stamp), site_of(short)), value)
+    written, later = split(blob)
+    cells = {names[column]: Cell(born, value) for column, value in written.items() if column in names}
+    for column, (value, stamp, short) in later.items():
+        if column in names:
+            cells[names[column]] = Cell(Dot(Stamp(stamp), site_of(short)), value)
     return Entry(life=life, born=born, cells=cells)

@@ -12,11 +12,14 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from replication.engine.values import Key, Value, bound, canonical_key, fetch, pack, unpack
+from replication.engine.stamps import Dot
+from replication.engine.statements import Statement, holes
+from replication.engine.values import Key, Value, canonical_key, fetch, pack, unpack
 
 _COLUMNS: Final = """
 CREATE TABLE IF NOT EXISTS _litecast_columns (
-    id INTEGER PRIMARY KEY, tid INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (tid, name))"""
+    tid INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, here INTEGER NOT NULL,
+    PRIMARY KEY (tid, id)) WITHOUT ROWID"""
 _HELD: Final = """
 CREATE TABLE IF NOT EXISTS _litecast_held (
     tid INTEGER NOT NULL, key BLOB NOT NULL, name TEXT NOT NULL, value, shown BLOB, reason TEXT NOT NULL,
@@ -29,3 +32,101 @@ CREATE TABLE IF NOT EXISTS _litecast_conflicts (
     id INTEGER PRIMARY KEY, tid INTEGER NOT NULL, key BLOB NOT NULL, stamp INTEGER NOT NULL, site TEXT NOT NULL,
     cells BLOB NOT NULL)"""
 CREATE: Final = (_COLUMNS, _HELD, _TABLES, _CONFLICTS)
+
+ROW: Final = ""
+"""Stands for a column's name in the record that says: the whole row is held. No column is called that."""
+
+CONFLICTS_MAX: Final = 1_000
+"""So many losers are kept, the newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCell:
+    """A value that cannot be shown. `shown` is the hash of what the row shows instead; None: no such column, or row."""
+
+    value: Value
+    shown: int | None
+    reason: str
+
+
+def is_any(connection: sqlite3.Connection, tid: int) -> bool:
+    """True if anything of the table is held."""
+    found = connection.execute("SELECT 1 FROM main._litecast_held WHERE tid = ? LIMIT 1", (tid,))
+    return found.fetchone() is not None
+
+
+def of_key(connection: sqlite3.Connection, tid: int, key: Key) -> dict[str, HeldCell]:
+    """What is held of a row, by column."""
+    rows = fetch(
+        connection,
+        "SELECT name, value, shown, reason FROM main._litecast_held WHERE tid = ? AND key = ?",
+        (tid, packed(key)),
+    )
+    return {
+        name: HeldCell(value=value, shown=None if shown is None else int.from_bytes(shown, "little"), reason=reason)
+        for name, value, shown, reason in rows
+    }
+
+
+def keys(connection: sqlite3.Connection, tid: int) -> list[Key]:
+    """The rows of which something is held."""
+    rows = connection.execute("SELECT DISTINCT key FROM main._litecast_held WHERE tid = ?", (tid,)).fetchall()
+    return [unpack(key) for (key,) in rows]
+
+
+_PUT = Statement(f"INSERT OR REPLACE INTO main._litecast_held VALUES ({holes(6)})")
+
+
+def put(connection: sqlite3.Connection, tid: int, key: Key, name: str, cell: HeldCell) -> None:
+    """Holds a cell, or with the name ROW the row."""
+    shown = None if cell.shown is None else cell.shown.to_bytes(8, "little")
+    _PUT.run(connection, (tid, packed(key), name, cell.value, shown, cell.reason))
+
+
+def drop(connection: sqlite3.Connection, tid: int, key: Key, name: str | None = None) -> None:
+    """Lets go of a cell, or of everything of a row."""
+    if name is None:
+        connection.execute("DELETE FROM main._litecast_held WHERE tid = ? AND key = ?", (tid, packed(key)))
+    else:
+        connection.execute(
+            "DELETE FROM main._litecast_held WHERE tid = ? AND key = ? AND name = ?", (tid, packed(key), name)
+        )
+
+
+def packed(key: Key) -> bytes:
+    """A key as one value: equal for keys that SQLite takes for equal."""
+    return pack(canonical_key(key))
+
+
+def keep_loser(connection: sqlite3.Connection, tid: int, key: Key, dot: Dot, cells: dict[str, Value]) -> None:
+    """Keeps what an insert lost to another of the same life. The oldest make room."""
+    cursor = connection.execute(
+        "INSERT INTO main._litecast_conflicts (tid, key, stamp, site, cells) VALUES (?, ?, ?, ?, ?)",
+        (tid, packed(key), dot.stamp, dot.site, pack(tuple(cells.items()))),
+    )
+    oldest = (cursor.lastrowid or 0) - CONFLICTS_MAX
+    if oldest > 0:
+        connection.execute("DELETE FROM main._litecast_conflicts WHERE id <= ?", (oldest,))
+
+
+def hold_table(connection: sqlite3.Connection, name: str, dot: Dot, body: bytes) -> None:
+    """Holds what a changeset has of a table that is not attached here, as it came."""
+    connection.execute(
+        "INSERT INTO main._litecast_held_tables (name, site, upto, body) VALUES (?, ?, ?, ?)",
+        (name, dot.site, dot.stamp, body),
+    )
+
+
+def waiting_tables(connection: sqlite3.Connection) -> set[str]:
+    """Names of tables of which changes are held."""
+    rows = connection.execute("SELECT DISTINCT name FROM main._litecast_held_tables")
+    return {name for (name,) in rows}
+
+
+def release_table(connection: sqlite3.Connection, name: str) -> list[tuple[str, int, bytes]]:
+    """Site, stamp and body of what is held of a table, in the order in which it came; it is not held any more."""
+    rows = connection.execute(
+        "SELECT site, upto, body FROM main._litecast_held_tables WHERE name = ? ORDER BY seq", (name,)
+    ).fetchall()
+    connection.execute("DELETE FROM main._litecast_held_tables WHERE name = ?", (name,))
+    return rows

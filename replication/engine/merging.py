@@ -129,14 +129,14 @@ def _wins(cell: Written, mine: Cell, name: str, current: Current) -> bool:
         return cell.dot > mine.dot
     if cell.hash == mine.hash:
         return False
-    return order_of(cell.value) > order_of(current()[name])
+    return order_of(cell.value) > order_of(current().get(name))
 
 
 def _overwritten(entry: Entry, write: Mapping[str, Value], current: Current) -> Mapping[str, Value]:
     if not any(name in entry.cells and entry.cells[name].dot == entry.born for name in write):
         return {}
     values = current()
-    return {name: values[name] for name in write if name in entry.cells and entry.cells[name].dot == entry.born}
+    return {name: values.get(name) for name in write if name in entry.cells and entry.cells[name].dot == entry.born}
 
 
 class Contribution(NamedTuple):

@@ -23,7 +23,7 @@ class Dot(NamedTuple):
 
 GENESIS = Site("g" + "0" * 31)
 """Under this site stand the counters of all baselines, whatever site the baseline has; the larger value wins.
-It is also the site of values that every node computed for itself, in a migration. It is smaller than any other site's."""
+It is also the site of values that every node computed for itself, in a migration. No site is smaller."""
 
 BASELINE_STAMP = Stamp(0)
 STAMP_MAX = Stamp(2**63 - 1)

@@ -1,0 +1,281 @@
+"""Absorbing one table's part of a changeset: entries, contributions and rows.
+
+Most rows of most changesets are not known here yet. They take a short way: no entry, no contributions, nothing to
+compare. Every other row goes through `merge_row`. Whatever is decided is written in bulk at the end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from replication.engine import held
+from replication.engine.changesets import ChangeKind, RowGroup, TableChange
+from replication.engine.contributions import Shares, saturated
+from replication.engine.entries import Entry, decode_entry, encode_entry
+from replication.engine.held import HeldCell
+from replication.engine.merging import Contribution, Incoming, RowMerge, Verdict, Written, merge_contribution, merge_row
+from replication.engine.session import Session
+from replication.engine.showing import NO_COLUMN, Refusals, RowWrites, show_key, write_rows
+from replication.engine.stamps import GENESIS, Dot, Stamp, is_baseline
+from replication.engine.table import Table
+from replication.engine.values import Key, Value, canonical_key, cell_hash, digest64, key_seed, packer
+
+
+@dataclass(slots=True)
+class Absorbed:
+    """What became of a table's rows. `touched`: keys that were written; `ended`: keys whose row went."""
+
+    rows: int = 0
+    collisions: int = 0
+    dropped: int = 0
+    refusals: Refusals = field(default_factory=Refusals)
+    touched: list[Key] = field(default_factory=list[Key])
+    ended: list[Key] = field(default_factory=list[Key])
+
+
+def absorb(session: Session, table: Table, change: TableChange, dot: Dot) -> Absorbed:
+    """Merges what `dot`'s changeset has of a table. In a merging transaction, its deps covered, the log folded."""
+    work = _Absorption(session, table, dot)
+    for group in change.groups:
+        work.found.rows += len(group.rows)
+    work.run(change)
+    return work.found
+
+
+class _Absorption:
+    def __init__(self, session: Session, table: Table, dot: Dot) -> None:
+        self.found = Absorbed()
+        self._session = session
+        self._table = table
+        self._dot = dot
+        self._short = session.sites.short(dot.site)
+        self._count_site = session.sites.short(GENESIS) if is_baseline(dot.site) else self._short
+        self._any_held = held.is_any(session.connection, table.spec.tid)
+        self._known: dict[Key, tuple[Any, ...]] = {}
+        self._shares = Shares()
+        self._writes = RowWrites()
+        self._entries: list[tuple[Value, ...]] = []
+        self._counts: list[tuple[Value, ...]] = []
+        self._ended: list[Key] = []
+        self._to_show: list[Key] = []
+
+    def run(self, change: TableChange) -> None:
+        table = self._table
+        size = len(table.spec.key)
+        table.choose([row[:size] for group in change.groups for row in group.rows])
+        for row in table.chosen_entries():
+            self._known[row[:size]] = row[size:]
+        if self._known and any(group.counters for group in change.groups):
+            self._shares = Shares.of(table.chosen_counts(), size)
+        for group in change.groups:
+            self._absorb_group(group)
+        self._write()
+
+    def _absorb_group(self, group: RowGroup) -> None:
+        columns = self._table.columns
+        gone = [name for name in (*group.cells, *group.counters) if columns.is_dropped(name)]
+        if gone:
+            self.found.dropped += len(group.rows)
+            group = _without(group, len(self._table.spec.key), set(gone))
+        if group.kind is ChangeKind.INSERT and self._is_plain(group):
+            known = self._known
+            size = len(self._table.spec.key)
+            new = [row for row in group.rows if row[:size] not in known] if known else group.rows
+            self._absorb_new(group, new)
+            rows: Sequence[tuple[Value, ...]] = [row for row in group.rows if row[:size] in known] if known else ()
+        else:
+            rows = group.rows
+        for row in rows:
+            self._absorb_row(group, row)
+
+    def _is_plain(self, group: RowGroup) -> bool:
+        """True if rows that nothing is known of can be written as they come."""
+        spec = self._table.spec
+        return (
+            set(group.cells) <= set(spec.cells)
+            and set(group.counters) <= set(spec.counters)
+            and not any(self._table.defaults[name] for name in set(spec.counters) - set(group.counters))
+        )
+
+    def _absorb_new(self, group: RowGroup, rows: Sequence[tuple[Value, ...]]) -> None:
+        """The short way. All of a merge's time goes here, so all is at hand in one loop."""
+        if not rows:
+            return
+        table = self._table
+        size = len(table.spec.key)
+        cells_at, counts_at = size + 1, size + 1 + len(group.cells)
+        ids = tuple(table.columns.number(name) for name in group.cells)
+        blob_of = table.shapes.of(ids).blob
+        pack = packer().pack
+        stamp, short = self._dot.stamp, self._short
+        for row in rows:
+            key = row[:size]
+            seed = digest64(pack(canonical_key(key) if float in map(type, key) else key))
+            hashes = [
+                0 if value is None else digest64(pack(value + 0.0 if value.__class__ is float else value), seed)
+                for value in row[cells_at:counts_at]
+            ]
+            self._entries.append((*key, row[size], stamp, short, blob_of(hashes)))
+        columns = (*group.cells, *group.counters)
+        written = self._writes.inserts.setdefault(columns, [])
+        written += [row[:size] + row[cells_at:] for row in rows]
+        for index, name in enumerate(group.counters, start=counts_at):
+            number = table.columns.number(name)
+            self._counts += [
+                (*row[:size], number, row[size], self._count_site, row[index], stamp) for row in rows if row[index]
+            ]
+
+    def _absorb_row(self, group: RowGroup, row: tuple[Value, ...]) -> None:
+        table = self._table
+        size = len(table.spec.key)
+        key, life = row[:size], cast("int", row[size])
+        cells = dict(zip(group.cells, row[size + 1 : size + 1 + len(group.cells)], strict=True))
+        counts = cast("dict[str, int]", dict(zip(group.counters, row[size + 1 + len(group.cells) :], strict=True)))
+        seed = key_seed(key)
+        entry = self._entry(key)
+        holding = held.of_key(table.connection, table.spec.tid, key) if self._any_held else {}
+        incoming = Incoming(
+            life=life,
+            born=None if group.kind is ChangeKind.UPDATE else self._dot,
+            cells={name: Written(self._dot, value, cell_hash(value, seed)) for name, value in cells.items()},
+        )
+        merged = merge_row(entry, incoming, lambda: self._current(key, holding))
+        if merged.entry is None or (merged.entry.life != life):
+            return
+        if merged.entry is not entry:
+            self._put(key, merged.entry)
+        self._keep_loser(key, entry, merged)
+        if merged.verdict is Verdict.END:
+            self._ended.append(key)
+            self._writes.deletes.append(key)
+            held.drop(table.connection, table.spec.tid, key)
+        elif merged.verdict is Verdict.BEGIN:
+            self._begin(key, life, merged.write, counts, known=entry is not None)
+        elif merged.entry.alive:
+            self._change(key, life, merged.write, counts, holding)
+
+    def _entry(self, key: Key) -> Entry | None:
+        found = self._known.get(key)
+        if found is None:
+            return None
+        life, stamp, short, blob = found
+        sites = self._session.sites
+        return decode_entry(
+            life, Dot(Stamp(stamp), sites.site(short)), blob, names=self._table.columns.names, site_of=sites.site
+        )
+
+    def _put(self, key: Key, entry: Entry) -> None:
+        table, short_of = self._table, self._session.sites.short
+        blob = encode_entry(entry, shapes=table.shapes, number_of=table.columns.number, short_of=short_of)
+        self._entries.append((*key, entry.life, entry.born.stamp, short_of(entry.born.site), blob))
+
+    def _current(self, key: Key, holding: Mapping[str, HeldCell]) -> Mapping[str, Value]:
+        row = self._table.row(key) or {}
+        return {**row, **{name: cell.value for name, cell in holding.items() if name != held.ROW}}
+
+    def _keep_loser(self, key: Key, entry: Entry | None, merged: RowMerge) -> None:
+        if not merged.lost or entry is None or merged.entry is None:
+            return
+        self.found.collisions += 1
+        loser = entry.born if merged.entry.born == self._dot else self._dot
+        held.keep_loser(self._table.connection, self._table.spec.tid, key, loser, dict(merged.lost))
+
+    def _begin(
+        self, key: Key, life: int, write: Mapping[str, Value], counts: Mapping[str, int], *, known: bool
+    ) -> None:
+        table, spec = self._table, self._table.spec
+        if known:
+            self._ended.append(key)
+            held.drop(table.connection, spec.tid, key)
+        self._writes.deletes.append(key)
+        values = {name: value for name, value in write.items() if name in spec.cells}
+        self._hold_unknown(key, write)
+        for name, count in counts.items():
+            if count:
+                self._count(key, life, name, self._count_site, Contribution(self._dot.stamp, count))
+            if name in spec.counters:
+                values[name] = count
+        for name in spec.counters:
+            default = table.defaults[name]
+            if name not in counts and isinstance(default, int) and default:
+                self._count(key, life, name, self._session.sites.short(GENESIS), Contribution(0, default))
+        self._writes.insert(key, values)
+
+    def _change(
+        self,
+        key: Key,
+        life: int,
+        write: Mapping[str, Value],
+        counts: Mapping[str, int],
+        holding: Mapping[str, HeldCell],
+    ) -> None:
+        table, spec = self._table, self._table.spec
+        values = {name: value for name, value in write.items() if name in spec.cells}
+        self._hold_unknown(key, write)
+        values.update(self._changed_counts(key, life, counts))
+        if held.ROW in holding:
+            reason = holding[held.ROW].reason
+            for name, value in values.items():
+                if name in spec.cells:
+                    held.put(table.connection, spec.tid, key, name, HeldCell(value=value, shown=None, reason=reason))
+            self._to_show.append(key)
+            return
+        for name in values:
+            if name in holding:
+                held.drop(table.connection, spec.tid, key, name)
+        if values:
+            self._writes.update(key, values)
+
+    def _changed_counts(self, key: Key, life: int, counts: Mapping[str, int]) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        for name, count in counts.items():
+            number = self._table.columns.number(name)
+            theirs = Contribution(self._dot.stamp, count)
+            mine = self._shares.get(key, number, self._count_site)
+            merged = merge_contribution(mine, theirs)
+            if merged == mine:
+                continue
+            self._count(key, life, name, self._count_site, merged)
+            if name in self._table.spec.counters:
+                values[name] = saturated(self._shares.total(key, number))
+        return values
+
+    def _count(self, key: Key, life: int, name: str, site: int, contribution: Contribution) -> None:
+        number = self._table.columns.number(name)
+        self._shares.put(key, number, site, contribution)
+        self._counts.append((*key, number, life, site, contribution.value, contribution.stamp))
+
+    def _hold_unknown(self, key: Key, write: Mapping[str, Value]) -> None:
+        for name, value in write.items():
+            if name not in self._table.spec.cells:
+                self.found.refusals.held += 1
+                cell = HeldCell(value=value, shown=None, reason=NO_COLUMN)
+                held.put(self._table.connection, self._table.spec.tid, key, name, cell)
+
+    def _write(self) -> None:
+        table, connection = self._table, self._table.connection
+        size = len(table.spec.key)
+        table.end_counts.run_many(connection, self._ended)
+        table.put_entry.run_many(connection, self._entries)
+        table.put_count.run_many(connection, self._counts)
+        held_before = self.found.refusals.held
+        self.found.refusals = write_rows(table, self._writes)
+        self.found.refusals.held += held_before
+        for key in self._to_show:
+            show_key(table, key)
+        self.found.ended = self._writes.deletes
+        for rows in self._writes.inserts.values():
+            self.found.touched += [row[:size] for row in rows]
+        for columns, rows in self._writes.updates.items():
+            self.found.touched += [row[len(columns) :] for row in rows]
+
+
+def _without(group: RowGroup, key_size: int, names: set[str]) -> RowGroup:
+    """The group without some of its columns."""
+    all_names = (*group.cells, *group.counters)
+    keep = [*range(key_size + 1), *(key_size + 1 + i for i, name in enumerate(all_names) if name not in names)]
+    return RowGroup(
+        kind=group.kind,
+        cells=tuple(name for name in group.cells if name not in names),
+        counters=tuple(name for name in group.counters if name not in names),
+        rows=tuple(tuple(row[index] for index in keep) for row in group.rows),
+    )

@@ -1,0 +1,221 @@
+"""Merging a changeset: whether it may be, and then all of it in one transaction.
+
+A head moves from h to upto only by a changeset with `after == h` whose `previous` is the hash stored at h; only when
+the deps are covered; never back. What is known already is a repeat, what comes too early waits, and anything else
+claims a place in a site's chain that another changeset has: a fork.
+
+What the log holds is folded first, inside the same transaction, so that no commit of the application's slips between
+and is taken for something that the merge wrote."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replication.engine import held, journal
+from replication.engine.absorbing import Absorbed, absorb
+from replication.engine.changesets import (
+    Changeset,
+    ChangesetError,
+    TableChange,
+    decode,
+    digest,
+    encodable,
+)
+from replication.engine.folding import Folded, fold_inside
+from replication.engine.session import Session, move_clock, open_session
+from replication.engine.sites import Head
+from replication.engine.stamps import Dot, Site, Stamp, first_after, ms_of
+from replication.engine.transacting import merging_transaction
+from replication.engine.values import Key, pack
+from replication.engine.violations import Violation, orphans
+
+CLOCK_BOUND_MS = 60_000
+"""So far ahead of this node's clock may a stamp be. One that is further waits until time has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """It is merged. `folded` is what the log held before, to be cast like any fold's.
+
+    `rows`: how many it carried. `held`: values that cannot be shown here. `dropped`: rows with values for a column
+    that was dropped here. `collisions`: inserts of a life that another site had begun too. `violations`: rows that
+    are there, and break a CHECK or a foreign key."""
+
+    rows: int
+    held: int
+    dropped: int
+    collisions: int
+    violations: tuple[Violation, ...]
+    folded: Folded | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """It was merged before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """It can be merged when these heads are here."""
+
+    missing: Mapping[Site, Stamp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooEarly:
+    """Its stamp is too far ahead; it can be merged from this millisecond since 1970 on."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Two histories of one site. Which changeset, and what shows it."""
+
+    site: Site
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """It will never be merged here."""
+
+    reason: str
+
+
+type Outcome = Merged | Repeat | Waits | TooEarly | Fork | Refused
+
+
+def merge(
+    connection: sqlite3.Connection, encoded: bytes, *, now_ms: int, clock_bound_ms: int = CLOCK_BOUND_MS
+) -> Outcome:
+    """Merges a changeset into the database, all of it or nothing. Commits.
+
+    Raises NotAttached, sqlite3.Error for what is nobody's changeset's fault (the lock, the disk), and RuntimeError
+    inside a transaction; the database and the connection's settings are then as they were."""
+    (outcome,) = merge_all(connection, [encoded], now_ms=now_ms, clock_bound_ms=clock_bound_ms)
+    return outcome
+
+
+def merge_all(
+    connection: sqlite3.Connection,
+    changesets: Sequence[bytes],
+    *,
+    now_ms: int,
+    clock_bound_ms: int = CLOCK_BOUND_MS,
+) -> list[Outcome]:
+    """`merge` for several, in the order given and in one transaction: what each came to."""
+    decoded: list[Changeset | Refused] = []
+    for encoded in changesets:
+        try:
+            decoded.append(decode(encoded))
+        except ChangesetError as error:
+            decoded.append(Refused(reason=str(error)))
+    with merging_transaction(connection):
+        session = open_session(connection)
+        merger = _Merger(session, now_ms, clock_bound_ms)
+        return [
+            changeset if isinstance(changeset, Refused) else merger.merge(changeset, encoded)
+            for changeset, encoded in zip(decoded, changesets, strict=True)
+        ]
+
+
+class _Merger:
+    def __init__(self, session: Session, now_ms: int, clock_bound_ms: int) -> None:
+        self._session = session
+        self._now_ms = now_ms
+        self._bound_ms = clock_bound_ms
+        self._is_folded = False
+
+    def merge(self, changeset: Changeset, encoded: bytes) -> Outcome:
+        found = digest(encoded)
+        unmergeable = self._judge(changeset, found)
+        if unmergeable is not None:
+            return unmergeable
+        folded: Folded | None = None
+        if not self._is_folded:
+            folded = fold_inside(self._session, now_ms=self._now_ms)
+            self._is_folded = True
+        return self._accept(changeset, encoded, found, folded)
+
+    def _judge(self, changeset: Changeset, found: bytes) -> Outcome | None:
+        """Why it is not merged now; None if it is."""
+        session = self._session
+        site, upto = changeset.site, changeset.upto
+        if changeset.cluster != session.cluster:
+            return Refused(reason=f"it is cluster {changeset.cluster}'s, and this is cluster {session.cluster}")
+        head = session.sites.head(site)
+        at = head.stamp if head else first_after(site)
+        if upto <= at:
+            return self._known(changeset, found, head)
+        if site == session.site:
+            return Fork(site=site, reason="its site is this database's, which has not written it")
+        if ms_of(upto) > self._now_ms + self._bound_ms:
+            return TooEarly(until_ms=ms_of(upto) - self._bound_ms)
+        own = session.sites.head(session.site)
+        if changeset.deps.get(session.site, Stamp(0)) > (own.stamp if own else 0):
+            return Fork(site=session.site, reason="it has seen more of this site than there is")
+        missing = {
+            dep: stamp
+            for dep, stamp in changeset.deps.items()
+            if dep not in (session.site, site) and not session.sites.covers(dep, stamp)
+        }
+        if changeset.after > at:
+            missing[site] = changeset.after
+        if missing:
+            return Waits(missing=missing)
+        if changeset.after != at or changeset.previous != (head.digest if head else b""):
+            return Fork(site=site, reason="it follows another changeset than the one merged here")
+        return None
+
+    def _known(self, changeset: Changeset, found: bytes, head: Head | None) -> Outcome:
+        """What a changeset is that ends at or before the head: known, or one that another one stands in the place of."""
+        site, upto = changeset.site, changeset.upto
+        if head is not None and upto == head.stamp:
+            known = head.digest
+        else:
+            there = journal.spanning(self._session.connection, self._session.sites.short(site), upto)
+            if there is None:
+                return Repeat()  # trimmed: whoever has the head has had it
+            known = there.digest if there.upto == upto else b""
+        if known == found:
+            return Repeat()
+        return Fork(site=site, reason="another changeset stands in its place")
+
+    def _accept(self, changeset: Changeset, encoded: bytes, found: bytes, folded: Folded | None) -> Merged:
+        session = self._session
+        site, upto = changeset.site, changeset.upto
+        dot = Dot(upto, site)
+        absorbed = {change.table: self._absorb(change, dot) for change in changeset.tables}
+        journaled = journal.Journaled(site=session.sites.short(site), after=changeset.after, upto=upto, digest=found)
+        journal.append(session.connection, journaled, encoded)
+        session.sites.move(site, Head(stamp=upto, digest=found))
+        move_clock(session, upto)
+        return Merged(
+            rows=sum(one.rows for one in absorbed.values()),
+            held=sum(one.refusals.held for one in absorbed.values()),
+            dropped=sum(one.dropped for one in absorbed.values()),
+            collisions=sum(one.collisions for one in absorbed.values()),
+            violations=self._violations(absorbed),
+            folded=folded,
+        )
+
+    def _absorb(self, change: TableChange, dot: Dot) -> Absorbed:
+        session = self._session
+        table = session.tables.get(change.table)
+        if table is None or table.spec.key != change.key:
+            held.hold_table(session.connection, change.table, dot, pack(encodable((change,))[0]))
+            rows = sum(len(group.rows) for group in change.groups)
+            found = Absorbed(rows=rows)
+            found.refusals.held = rows
+            return found
+        return absorb(session, table, change, dot)
+
+    def _violations(self, absorbed: Mapping[str, Absorbed]) -> tuple[Violation, ...]:
+        broken = [
+            Violation(table=name, key=key, rule="CHECK")
+            for name, one in absorbed.items()
+            for key in one.refusals.broken
+        ]
+        touched: dict[str, list[Key]] = {name: [*one.touched, *one.ended] for name, one in absorbed.items()}
+        return (*broken, *orphans(self._session.connection, self._session.tables, touched))

@@ -1,0 +1,122 @@
+"""The baseline: rows that are there when a table is attached become one changeset, without a sender.
+
+Its stamp is 0, so that everything written later wins; its life is 1; its site is named by the hash of what is in it.
+Two nodes that attach the same rows so have the same site at the same head, and nothing to send each other. Different
+rows are different sites, and an ordinary changeset that the other one misses. Counters stand under GENESIS on every
+node, where the larger value wins: 30 on three nodes stays 30."""
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+
+from replication.engine import journal
+from replication.engine.changesets import (
+    COUNT_MAX,
+    ChangeKind,
+    Changeset,
+    RowGroup,
+    TableChange,
+    digest,
+    encodable,
+    encode,
+)
+from replication.engine.entries import Shapes
+from replication.engine.session import Session, open_session
+from replication.engine.sites import Head
+from replication.engine.stamps import BASELINE_STAMP, GENESIS, Site, first_after
+from replication.engine.table import Table
+from replication.engine.transacting import writing_rows
+from replication.engine.values import Key, Value, cell_hash, fetch, key_seed, pack
+from replication.tables import quoted
+
+
+def take(connection: sqlite3.Connection, names: Sequence[str]) -> Changeset | None:
+    """Makes the baseline of tables that have just been attached; None if they are empty. In the caller's transaction.
+
+    Their log, clock and count tables are there and empty. A counter beyond 2^53, or in which no integer stands, is
+    written again."""
+    session = open_session(connection)
+    taken = [_Taken(session, session.tables[name]) for name in names]
+    tables = tuple(
+        TableChange(table=one.spec.name, key=one.spec.key, groups=(one.group,))
+        for one in sorted(taken, key=lambda one: one.spec.name)
+        if one.group.rows
+    )
+    for one in taken:
+        one.table.columns.look(one.spec)
+        if last := one.table.last_logged():
+            one.table.clear_log(last)
+    if not tables:
+        return None
+    site = Site("g" + hashlib.blake2b(pack(encodable(tables)), digest_size=16).hexdigest()[1:])
+    changeset = Changeset(
+        cluster=session.cluster,
+        site=site,
+        after=first_after(site),
+        upto=BASELINE_STAMP,
+        previous=b"",
+        deps={},
+        tables=tables,
+    )
+    for one in taken:
+        one.write_entries(session.sites.short(site), session.sites.short(GENESIS))
+    if session.sites.head(site) is None:
+        encoded = encode(changeset)
+        found = digest(encoded)
+        short = session.sites.short(site)
+        journaled = journal.Journaled(site=short, after=changeset.after, upto=BASELINE_STAMP, digest=found)
+        journal.append(connection, journaled, encoded)
+        session.sites.move(site, Head(stamp=BASELINE_STAMP, digest=found))
+    return changeset
+
+
+class _Taken:
+    """The rows of one table."""
+
+    def __init__(self, session: Session, table: Table) -> None:
+        self.table = table
+        self.spec = table.spec
+        # By name: another node's table may have its columns in another order.
+        self.cells = tuple(sorted(self.spec.cells))
+        self.counters = tuple(sorted(self.spec.counters))
+        names = (*self.spec.key, *self.cells, *self.counters)
+        size = len(self.spec.key)
+        rows = fetch(
+            session.connection,
+            f"SELECT {', '.join(map(quoted, names))} FROM {table.name}"
+            f" ORDER BY {', '.join(str(number + 1) for number in range(size))}",
+        )
+        counts_at = size + len(self.cells)
+        lines = [(*row[:size], 1, *row[size:counts_at], *self._counts(row[:size], row[counts_at:])) for row in rows]
+        self.group = RowGroup(kind=ChangeKind.INSERT, cells=self.cells, counters=self.counters, rows=lines)
+
+    def _counts(self, key: Key, values: Sequence[Value]) -> list[int]:
+        counts: list[int] = []
+        for name, value in zip(self.counters, values, strict=True):
+            count = max(-COUNT_MAX, min(COUNT_MAX, value)) if isinstance(value, int) else 0
+            if count != value:
+                with writing_rows(self.table.connection, self.table):
+                    self.table.update((name,)).run(self.table.connection, (count, *key))
+            counts.append(count)
+        return counts
+
+    def write_entries(self, site: int, genesis: int) -> None:
+        """Entries and contributions of the rows, as if the changeset had been merged."""
+        table, size = self.table, len(self.spec.key)
+        shape = Shapes().of(tuple(table.columns.number(name) for name in self.cells))
+        entries: list[tuple[Value, ...]] = []
+        counts: list[tuple[Value, ...]] = []
+        numbers = [table.columns.number(name) for name in self.counters]
+        counts_at = size + 1 + len(self.cells)
+        for row in self.group.rows:
+            key = row[:size]
+            seed = key_seed(key)
+            hashes = [cell_hash(value, seed) for value in row[size + 1 : counts_at]]
+            entries.append((*key, 1, BASELINE_STAMP, site, shape.blob(hashes)))
+            counts += [
+                (*key, number, 1, genesis, value, BASELINE_STAMP)
+                for number, value in zip(numbers, row[counts_at:], strict=True)
+                if value
+            ]
+        table.put_entry.run_many(table.connection, entries)
+        table.put_count.run_many(table.connection, counts)

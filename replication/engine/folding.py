@@ -1,0 +1,374 @@
+"""Fold: what was written here since the last one becomes a changeset.
+
+The log says which keys may have changed; what did is found by comparing each row with its entry. So a key that was
+logged and ended as it was is nothing, and whatever a trigger cannot see is found by looking at all keys
+(`everything`). All of a fold is one write transaction and carries one stamp: rows, entries and contributions are
+read, and the new ones written, in it.
+
+Lives follow the log's order. A DELETE that no REPLACE made, followed by a row that is there, ended a life and began
+another; BEFORE and then DELETE, or no DELETE at all, is the life that was. A first insert takes the next odd number
+above that of a tombstone and the floor of those trimmed.
+
+A counter's cell is the sum of all sites' contributions to this life; the own one is what is left when the others' are
+taken from it. So it does not matter how the application computed the number, or how often."""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from replication.engine import held, journal, state
+from replication.engine.catalogue import MergeRule
+from replication.engine.changesets import (
+    COUNT_MAX,
+    ChangeKind,
+    Changeset,
+    RowGroup,
+    TableChange,
+    digest,
+    encode,
+)
+from replication.engine.columns import Looked
+from replication.engine.contributions import Shares, saturated
+from replication.engine.entries import Later, split
+from replication.engine.looking import look
+from replication.engine.session import Session, move_clock, open_session
+from replication.engine.sites import Head
+from replication.engine.stamps import BASELINE_STAMP, GENESIS, Stamp, first_after, next_stamp
+from replication.engine.table import Table
+from replication.engine.transacting import merging_transaction, transaction, writing_rows
+from replication.engine.values import Key, Value, canonical_key, cell_hash, digest64, packer, same
+
+type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """A changeset that was made, and stands in the journal. `rows`: how many it carries.
+
+    `clamped`: contributions that were beyond the limit; `not_integers`: counters in which something else was written.
+    In both cases the cell was written again."""
+
+    changeset: Changeset
+    encoded: bytes
+    digest: bytes
+    rows: int
+    clamped: int = 0
+    not_integers: int = 0
+
+
+def fold(connection: sqlite3.Connection, *, now_ms: int) -> Folded | None:
+    """Makes a changeset of what was written here since the last fold; None if nothing changed. Commits.
+
+    Looks first, without the write lock, and writes nothing at all if the log is empty and the schema what it was.
+    Raises NotAttached, sqlite3.OperationalError (the lock, the disk), and RuntimeError inside a transaction; nothing
+    is changed then."""
+    if not is_due(connection):
+        return None
+    if _is_schema_new(connection):
+        with merging_transaction(connection):
+            return fold_inside(open_session(connection), now_ms=now_ms)
+    with transaction(connection):
+        if not _is_schema_new(connection):
+            return fold_inside(open_session(connection), now_ms=now_ms)
+    return fold(connection, now_ms=now_ms)  # the schema changed between the look and the lock
+
+
+def is_due(connection: sqlite3.Connection) -> bool:
+    """True if a fold would have something to look at. Only reads."""
+    if _is_schema_new(connection):
+        return True
+    logs = connection.execute("SELECT tid FROM main._litecast_catalogue").fetchall()
+    return any(
+        connection.execute(f"SELECT 1 FROM main._litecast_log_{tid} LIMIT 1").fetchone() is not None for (tid,) in logs
+    )
+
+
+def _is_schema_new(connection: sqlite3.Connection) -> bool:
+    found = state.read(connection)
+    return found is None or found.schema != state.schema_version(connection)
+
+
+def fold_inside(session: Session, *, now_ms: int) -> Folded | None:
+    """`fold` in the transaction at work, which is a merging transaction if the schema is new."""
+    stamp = next_stamp(now_ms=now_ms, clock=session.clock)
+    looked = look(session)
+    tables: list[TableChange] = []
+    clamped = not_integers = 0
+    for name, table in session.tables.items():
+        last = table.last_logged()
+        if last is None and name not in looked:
+            continue
+        work = _TableFold(session, table, stamp, looked.get(name))
+        change = work.run()
+        if last is not None:
+            table.clear_log(last)
+        clamped += work.clamped
+        not_integers += work.not_integers
+        if change is not None:
+            tables.append(change)
+    if not tables:
+        return None
+    return _publish(session, stamp, tuple(tables), clamped=clamped, not_integers=not_integers)
+
+
+def _publish(
+    session: Session, stamp: Stamp, tables: tuple[TableChange, ...], *, clamped: int, not_integers: int
+) -> Folded:
+    own = session.site
+    head = session.sites.head(own)
+    changeset = Changeset(
+        cluster=session.cluster,
+        site=own,
+        after=head.stamp if head else first_after(own),
+        upto=stamp,
+        previous=head.digest if head else b"",
+        deps=session.sites.moved(own),
+        tables=tables,
+    )
+    encoded = encode(changeset)
+    found = digest(encoded)
+    short = session.sites.short(own)
+    journal.append(
+        session.connection, journal.Journaled(site=short, after=changeset.after, upto=stamp, digest=found), encoded
+    )
+    session.sites.move(own, Head(stamp=stamp, digest=found))
+    session.sites.note()
+    move_clock(session, stamp)
+    return Folded(
+        changeset=changeset,
+        encoded=encoded,
+        digest=found,
+        rows=sum(len(group.rows) for table in tables for group in table.groups),
+        clamped=clamped,
+        not_integers=not_integers,
+    )
+
+
+class _TableFold:
+    """The fold of one table."""
+
+    def __init__(self, session: Session, table: Table, stamp: Stamp, looked: Looked | None) -> None:
+        self.clamped = 0
+        self.not_integers = 0
+        self._session = session
+        self._table = table
+        self._stamp = stamp
+        self._own = session.sites.short(session.site)
+        self._everything = looked is not None
+        self._fresh_cells = looked.cells if looked else frozenset[str]()
+        self._fresh_counters = looked.counters if looked else frozenset[str]()
+        self._any_held = held.is_any(session.connection, table.spec.tid)
+        self._groups: dict[_Shape, list[tuple[Value, ...]]] = {}
+        self._entries: list[tuple[Value, ...]] = []
+        self._counts: list[tuple[Value, ...]] = []
+        self._ended: list[Key] = []
+        self._rewrites: list[tuple[str, int, Key]] = []
+        self._shares = Shares()
+        self._pack = packer().pack
+
+    def run(self) -> TableChange | None:
+        """Compares and writes. Gives what changed."""
+        table = self._table
+        spec = table.spec
+        rows = table.read_dirty(everything=self._everything)
+        if spec.counters and rows:
+            self._shares = Shares.of(table.read_dirty_counts(everything=self._everything), len(spec.key))
+        insert = self._inserting()
+        size = len(spec.key)
+        for row in rows:
+            key = row[:size]
+            gone, there, life, _, _, blob = row[size : size + 6]
+            if life is None or not life & 1:
+                if there:
+                    insert(row, _next_life(life, spec.floor))
+            elif not there:
+                self._end(key, life)
+            elif gone and table.was_ended(key):
+                self._ended.append(key)
+                if self._any_held:
+                    held.drop(table.connection, spec.tid, key)
+                insert(row, life + 2)
+            else:
+                self._compare(row, life, blob)
+        self._write()
+        if not self._groups:
+            return None
+        groups = tuple(
+            RowGroup(kind=kind, cells=cells, counters=counters, rows=found)
+            for (kind, cells, counters), found in self._groups.items()
+        )
+        return TableChange(table=spec.name, key=spec.key, groups=groups)
+
+    def _inserting(self) -> Callable[[tuple[Any, ...], int], None]:
+        """A function that notes a new life of a row. A big fold's time goes here, so all is at hand in it."""
+        table, spec = self._table, self._table.spec
+        size, cells_at = len(spec.key), len(spec.key) + 6
+        counts_at = cells_at + len(spec.cells)
+        blob_of = table.shapes.of(table.cell_ids).blob
+        lines: list[tuple[Value, ...]] = []
+        shape = (ChangeKind.INSERT, spec.cells, spec.counters)
+        entries, pack, stamp, own = self._entries, self._pack, self._stamp, self._own
+        counted = bool(spec.counters)
+
+        def insert(row: tuple[Any, ...], life: int) -> None:
+            key = row[:size]
+            seed = _seed(pack, key)
+            cells = row[cells_at:counts_at]
+            hashes = [
+                0 if value is None else digest64(pack(value + 0.0 if value.__class__ is float else value), seed)
+                for value in cells
+            ]
+            entries.append((*key, life, stamp, own, blob_of(hashes)))
+            line = (*key, life, *cells)
+            if counted:
+                line += self._first_counts(key, life, row[counts_at:])
+            if not lines:
+                self._groups[shape] = lines
+            lines.append(line)
+
+        return insert
+
+    def _first_counts(self, key: Key, life: int, values: Sequence[Value]) -> tuple[int, ...]:
+        counts: list[int] = []
+        for name, number, value in zip(self._table.spec.counters, self._table.counter_ids, values, strict=True):
+            share = self._share(key, name, value, others=0, before=0)
+            if share:
+                self._counts.append((*key, number, life, self._own, share, self._stamp))
+            counts.append(share)
+        return tuple(counts)
+
+    def _end(self, key: Key, life: int) -> None:
+        if self._any_held:
+            if held.ROW in held.of_key(self._table.connection, self._table.spec.tid, key):
+                return  # it is not there because it could not be written
+            held.drop(self._table.connection, self._table.spec.tid, key)
+        self._ended.append(key)
+        self._entries.append((*key, life + 1, self._stamp, self._own, b""))
+        self._groups.setdefault((ChangeKind.DELETE, (), ()), []).append((*key, life + 1))
+
+    def _compare(self, row: tuple[Any, ...], life: int, blob: bytes) -> None:
+        table, spec = self._table, self._table.spec
+        size = len(spec.key)
+        key = row[:size]
+        born_stamp, born_site = row[size + 3], row[size + 4]
+        cells = row[size + 6 : size + 6 + len(spec.cells)]
+        born, later = split(blob)
+        changed = self._changed_cells(key, cells, born, later)
+        silent = changed and self._taken_silently(changed, born, later)
+        sent = [name for name in changed if name not in silent] if silent else list(changed)
+        if sent and spec.rule is MergeRule.ROW:
+            seed = _seed(self._pack, key)
+            changed = {name: cell_hash(value, seed) for name, value in zip(spec.cells, cells, strict=True)}
+            sent = list(changed)
+        counts = self._changed_counts(key, life, row[size + 6 + len(spec.cells) :]) if spec.counters else {}
+        for name, value in changed.items():
+            number = table.columns.number(name)
+            born.pop(number, None)
+            later[number] = (value, BASELINE_STAMP, 0) if name in silent else (value, self._stamp, self._own)
+        if changed:
+            self._entries.append((*key, life, born_stamp, born_site, table.shapes.join(born, later)))
+        if sent or counts:
+            shape = (ChangeKind.UPDATE, tuple(sent), tuple(counts))
+            values = [cells[spec.cells.index(name)] for name in sent]
+            self._groups.setdefault(shape, []).append((*key, life, *values, *counts.values()))
+
+    def _changed_cells(
+        self, key: Key, cells: Sequence[Value], born: Mapping[int, int], later: Mapping[int, Later]
+    ) -> dict[str, int]:
+        """The cells that are not as the entry has them, by name, with their hashes."""
+        table = self._table
+        seed = _seed(self._pack, key)
+        found: dict[str, int] = {}
+        holding = held.of_key(table.connection, table.spec.tid, key) if self._any_held else {}
+        if held.ROW in holding:
+            held.drop(table.connection, table.spec.tid, key, held.ROW)  # somebody wrote the row that could not be
+        for name, number, value in zip(table.spec.cells, table.cell_ids, cells, strict=True):
+            value_hash = 0 if value is None else cell_hash(value, seed)
+            known = born.get(number)
+            if known is None:
+                written = later.get(number)
+                if written is None:
+                    if not same(value, table.defaults[name]):
+                        found[name] = value_hash
+                    continue
+                known = written[0]
+            if name in holding:
+                if value_hash == holding[name].shown:
+                    continue
+                held.drop(table.connection, table.spec.tid, key, name)
+            if value_hash != known:
+                found[name] = value_hash
+        return found
+
+    def _taken_silently(
+        self, changed: Mapping[str, int], born: Mapping[int, int], later: Mapping[int, Later]
+    ) -> set[str]:
+        """Cells of a column that is new, and never written by anyone: a migration computed them, on every node."""
+        ids = self._table.columns.ids
+        return {
+            name for name in changed if name in self._fresh_cells and ids[name] not in born and ids[name] not in later
+        }
+
+    def _changed_counts(self, key: Key, life: int, values: Sequence[Value]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name, number, value in zip(self._table.spec.counters, self._table.counter_ids, values, strict=True):
+            if name in self._fresh_counters:
+                self._start_counter(key, life, name, number, value)
+                continue
+            others, before = self._shares.split(key, number, self._own)
+            share = self._share(key, name, value, others=others, before=before)
+            if share != before:
+                self._counts.append((*key, number, life, self._own, share, self._stamp))
+                counts[name] = share
+        return counts
+
+    def _start_counter(self, key: Key, life: int, name: str, number: int, value: Value) -> None:
+        """A counter that is new here: what it shows came from the schema or a migration, and is genesis' share."""
+        shown = value if isinstance(value, int) else 0
+        genesis = max(-COUNT_MAX, min(COUNT_MAX, shown))
+        total = self._shares.total(key, number)
+        before = self._shares.split(key, number, self._session.sites.short(GENESIS))[1]
+        if genesis and genesis > before:
+            self._counts.append((*key, number, life, self._session.sites.short(GENESIS), genesis, BASELINE_STAMP))
+            total += genesis - before
+        if value != saturated(total):
+            self._rewrites.append((name, saturated(total), key))
+
+    def _share(self, key: Key, name: str, value: Value, *, others: int, before: int) -> int:
+        if isinstance(value, int):
+            share = value - others
+            if -COUNT_MAX <= share <= COUNT_MAX:
+                return share
+            if saturated(others + before) == value:
+                return before  # the sum is beyond what a cell can hold, and nobody wrote
+            self.clamped += 1
+            share = max(-COUNT_MAX, min(COUNT_MAX, share))
+        else:
+            self.not_integers += 1
+            share = before
+        self._rewrites.append((name, saturated(others + share), key))
+        return share
+
+    def _write(self) -> None:
+        table = self._table
+        if self._ended:
+            table.end_counts.run_many(table.connection, self._ended)
+        table.put_entry.run_many(table.connection, self._entries)
+        table.put_count.run_many(table.connection, self._counts)
+        if self._rewrites:
+            with writing_rows(table.connection, table):
+                for name, value, key in self._rewrites:
+                    table.update((name,)).run(table.connection, (value, *key))
+
+
+def _next_life(life: object, floor: int) -> int:
+    """The next odd number above both."""
+    return (max(life if isinstance(life, int) else 0, floor) + 1) | 1
+
+
+def _seed(pack: Callable[[object], bytes], key: Key) -> int:
+    for value in key:
+        if value.__class__ is float:
+            return digest64(pack(canonical_key(key)))
+    return digest64(pack(key))

@@ -1,0 +1,60 @@
+"""Looking at the schema again after it changed: by a migration, a rebuild of a table, a `DROP`, a `VACUUM`.
+
+What is done, in the transaction of the fold or merge that noticed: capture's triggers are put back where they are
+gone; held values that have a place now are shown; and it is said which tables have to be compared row by row: those
+that were without triggers for a while, and those with a column that was not there before.
+
+A table that is gone is left alone: its entries stay, changes of it are held, and its log, which nobody will read, is
+emptied. If it comes back, it is compared.
+"""
+
+from replication.engine import held, state
+from replication.engine.absorbing import absorb
+from replication.engine.changesets import decode_table
+from replication.engine.columns import Looked
+from replication.engine.mending import mend
+from replication.engine.session import Session, load_tables
+from replication.engine.showing import show_held
+from replication.engine.stamps import Dot, Site, Stamp
+from replication.engine.table import Table
+
+
+def look(session: Session) -> dict[str, Looked]:
+    """Does the above if the schema is new. Gives the tables to compare, with what is new in them."""
+    _empty_logs_of_the_gone(session)
+    if state.schema_version(session.connection) == session.schema:
+        return {}
+    uncaptured = mend(session.connection).uncaptured
+    looked: dict[str, Looked] = {}
+    for name, table in session.tables.items():
+        found = table.columns.look(table.spec)
+        if name in uncaptured or found.cells or found.counters:
+            looked[name] = found
+    session.tables = load_tables(session.connection)
+    for table in session.tables.values():
+        _absorb_waiting(session, table)
+        if held.is_any(session.connection, table.spec.tid):
+            show_held(table)
+    session.schema = state.schema_version(session.connection)
+    state.write_schema(session.connection, session.schema)
+    return looked
+
+
+def _absorb_waiting(session: Session, table: Table) -> None:
+    """Merges what was held of the table while it was not attached, or had another key."""
+    if table.spec.name not in held.waiting_tables(session.connection):
+        return
+    for site, stamp, body in held.release_table(session.connection, table.spec.name):
+        change = decode_table(body)
+        dot = Dot(Stamp(stamp), Site(site))
+        if change.key == table.spec.key:
+            absorb(session, table, change, dot)
+        else:
+            held.hold_table(session.connection, table.spec.name, dot, body)
+
+
+def _empty_logs_of_the_gone(session: Session) -> None:
+    present = {table.spec.tid for table in session.tables.values()}
+    for (tid,) in session.connection.execute("SELECT tid FROM main._litecast_catalogue").fetchall():
+        if tid not in present:
+            session.connection.execute(f"DELETE FROM main._litecast_log_{tid}")

@@ -1,0 +1,64 @@
+"""What the transaction at work knows: state, sites, and the attached tables as the schema is now."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from replication.engine import catalogue, state
+from replication.engine.columns import Columns
+from replication.engine.entries import Shapes
+from replication.engine.sites import Sites
+from replication.engine.stamps import Site, Stamp
+from replication.engine.table import Table
+
+
+class NotAttached(Exception):
+    """Nothing of the database is attached."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing of this database is attached; name its tables with `litecast attach`")
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """Lives as long as one transaction. `clock` moves in it, and is written at its end by whoever moved it."""
+
+    connection: sqlite3.Connection
+    cluster: str
+    site: Site
+    clock: Stamp
+    schema: int
+    """schema_version when the schema was last looked at."""
+    sites: Sites
+    tables: dict[str, Table]
+
+
+def open_session(connection: sqlite3.Connection) -> Session:
+    """A session of the transaction that was begun. Raises NotAttached."""
+    found = state.read(connection)
+    if found is None:
+        raise NotAttached
+    return Session(
+        connection=connection,
+        cluster=found.cluster,
+        site=found.site,
+        clock=found.clock,
+        schema=found.schema,
+        sites=Sites(connection),
+        tables=load_tables(connection),
+    )
+
+
+def load_tables(connection: sqlite3.Connection) -> dict[str, Table]:
+    """The attached tables by name."""
+    shapes = Shapes()
+    return {
+        name: Table(connection, spec, Columns(connection, spec.tid), shapes)
+        for name, spec in catalogue.load(connection).items()
+    }
+
+
+def move_clock(session: Session, stamp: Stamp) -> None:
+    """The clock is not behind `stamp` any more."""
+    if stamp > session.clock:
+        session.clock = stamp
+        state.write_clock(session.connection, stamp)

@@ -1,0 +1,240 @@
+"""Writing merged values into the application's rows, and holding what a table refuses.
+
+Rows are written in bulk. If the table refuses one, the savepoint is rolled back and each row is written alone, so
+that one row never stops a merge: a row that breaks only a CHECK is written all the same and named; a row or cell that
+this schema cannot store (NOT NULL, STRICT, UNIQUE, a trigger that raises) is held, until a schema change allows it."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from replication.engine import held
+from replication.engine.contributions import saturated
+from replication.engine.held import HeldCell
+from replication.engine.table import Table
+from replication.engine.transacting import set_enforced, writing_rows
+from replication.engine.values import Key, Value, cell_hash, key_seed
+
+type _Write = Callable[[], object]
+
+NO_COLUMN = "no such column here"
+
+
+@dataclass(slots=True)
+class RowWrites:
+    """What a merge has for a table: rows that go, rows that come, cells that change. No key comes and changes.
+
+    An insert is its key, then its values; an update its values, then its key.
+    """
+
+    deletes: list[Key] = field(default_factory=list[Key])
+    inserts: dict[tuple[str, ...], list[tuple[Value, ...]]] = field(
+        default_factory=dict[tuple[str, ...], list[tuple[Value, ...]]]
+    )
+    updates: dict[tuple[str, ...], list[tuple[Value, ...]]] = field(
+        default_factory=dict[tuple[str, ...], list[tuple[Value, ...]]]
+    )
+
+    def insert(self, key: Key, values: Mapping[str, Value]) -> None:
+        """A row comes."""
+        self.inserts.setdefault(tuple(values), []).append((*key, *values.values()))
+
+    def update(self, key: Key, values: Mapping[str, Value]) -> None:
+        """Cells change."""
+        self.updates.setdefault(tuple(values), []).append((*values.values(), *key))
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What a table did not take: keys of rows that break a CHECK and are there; how many cells and rows are held."""
+
+    broken: list[Key] = field(default_factory=list[Key])
+    held: int = 0
+
+
+def write_rows(table: Table, writes: RowWrites) -> Refusals:
+    """Writes them. In a merging transaction. Raises sqlite3.Error only for what is not the rows' fault."""
+    refusals = Refusals()
+    with writing_rows(table.connection, table):
+        with _checks(table):
+            done = _in_bulk(table, writes)
+        if not done:
+            _one_by_one(table, writes, refusals)
+    return refusals
+
+
+def _in_bulk(table: Table, writes: RowWrites) -> bool:
+    connection = table.connection
+    connection.execute("SAVEPOINT litecast_rows")
+    try:
+        table.delete.run_many(connection, writes.deletes)
+        for columns, rows in writes.inserts.items():
+            connection.executemany(table.insert(columns).sql, rows)
+        for columns, rows in writes.updates.items():
+            table.update(columns).run_many(connection, rows)
+    except UnicodeEncodeError:
+        _undo(connection)
+        return False
+    except sqlite3.Error as error:
+        if not _is_refusal(error):
+            raise
+        _undo(connection)
+        return False
+    connection.execute("RELEASE litecast_rows")
+    return True
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    connection.execute("ROLLBACK TO litecast_rows")
+    connection.execute("RELEASE litecast_rows")
+
+
+def _one_by_one(table: Table, writes: RowWrites, refusals: Refusals) -> None:
+    size = len(table.spec.key)
+    for key in writes.deletes:
+        _attempt(table, lambda key=key: table.delete.run(table.connection, key))  # type: ignore[misc]
+    for columns, rows in writes.inserts.items():
+        for row in rows:
+            _insert(table, row[:size], dict(zip(columns, row[size:], strict=True)), refusals)
+    for columns, rows in writes.updates.items():
+        for row in rows:
+            _update(table, row[len(columns) :], dict(zip(columns, row[: len(columns)], strict=True)), refusals)
+
+
+def _insert(table: Table, key: Key, values: Mapping[str, Value], refusals: Refusals) -> None:
+    def write() -> None:
+        table.delete.run(table.connection, key)  # a row that no entry knows of
+        table.insert(tuple(values)).run(table.connection, (*key, *values.values()))
+
+    reason = _attempt_both(table, key, write, refusals)
+    if reason is None:
+        return
+    refusals.held += 1
+    tid = table.spec.tid
+    held.put(table.connection, tid, key, held.ROW, HeldCell(value=None, shown=None, reason=reason))
+    for name, value in values.items():
+        if name in table.spec.cells:
+            held.put(table.connection, tid, key, name, HeldCell(value=value, shown=None, reason=reason))
+
+
+def _update(table: Table, key: Key, values: Mapping[str, Value], refusals: Refusals) -> None:
+    def write(part: Mapping[str, Value]) -> str | None:
+        statement = table.update(tuple(part))
+        return _attempt_both(table, key, lambda: statement.run(table.connection, (*part.values(), *key)), refusals)
+
+    if write(values) is None:
+        return
+    row = table.row(key) or {}
+    for name, value in values.items():
+        reason = write({name: value})
+        if reason is not None and name in table.spec.cells:
+            refusals.held += 1
+            shown = cell_hash(row.get(name), key_seed(key))
+            held.put(table.connection, table.spec.tid, key, name, HeldCell(value=value, shown=shown, reason=reason))
+
+
+def _attempt_both(table: Table, key: Key, write: _Write, refusals: Refusals) -> str | None:
+    """Writes a row with CHECK enforced, so that it is known whether it breaks one, and then without."""
+    if table.has_check:
+        with _checks(table):
+            error = _attempt(table, write)
+        if error is None:
+            return None
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_CHECK":
+            refusals.broken.append(key)
+    error = _attempt(table, write)
+    return None if error is None else str(error)
+
+
+def _attempt(table: Table, write: _Write) -> sqlite3.Error | None:
+    connection = table.connection
+    connection.execute("SAVEPOINT litecast_row")
+    try:
+        write()
+    except sqlite3.Error as error:
+        if not _is_refusal(error) or not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO litecast_row")
+        connection.execute("RELEASE litecast_row")
+        return error
+    connection.execute("RELEASE litecast_row")
+    return None
+
+
+def _is_refusal(error: sqlite3.Error) -> bool:
+    """True if it is the row that the table will not have; False for the disk, the lock, the memory, damage."""
+    if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
+        return True
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR"  # a trigger of the application's that fails
+
+
+@contextmanager
+def _checks(table: Table) -> Iterator[None]:
+    if not table.has_check:
+        yield
+        return
+    set_enforced(table.connection, checks=True)
+    try:
+        yield
+    finally:
+        set_enforced(table.connection, checks=False)
+
+
+def show_held(table: Table) -> int:
+    """Writes what is held and can be shown now, into cells that still show what they showed. Gives how many it wrote."""
+    shown = 0
+    for key in held.keys(table.connection, table.spec.tid):
+        shown += show_key(table, key)
+    return shown
+
+
+def show_key(table: Table, key: Key) -> int:
+    """`show_held` for one row."""
+    found = held.of_key(table.connection, table.spec.tid, key)
+    with writing_rows(table.connection, table):
+        if held.ROW in found:
+            return _show_row(table, key, found)
+        return sum(_show_cell(table, key, name, cell) for name, cell in found.items() if name in table.spec.cells)
+
+
+def _show_row(table: Table, key: Key, found: Mapping[str, HeldCell]) -> int:
+    values = {name: cell.value for name, cell in found.items() if name in table.spec.cells}
+    entry = table.entry_row(key)
+    if entry is None:
+        return 0
+    life = entry[0]
+    assert isinstance(life, int)
+    sums: dict[int, int] = {}
+    for number, _, value, _ in table.counts(key, life):
+        assert isinstance(number, int)
+        assert isinstance(value, int)
+        sums[number] = sums.get(number, 0) + value
+    for name, number in zip(table.spec.counters, table.counter_ids, strict=True):
+        values[name] = saturated(sums.get(number, 0))
+    if table.row(key) is not None:
+        return 0  # somebody wrote it meanwhile: the fold compares
+    insert = table.insert(tuple(values))
+    if _attempt(table, lambda: insert.run(table.connection, (*key, *values.values()))) is not None:
+        return 0
+    for name in (held.ROW, *(name for name in values if name in found)):
+        held.drop(table.connection, table.spec.tid, key, name)
+    return 1
+
+
+def _show_cell(table: Table, key: Key, name: str, cell: HeldCell) -> int:
+    row = table.row(key)
+    if row is None:
+        return 0
+    seed = key_seed(key)
+    before = cell_hash(table.defaults[name], seed) if cell.shown is None else cell.shown
+    now = cell_hash(row[name], seed)
+    if now == before:
+        update = table.update((name,))
+        error = _attempt(table, lambda: update.run(table.connection, (cell.value, *key)))
+        if error is not None:
+            refused = HeldCell(value=cell.value, shown=now, reason=str(error))
+            held.put(table.connection, table.spec.tid, key, name, refused)
+            return 0
+    held.drop(table.connection, table.spec.tid, key, name)  # shown, or overwritten by somebody
+    return 1

@@ -1,0 +1,256 @@
+"""An attached table in the transaction at work: its spec, its columns' numbers, the SQL that reads and writes it."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from replication.engine.catalogue import TableSpec
+from replication.engine.columns import Columns
+from replication.engine.entries import Shapes
+from replication.engine.statements import HOLE, Statement, holes
+from replication.engine.values import Value, fetch
+from replication.tables import quoted
+
+_DEFAULTS = "temp._litecast_defaults"
+
+
+class Table:
+    """See the module. Every statement names the schema: a temporary table of the application's may bear any name."""
+
+    def __init__(self, connection: sqlite3.Connection, spec: TableSpec, columns: Columns, shapes: Shapes) -> None:
+        self.connection = connection
+        self.spec = spec
+        self.columns = columns
+        self.shapes = shapes
+        self.shown = frozenset((*spec.cells, *spec.counters))
+        """Columns that values can be written into, besides the key."""
+        self.name = f"main.{quoted(spec.name)}"
+        self.keys = ", ".join(spec.key_names)
+        self._updates: dict[tuple[str, ...], Statement] = {}
+        self._inserts: dict[tuple[str, ...], Statement] = {}
+
+    @cached_property
+    def cell_ids(self) -> tuple[int, ...]:
+        """The numbers of the spec's cells."""
+        return tuple(self.columns.number(name) for name in self.spec.cells)
+
+    @cached_property
+    def counter_ids(self) -> tuple[int, ...]:
+        """The numbers of the spec's counters."""
+        return tuple(self.columns.number(name) for name in self.spec.counters)
+
+    # ---- the log
+
+    def last_logged(self) -> int | None:
+        """The newest log entry's number, or None if the log is empty."""
+        (last,) = self.connection.execute(f"SELECT max(seq) FROM main.{self.spec.log}").fetchone()
+        return None if last is None else int(last)
+
+    def clear_log(self, upto: int) -> None:
+        """Forgets what was logged up to a number."""
+        self.connection.execute(f"DELETE FROM main.{self.spec.log} WHERE seq <= ?", (upto,))
+
+    def was_ended(self, key: Sequence[Value]) -> bool:
+        """True if the log has a DELETE of the key that no REPLACE made: the entry before it is not BEFORE."""
+        kinds = self._kinds.fetch(self.connection, key)
+        return any(kind == 3 and (index == 0 or kinds[index - 1][0] != 0) for index, (kind,) in enumerate(kinds))
+
+    @cached_property
+    def _kinds(self) -> Statement:
+        where = _equal(self.spec.key_names, (HOLE,) * len(self.spec.key))
+        return Statement(f"SELECT kind FROM main.{self.spec.log} WHERE {where} ORDER BY seq")
+
+    # ---- rows and entries
+
+    def dirty(self, *, everything: bool) -> str:
+        """A subquery of the keys to look at: k0, ..., and whether the log has a DELETE of it. In no order.
+
+        `everything`: all keys of the table and all living ones of the clock table as well.
+        """
+        logged = f"SELECT {self.keys}, kind = 3 AS gone FROM main.{self.spec.log}"
+        if everything:
+            rows = ", ".join(
+                f"{quoted(column)} AS {name}" for column, name in zip(self.spec.key, self.spec.key_names, strict=True)
+            )
+            logged += (
+                f" UNION ALL SELECT {rows}, 0 FROM {self.name}"
+                f" UNION ALL SELECT {self.keys}, 0 FROM main.{self.spec.clock} WHERE life & 1"
+            )
+        return f"(SELECT {self.keys}, max(gone) AS gone FROM ({logged}) GROUP BY {self.keys})"
+
+    def read_dirty(self, *, everything: bool) -> list[tuple[Any, ...]]:
+        """Each key to look at, in key order, with its row and its entry, or NULLs where it has none.
+
+        The key; gone; whether the row is there; the entry's life, stamp, site, blob; the row's cells; its counters.
+        """
+        spec = self.spec
+        key = [f"d.{name}" for name in spec.key_names]
+        shown = [f"t.{quoted(column)}" for column in (*spec.cells, *spec.counters)]
+        first = f"t.{quoted(spec.key[0])}"
+        wanted = ", ".join([*key, "d.gone", f"{first} IS NOT NULL", "c.life", "c.stamp", "c.site", "c.cells", *shown])
+        on_row = _equal([f"t.{quoted(column)}" for column in spec.key], key)
+        on_clock = _equal([f"c.{name}" for name in spec.key_names], key)
+        return fetch(
+            self.connection,
+            f"SELECT {wanted} FROM {self.dirty(everything=everything)} AS d LEFT JOIN {self.name} AS t ON {on_row}"
+            f" LEFT JOIN main.{spec.clock} AS c ON {on_clock} ORDER BY {', '.join(key)}",
+        )
+
+    def read_dirty_counts(self, *, everything: bool) -> list[tuple[Value, ...]]:
+        """The contributions to the living rows among the keys to look at: key, counter, site, value, stamp."""
+        return self._counts_of(self.dirty(everything=everything))
+
+    def choose(self, keys: Iterable[Sequence[Value]]) -> None:
+        """Makes `keys` the chosen ones, for the reads below."""
+        name = f"_litecast_keys_{len(self.spec.key)}"
+        self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {name} (n INTEGER PRIMARY KEY, {self.keys})")
+        self.connection.execute(f"DELETE FROM temp.{name}")
+        put = Statement(f"INSERT OR REPLACE INTO temp.{name} VALUES ({holes(len(self.spec.key) + 1)})")
+        put.run_many(self.connection, [(number, *key) for number, key in enumerate(keys)])
+
+    @property
+    def chosen(self) -> str:
+        """The temporary table of the chosen keys: n, k0, ..."""
+        return f"temp._litecast_keys_{len(self.spec.key)}"
+
+    def chosen_entries(self) -> list[tuple[Value, ...]]:
+        """Key, life, stamp, site and blob of the chosen keys' entries, of those that have one."""
+        key = ", ".join(f"d.{name}" for name in self.spec.key_names)
+        on = _equal([f"c.{name}" for name in self.spec.key_names], [f"d.{name}" for name in self.spec.key_names])
+        return fetch(
+            self.connection,
+            f"SELECT {key}, c.life, c.stamp, c.site, c.cells FROM {self.chosen} AS d"
+            f" CROSS JOIN main.{self.spec.clock} AS c ON {on}",
+        )
+
+    def chosen_counts(self) -> list[tuple[Value, ...]]:
+        """Contributions to the chosen keys' living rows: key, counter, site, value, stamp."""
+        return self._counts_of(self.chosen)
+
+    def _counts_of(self, keys: str) -> list[tuple[Value, ...]]:
+        names = self.spec.key_names
+        key = [f"d.{name}" for name in names]
+        on_clock = _equal([f"c.{name}" for name in names], key)
+        on_count = _equal([f"n.{name}" for name in names], key)
+        return fetch(
+            self.connection,
+            f"SELECT {', '.join(key)}, n.counter, n.site, n.value, n.stamp FROM {keys} AS d"
+            f" CROSS JOIN main.{self.spec.clock} AS c ON {on_clock}"
+            f" CROSS JOIN main.{self.spec.count} AS n ON {on_count} AND n.life = c.life",
+        )
+
+    def row(self, key: Sequence[Value]) -> dict[str, Value] | None:
+        """The row's cells and counters by name, or None if it is not there."""
+        names = (*self.spec.cells, *self.spec.counters)
+        found = self._row.fetch(self.connection, key)
+        return dict(zip(names, found[0][1:], strict=True)) if found else None
+
+    @cached_property
+    def _row(self) -> Statement:
+        wanted = "".join(f", {quoted(column)}" for column in (*self.spec.cells, *self.spec.counters))
+        return Statement(f"SELECT 1{wanted} FROM {self.name} WHERE {self._key_is}")
+
+    @cached_property
+    def _key_is(self) -> str:
+        return _equal([quoted(column) for column in self.spec.key], (HOLE,) * len(self.spec.key))
+
+    def entry_row(self, key: Sequence[Value]) -> tuple[Value, ...] | None:
+        """Life, stamp, site and blob of one key's entry."""
+        found = self._entry_row.fetch(self.connection, key)
+        return found[0] if found else None
+
+    @cached_property
+    def _entry_row(self) -> Statement:
+        where = _equal(self.spec.key_names, (HOLE,) * len(self.spec.key))
+        return Statement(f"SELECT life, stamp, site, cells FROM main.{self.spec.clock} WHERE {where}")
+
+    def counts(self, key: Sequence[Value], life: int) -> list[tuple[Value, ...]]:
+        """Counter, site, value and stamp of one row's contributions."""
+        return self._counts.fetch(self.connection, (*key, life))
+
+    @cached_property
+    def _counts(self) -> Statement:
+        where = _equal((*self.spec.key_names, "life"), (HOLE,) * (len(self.spec.key) + 1))
+        return Statement(f"SELECT counter, site, value, stamp FROM main.{self.spec.count} WHERE {where}")
+
+    # ---- writing
+
+    @cached_property
+    def put_entry(self) -> Statement:
+        """Key, life, stamp, site, blob."""
+        return Statement(f"INSERT OR REPLACE INTO main.{self.spec.clock} VALUES ({holes(len(self.spec.key) + 4)})")
+
+    @cached_property
+    def put_count(self) -> Statement:
+        """Key, counter, life, site, value, stamp."""
+        return Statement(f"INSERT OR REPLACE INTO main.{self.spec.count} VALUES ({holes(len(self.spec.key) + 5)})")
+
+    @cached_property
+    def end_counts(self) -> Statement:
+        """Key: the contributions to whatever lives it had."""
+        where = _equal(self.spec.key_names, (HOLE,) * len(self.spec.key))
+        return Statement(f"DELETE FROM main.{self.spec.count} WHERE {where}")
+
+    def insert(self, columns: tuple[str, ...]) -> Statement:
+        """Key, then `columns`: a row of these, and of defaults. Fails where the key is there."""
+        found = self._inserts.get(columns)
+        if found is None:
+            names = ", ".join(quoted(column) for column in (*self.spec.key, *columns))
+            found = Statement(
+                f"INSERT OR ABORT INTO {self.name} ({names}) VALUES ({holes(len(self.spec.key) + len(columns))})"
+            )
+            self._inserts[columns] = found
+        return found
+
+    def update(self, columns: tuple[str, ...]) -> Statement:
+        """`columns`, then key."""
+        found = self._updates.get(columns)
+        if found is None:
+            to = ", ".join(f"{quoted(column)} = {HOLE}" for column in columns)
+            found = self._updates[columns] = Statement(f"UPDATE OR ABORT {self.name} SET {to} WHERE {self._key_is}")
+        return found
+
+    @cached_property
+    def delete(self) -> Statement:
+        """Key."""
+        return Statement(f"DELETE FROM {self.name} WHERE {self._key_is}")
+
+    # ---- what the schema says
+
+    @cached_property
+    def has_check(self) -> bool:
+        """True if the table may have a CHECK: the word stands in its definition."""
+        (sql,) = self.connection.execute(
+            "SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", (self.spec.name,)
+        ).fetchone()
+        return "check" in str(sql).lower()
+
+    @cached_property
+    def defaults(self) -> dict[str, Value]:
+        """What a row shows in each column that its insert did not name. NULL where that is not a constant."""
+        columns = self.connection.execute(
+            "SELECT name, type, dflt_value FROM pragma_table_xinfo(?, 'main') WHERE dflt_value IS NOT NULL",
+            (self.spec.name,),
+        ).fetchall()
+        found: dict[str, Value] = dict.fromkeys((*self.spec.cells, *self.spec.counters))
+        constant = [(name, kind, text) for name, kind, text in columns if name in found and _is_constant(text)]
+        if not constant:
+            return found
+        # Only SQLite knows what becomes of DEFAULT '5' in an INTEGER column, so it is asked.
+        declared = ", ".join(f"{quoted(name)} {kind} DEFAULT ({text})" for name, kind, text in constant)
+        self.connection.execute(f"DROP TABLE IF EXISTS {_DEFAULTS}")
+        self.connection.execute(f"CREATE TEMP TABLE _litecast_defaults ({declared})")
+        self.connection.execute(f"INSERT INTO {_DEFAULTS} DEFAULT VALUES")
+        (row,) = fetch(self.connection, f"SELECT * FROM {_DEFAULTS}")
+        self.connection.execute(f"DROP TABLE {_DEFAULTS}")
+        found.update(zip((name for name, _, _ in constant), row, strict=True))
+        return found
+
+
+def _is_constant(text: str) -> bool:
+    return "(" not in text and text.upper() not in ("CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP")
+
+
+def _equal(names: Sequence[str], values: Sequence[str]) -> str:
+    return " AND ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True))
