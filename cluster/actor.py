@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cluster.counters import Count, Counters
@@ -116,6 +116,15 @@ class Process:
                 wake.set_result(None)
         return True
 
+    def put_casts(self, messages: Sequence[object], sender: str) -> int:
+        """Queue casts, in order; returns how many were taken: all, or as many as there was room for."""
+        room = self._max - len(self._mailbox)
+        if room < len(messages):
+            messages = messages[: max(room, 0)]
+        self._mailbox.extend([(message, sender, None) for message in messages])
+        self._wake_up()
+        return len(messages)
+
     def put_info(self, info: object) -> None:
         """Queue news of the bus; never refused."""
         self._mailbox.append(_Info(info))
@@ -164,18 +173,19 @@ class Process:
 
     async def _work(self) -> None:
         mailbox, actor = self._mailbox, self.actor
+        next_entry, handle_cast = mailbox.popleft, actor.handle_cast
         loop = asyncio.get_running_loop()
         while True:
             for _ in range(MESSAGES_PER_TURN):
                 if not mailbox:
                     break
-                entry = mailbox.popleft()
+                entry = next_entry()
                 if isinstance(entry, _Info):
                     await actor.handle_info(entry.value)
                     continue
                 message, sender, answer = entry
                 if answer is None:
-                    await actor.handle_cast(message, sender)
+                    await handle_cast(message, sender)
                 else:
                     self._answering = answer
                     value = await actor.handle_call(message, sender)

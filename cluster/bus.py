@@ -46,6 +46,7 @@ from cluster.wire import (
     Begin,
     Call,
     Cast,
+    Casts,
     Failure,
     Goodbye,
     Heartbeat,
@@ -55,8 +56,8 @@ from cluster.wire import (
     Vouch,
     decode,
     encode,
-    encode_cast,
     encode_message,
+    encode_payload,
 )
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Bus:
         self._transport = transport
         self._local = local
         self._counters = counters
+        self._casts_sent = counters.tally(Count.CASTS_SENT)
         self._settings = detector or DetectorSettings()
         self._peering = Peering(me, counters)
         self._detector = FailureDetector(self._settings, self._now())
@@ -153,13 +155,18 @@ class Bus:
             self._counters.increment(Count.NO_PEER)
             return
         try:
-            encoded = encode_cast(actor, message)
+            payload = encode_payload(message)
+            if len(payload) > MESSAGE_MAX_BYTES:
+                self._counters.increment(Count.TOO_LARGE)
+            elif outbox.put_cast(actor, payload):
+                self._casts_sent.count += 1
+                if outbox not in self._dirty:
+                    self._flush_soon(outbox)
+            else:
+                self._counters.increment(Count.QUEUE_FULL)
         except (TypeError, ValueError, OverflowError) as exc:
             self._counters.increment(Count.UNENCODABLE)
             self._seldom.warning("unencodable", f"a cast to {actor!r} cannot be sent, it is dropped: {exc}")
-            return
-        if self._put(outbox, encoded):
-            self._counters.increment(Count.CASTS_SENT)
 
     async def call(self, node: str, actor: str, message: object, timeout_s: float) -> object:
         """Send a request and wait for its answer. Raises NoSuchActor, NodeDown or CallTimeout; TypeError or ValueError
@@ -189,10 +196,14 @@ class Bus:
         if not outbox.put(encoded):
             self._counters.increment(Count.QUEUE_FULL)
             return False
+        if outbox not in self._dirty:
+            self._flush_soon(outbox)
+        return True
+
+    def _flush_soon(self, outbox: Outbox) -> None:
         if not self._dirty:
             self._loop.call_soon(self._flush)
         self._dirty[outbox] = None
-        return True
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, {}
@@ -244,8 +255,9 @@ class Bus:
             if reason is LostReason.SECRET:
                 self._seldom.warning(
                     f"secret {dial.address}",
-                    f"the node at {dial.address} does not accept our keys: it has another secret or another cluster "
-                    "name, or one of the two has no secret; give both the same bus.secret and cluster.name",
+                    f"the node at {dial.address} does not accept our keys: most likely it has another secret or "
+                    "another cluster name, or one of the two has no secret; give both the same bus.secret and "
+                    "cluster.name",
                 )
         self._book.lost(dial.address, self._now())
         self._apply(self._peering.lost(connection))
@@ -338,27 +350,27 @@ class Bus:
                     assert_never(effect)
 
     def _deliver(self, node: str, messages: Sequence[Message]) -> None:
-        processes = self._local.processes
-        received = no_actor = full = 0
         for message in messages:
-            if type(message) is Cast:
-                process = processes.get(message.actor)
-                if process is None:
-                    no_actor += 1
-                elif process.put(message.payload, node):
-                    received += 1
-                else:
-                    full += 1
-            else:
-                self._deliver_other(node, message)
-        if received:
-            self._counters.increment(Count.CASTS_RECEIVED, received)
-        if no_actor:
-            self._counters.increment(Count.NO_ACTOR, no_actor)
-        if full:
-            self._counters.increment(Count.MAILBOX_FULL, full)
+            match message:
+                case Casts(actor, payloads):
+                    self._deliver_casts(node, actor, payloads)
+                case Cast(actor, payload):
+                    self._deliver_casts(node, actor, (payload,))
+                case _:
+                    self._deliver_other(node, message)
 
-    def _deliver_other(self, node: str, message: Message) -> None:
+    def _deliver_casts(self, node: str, actor: str, payloads: Sequence[object]) -> None:
+        process = self._local.processes.get(actor)
+        if process is None:
+            self._counters.increment(Count.NO_ACTOR, len(payloads))
+            return
+        taken = process.put_casts(payloads, node)
+        if taken:
+            self._counters.increment(Count.CASTS_RECEIVED, taken)
+        if taken < len(payloads):
+            self._counters.increment(Count.MAILBOX_FULL, len(payloads) - taken)
+
+    def _deliver_other(self, node: str, message: Call | Answer | Failure | Ask | Vouch) -> None:
         match message:
             case Call(call_id, actor, payload):
                 self._deliver_call(node, call_id, actor, payload)
@@ -372,8 +384,6 @@ class Bus:
                 self._asked(node, about, incarnation)
             case Vouch():
                 self._vouched(message)
-            case Cast():
-                raise AssertionError("casts are delivered by their own way")
             case _:
                 assert_never(message)
 

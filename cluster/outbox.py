@@ -7,8 +7,9 @@ ever dropped from the middle, so the sequence numbers that the peer sees have no
 
 from collections import deque
 
+from cluster.batch_writing import GrowingBatch
 from cluster.transport import Connection
-from cluster.wire import BATCH_TARGET_BYTES, Heartbeat, encode, encode_batch
+from cluster.wire import BATCH_TARGET_BYTES, Heartbeat, encode
 
 QUEUE_MAX_BYTES = 64 * 1024 * 1024
 QUEUE_MAX_MESSAGES = 200_000
@@ -20,8 +21,10 @@ class Outbox:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.sent_s = 0.0  # when a frame last left
-        self._messages: deque[bytes] = deque()
-        self._bytes = 0
+        self._growing = GrowingBatch()
+        self._full: deque[GrowingBatch] = deque()
+        self._room_messages = QUEUE_MAX_MESSAGES
+        self._room_bytes = QUEUE_MAX_BYTES
         self._refused: bytes | None = None  # a frame that the connection did not take, and that goes first
         self._refused_messages = 0
         self._sequence = 0
@@ -29,33 +32,60 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Messages that have not left yet."""
-        return len(self._messages) + self._refused_messages
+        return len(self._growing) + sum(map(len, self._full)) + self._refused_messages
 
     def put(self, message: bytes) -> bool:
         """Queue an encoded message. False: the queue is full, it was not taken."""
-        size = self._bytes + len(message)
-        if size > QUEUE_MAX_BYTES or len(self._messages) >= QUEUE_MAX_MESSAGES:
+        size = len(message)
+        if self._room_messages <= 0 or self._room_bytes < size:
             return False
-        self._bytes = size
-        self._messages.append(message)
+        self._room_messages -= 1
+        self._room_bytes -= size
+        self._unless_full().add(message)
         return True
+
+    def put_cast(self, actor: str, payload: bytes) -> bool:
+        """Queue a cast of an encoded payload. False as above. Raises TypeError or ValueError if there can be no actor
+        of that name."""
+        size = len(payload)
+        if self._room_messages <= 0 or self._room_bytes < size:
+            return False
+        batch = self._growing
+        if batch.actor != actor or batch.size >= BATCH_TARGET_BYTES:
+            batch = self._for_casts_to(actor)
+        self._room_messages -= 1
+        self._room_bytes -= size
+        batch.casts.append(payload)
+        batch.size += size
+        return True
+
+    def _for_casts_to(self, actor: str) -> GrowingBatch:
+        batch = self._unless_full()
+        size = batch.size
+        batch.begin_casts(actor)
+        self._room_bytes -= batch.size - size
+        return batch
+
+    def _unless_full(self) -> GrowingBatch:
+        if self._growing.size >= BATCH_TARGET_BYTES:
+            self._full.append(self._growing)
+            self._growing = GrowingBatch()
+        return self._growing
 
     def flush(self, now_s: float) -> None:
         """Send what the connection takes."""
         if self._refused is not None and not self._send_refused(now_s):
             return
-        messages = self._messages
-        while messages:
-            batch: list[bytes] = []
-            size = 0
-            while messages and size < BATCH_TARGET_BYTES:
-                message = messages.popleft()
-                size += len(message)
-                batch.append(message)
-            self._bytes -= size
-            frame = encode_batch(self._sequence, batch)
-            self._sequence += len(batch)
-            self._refused, self._refused_messages = frame, len(batch)
+        if len(self._growing):
+            self._full.append(self._growing)
+            self._growing = GrowingBatch()
+        while self._full:
+            batch = self._full.popleft()
+            count = len(batch)
+            self._room_messages += count
+            self._room_bytes += batch.size
+            self._refused, self._refused_messages = batch.frame(self._sequence), count
+            self._sequence += count
             if not self._send_refused(now_s):
                 return
 

@@ -289,11 +289,11 @@ class Peering:
         peer.heard_s = now_s
         if batch.first_sequence != peer.expected:
             return self._out_of_order(peer, batch.first_sequence)
-        peer.expected += len(batch.messages)
+        peer.expected += batch.count
         if peer.up:
             return [Deliver(peer.hello.node, batch)]
         if len(peer.held) >= HELD_MAX_FRAMES:
-            self._counters.increment(Count.HELD_FULL, len(batch.messages))
+            self._counters.increment(Count.HELD_FULL, batch.count)
             return self._reset(peer, Reset.OVERRUN)
         peer.held.append(batch)
         return []

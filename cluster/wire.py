@@ -18,7 +18,7 @@ A frame is one ZeroMQ message part:
 
 A message is a msgpack array that begins with its kind:
 
-    [0, actor, payload]              cast
+    [0, actor, payload, ...]         casts to one actor, one after another; each has its sequence number
     [1, call id, actor, payload]     call
     [2, call id, value]              answer
     [3, call id, reason]             failure: unknown, crashed or stopped
@@ -30,9 +30,9 @@ ranges contain.
 
 Bytes are hostile until shown otherwise. msgpack's own limits bound each array, map and string, and no more: 0.9 MB of
 empty maps become 65 MB of objects, and 5 kB that claim a thousand nested arrays of 100,000 elements allocate 800 MB
-before the first is found missing. So a frame that could hold too many containers is decoded under a count, and one that
-could claim too much is first walked without building anything, which shows whether all it claims is there. Both
-suspicions cost next to nothing to rule out for the frames that nodes really send.
+before the first is found missing. So every frame is first walked without building anything, which shows whether all it
+claims is there and costs a twentieth of decoding it; and one that could hold too many containers is decoded under a
+count, a suspicion that costs next to nothing to rule out for the frames that nodes really send.
 
 The sender is held to the same limits, message by message, so that no cast of ours makes a peer refuse a frame.
 """
@@ -59,15 +59,14 @@ MESSAGE_MAX_CONTAINERS = 50_000  # arrays and maps; about 4 MB of Python objects
 # A batch is full but for one byte, each byte of it a container, and then gets one more message.
 FRAME_MAX_CONTAINERS = MESSAGE_MAX_CONTAINERS + BATCH_TARGET_BYTES
 ELEMENTS_MAX = 100_000  # per array or map
-UNPROVEN_MAX_LENGTHS = 16  # arrays and maps that may claim ELEMENTS_MAX unproven: 13 MB of pointers
+ACTOR_MAX_BYTES = 1_024
 TEXT_MAX_BYTES = 255  # names, regions, addresses in frames of our own
 HELLO_PAYLOAD_MAX_BYTES = 64 * 1024
 SESSION_MAX = 2**53
 
 _U64 = struct.Struct(">Q")
 _HEADER_BYTES = 3
-_LENGTH_BYTES = bytes([0xDC, 0xDD, 0xDE, 0xDF])  # begin an array or map of 16 elements or more
-_CONTAINER_BYTES = bytes([*range(0x80, 0xA0), *_LENGTH_BYTES])
+_CONTAINER_BYTES = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 
 
 class FrameType(IntEnum):
@@ -164,6 +163,13 @@ class Cast(NamedTuple):
     payload: object
 
 
+class Casts(NamedTuple):
+    """Two or more casts to one actor, one after another."""
+
+    actor: str
+    payloads: Sequence[object]
+
+
 class Call(NamedTuple):
     """A request to be answered."""
 
@@ -201,7 +207,7 @@ class Vouch(NamedTuple):
     age_ms: int
 
 
-type Message = Cast | Call | Answer | Failure | Ask | Vouch
+type Message = Cast | Casts | Call | Answer | Failure | Ask | Vouch
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +217,19 @@ class Batch:
     first_sequence: int
     messages: Sequence[Message]
 
+    @property
+    def count(self) -> int:
+        """How many sequence numbers they take."""
+        return sum([len(message.payloads) if type(message) is Casts else 1 for message in self.messages])
+
 
 type Frame = Hello | Welcome | Refuse | ResetLink | Begin | Batch | Heartbeat | Goodbye
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+_pack = _packer.pack
 
 
 def _frame(kind: FrameType, body: bytes = b"") -> bytes:
@@ -230,6 +242,9 @@ def encode_message(message: Message) -> bytes:
     match message:
         case Cast():
             return encode_cast(message.actor, message.payload)
+        case Casts(actor, payloads):
+            head = encode_casts_head(encode_casts_name(actor), len(payloads))
+            return b"".join([head, *map(encode_payload, payloads)])
         case Call():
             _check_plain(message.payload)
             return _packed([1, *message])
@@ -245,10 +260,32 @@ def encode_message(message: Message) -> bytes:
 
 
 def encode_cast(actor: str, payload: object) -> bytes:
-    """`encode_message(Cast(actor, payload))` by the shortest way: most messages are casts."""
+    """`encode_message(Cast(actor, payload))`."""
+    return encode_casts_head(encode_casts_name(actor), 1) + encode_payload(payload)
+
+
+def encode_payload(payload: object) -> bytes:
+    """The bytes of what is cast. Raises as `encode_message` does. (By the shortest way: most messages are casts.)"""
     if type(payload) not in _SCALARS:
         _check_plain(payload)
-    return _packed((0, actor, payload))
+    packed: bytes = _pack(payload)
+    return packed
+
+
+def encode_casts_name(actor: str) -> bytes:
+    """The name of an actor, for `encode_casts_head`. Raises TypeError or ValueError if it is none."""
+    if not isinstance(actor, str):
+        raise TypeError(f"an actor's name that is {type(actor).__name__!r}, not a text")
+    name = _packed(actor)
+    if len(name) > ACTOR_MAX_BYTES:
+        raise ValueError(f"an actor's name of {len(name)} bytes; at most {ACTOR_MAX_BYTES} can be sent")
+    return name
+
+
+def encode_casts_head(name: bytes, count: int) -> bytes:
+    """What stands before the payloads of `count` casts to one actor."""
+    head: bytes = _packer.pack_array_header(2 + count)
+    return head + b"\x00" + name
 
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
@@ -309,7 +346,12 @@ def _packed(value: object) -> bytes:
 
 def encode_batch(first_sequence: int, messages: Sequence[bytes]) -> bytes:
     """A BATCH frame of messages that `encode_message` made."""
-    return b"".join((b"LC\x05", _U64.pack(first_sequence), b"\xdd", len(messages).to_bytes(4, "big"), *messages))
+    return encode_batch_parts(first_sequence, len(messages), messages)
+
+
+def encode_batch_parts(first_sequence: int, entries: int, parts: Sequence[bytes]) -> bytes:
+    """The same for messages in pieces: `entries` says how many arrays the parts are in all."""
+    return b"".join((b"LC\x05", _U64.pack(first_sequence), b"\xdd", entries.to_bytes(4, "big"), *parts))
 
 
 def encode(frame: Frame) -> bytes:
@@ -397,8 +439,7 @@ def _decode_u64(body: bytes) -> int:
 
 def _unpack(body: bytes) -> object:
     try:
-        if len(body) > 1 and sum(map(body.count, _LENGTH_BYTES)) > UNPROVEN_MAX_LENGTHS:
-            _prove_complete(body)
+        _prove_complete(body)
         count = _ContainerCount() if _could_hold_too_many(body) else None
         return msgpack.unpackb(
             body,
@@ -454,10 +495,10 @@ def _no_extension(code: int, data: bytes) -> object:
 _CONTAINERS = frozenset({list, dict, tuple})
 
 
-def _check_depth(value: object) -> None:
-    """Raise WireError if containers nest deeper than `PAYLOAD_MAX_DEPTH`. Level by level: it cannot recurse."""
+def _check_depth(value: object, levels_max: int = PAYLOAD_MAX_DEPTH) -> None:
+    """Raise WireError if containers nest deeper than that. Level by level: it cannot recurse."""
     level: list[object] = [value] if type(value) in _CONTAINERS else []
-    for _ in range(PAYLOAD_MAX_DEPTH):
+    for _ in range(levels_max):
         if not level:
             return
         below: list[object] = []
@@ -525,15 +566,23 @@ def _decode_batch(body: bytes) -> Batch:
     messages: list[Message] = []
     append = messages.append
     for item in items:
-        # The common case first: a cast whose payload nests no further than one level costs no call.
-        if type(item) is list and len(item) == 3 and item[0] == 0 and type(item[1]) is str and type(item[0]) is int:
-            payload = item[2]
-            if type(payload) in _CONTAINERS:
-                _check_depth(payload)
-            append(Cast(item[1], payload))
-        else:
-            append(_decode_message(item))
+        append(_decode_casts(item) if type(item) is list and item and item[0] == 0 else _decode_message(item))
     return Batch(first_sequence, messages)
+
+
+def _decode_casts(item: list[object]) -> Cast | Casts:
+    if len(item) < 3 or type(item[0]) is not int or type(item[1]) is not str:
+        raise WireError("not a cast")
+    actor = item[1]
+    if len(item) == 3:
+        payload = item[2]
+        if type(payload) in _CONTAINERS:
+            _check_depth(payload)
+        return Cast(actor, payload)
+    payloads = item[2:]
+    if not _CONTAINERS.isdisjoint(map(type, payloads)):
+        _check_depth(payloads, PAYLOAD_MAX_DEPTH + 1)
+    return Casts(actor, payloads)
 
 
 def _decode_message(item: object) -> Message:

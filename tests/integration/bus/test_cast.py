@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import pytest
 
 from cluster import outbox, wire
+from cluster.bus import Bus
 from cluster.counters import Count
+from cluster.transport import Sender
 from cluster.wire import MESSAGE_MAX_BYTES
 from tests.support.clusters import PATIENT, Harness
 from tests.support.eventually import eventually
@@ -212,12 +213,15 @@ async def test_cast_that_is_too_large_is_counted_and_the_largest_arrives(harness
 
 async def test_casts_of_one_turn_share_a_frame(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
+    received = Bus.received
 
-    def encode_batch(first_sequence: int, messages: Sequence[bytes]) -> bytes:
-        sizes.append(len(messages))
-        return wire.encode_batch(first_sequence, messages)
+    def counted(self: Bus, sender: Sender, frame: bytes, source_host: str | None) -> None:
+        decoded = wire.decode(frame)
+        if isinstance(decoded, wire.Batch):
+            sizes.append(decoded.count)
+        received(self, sender, frame, source_host)
 
-    monkeypatch.setattr(outbox, "encode_batch", encode_batch)
+    monkeypatch.setattr(Bus, "received", counted)
     a, b = await harness.pair()
     for number in range(100):
         a.node.cast("b", "recorder", number)

@@ -16,6 +16,7 @@ from cluster.wire import (
     Begin,
     Call,
     Cast,
+    Casts,
     Failure,
     Frame,
     Goodbye,
@@ -51,6 +52,7 @@ plain = st.recursive(
 whole = st.integers(0, 2**63)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Cast, texts, plain),
+    st.builds(Casts, texts, st.lists(plain, min_size=2, max_size=5)),
     st.builds(Call, whole, texts, plain),
     st.builds(Answer, whole, plain),
     st.builds(Failure, whole, st.sampled_from(Gone)),

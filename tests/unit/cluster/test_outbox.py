@@ -5,7 +5,18 @@ import pytest
 from cluster import outbox
 from cluster.address import Address
 from cluster.outbox import Outbox
-from cluster.wire import BATCH_TARGET_BYTES, Batch, Cast, Frame, Heartbeat, decode, encode_cast
+from cluster.wire import (
+    BATCH_TARGET_BYTES,
+    Batch,
+    Call,
+    Cast,
+    Casts,
+    Frame,
+    Heartbeat,
+    decode,
+    encode_message,
+    encode_payload,
+)
 
 
 class Slow:
@@ -35,12 +46,21 @@ class Slow:
                 continue
             assert isinstance(frame, Batch)
             assert frame.first_sequence == len(found)
-            found += [message.payload for message in frame.messages if isinstance(message, Cast)]
+            for message in frame.messages:
+                match message:
+                    case Cast(_, payload):
+                        found.append(payload)
+                    case Casts(_, payloads):
+                        found += payloads
+                    case Call(call_id):
+                        found.append(call_id)
+                    case _:
+                        raise AssertionError(message)
         return found
 
 
 def put(queue: Outbox, *payloads: object) -> list[bool]:
-    return [queue.put(encode_cast("a", payload)) for payload in payloads]
+    return [queue.put_cast("a", encode_payload(payload)) for payload in payloads]
 
 
 def test_messages_of_one_turn_leave_in_one_frame() -> None:
@@ -59,7 +79,51 @@ def test_frame_is_closed_when_it_is_large_enough() -> None:
     load = b"x" * (BATCH_TARGET_BYTES // 4)
     put(queue, *[load] * 9)
     queue.flush(0.0)
-    assert [len(frame.messages) for frame in connection.frames if isinstance(frame, Batch)] == [4, 4, 1]
+    assert [frame.count for frame in connection.frames if isinstance(frame, Batch)] == [4, 4, 1]
+
+
+def test_casts_to_one_actor_one_after_another_share_an_entry() -> None:
+    connection = Slow(9)
+    queue = Outbox(connection)
+    put(queue, 0, 1)
+    queue.put(encode_message(Call(2, "a", "x")))
+    put(queue, 3)
+    queue.put_cast("b", encode_payload(4))
+    put(queue, 5, 6, 7)
+    assert queue.waiting == 8
+    queue.flush(0.0)
+    assert connection.frames == [
+        Batch(0, [Casts("a", [0, 1]), Call(2, "a", "x"), Cast("a", 3), Cast("b", 4), Casts("a", [5, 6, 7])])
+    ]
+    put(queue, 8)
+    queue.flush(0.0)
+    assert connection.numbers() == list(range(9))
+
+
+@pytest.mark.parametrize("actor", [7, None, b"a", "\ud800", "x" * 2_000])
+def test_name_that_no_actor_can_have_is_refused_and_leaves_the_queue_as_it_was(actor: str) -> None:
+    connection = Slow(9)
+    queue = Outbox(connection)
+    put(queue, 0)
+    with pytest.raises((TypeError, ValueError)):
+        queue.put_cast(actor, encode_payload(1))
+    put(queue, 1)
+    queue.flush(0.0)
+    assert connection.frames == [Batch(0, [Casts("a", [0, 1])])]
+
+
+def test_names_of_actors_count_towards_a_frame_and_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "QUEUE_MAX_BYTES", 3 * BATCH_TARGET_BYTES)
+    connection = Slow(999)
+    queue = Outbox(connection)
+    names = ["x" * 1_000, "y" * 1_000]
+    taken = 0
+    while queue.put_cast(names[taken % 2], encode_payload(taken % 100)):
+        taken += 1
+    assert taken * 1_000 <= 4 * BATCH_TARGET_BYTES
+    queue.flush(0.0)
+    assert len(connection.frames) >= 3
+    assert len(connection.numbers()) == taken
 
 
 def test_refused_frame_goes_first_and_keeps_its_place() -> None:
@@ -107,4 +171,4 @@ def test_full_queue_refuses_the_newest_by_size_and_has_room_again(monkeypatch: p
     queue.flush(0.0)
     assert len(connection.numbers()) == waiting
     assert put(queue, load, load, load) == [True, True, True]
-    assert queue._bytes < 1_000
+    assert put(queue, load) == [False]

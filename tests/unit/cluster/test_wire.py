@@ -19,6 +19,7 @@ from cluster.wire import (
     Batch,
     Call,
     Cast,
+    Casts,
     Hello,
     Refusal,
     Refuse,
@@ -136,10 +137,10 @@ def nested(depth: int, *, maps: bool = False) -> object:
 @pytest.mark.parametrize("maps", [False, True])
 def test_nesting_is_allowed_to_its_limit_and_no_further(maps: bool) -> None:
     allowed = nested(PAYLOAD_MAX_DEPTH, maps=maps)
-    read = Batch(0, [Cast("a", allowed), Call(1, "a", allowed)])
+    read = Batch(0, [Cast("a", allowed), Casts("a", [0, allowed]), Call(1, "a", allowed)])
     assert decode(encode(read)) == read
     too_deep = nested(PAYLOAD_MAX_DEPTH + 1, maps=maps)
-    for message in ([0, "a", too_deep], [1, 1, "a", too_deep], [2, 1, too_deep]):
+    for message in ([0, "a", too_deep], [0, "a", 0, too_deep], [1, 1, "a", too_deep], [2, 1, too_deep]):
         assert "nested" in refused(batch(msgpack.packb([message])))
 
 
