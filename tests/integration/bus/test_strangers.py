@@ -11,6 +11,7 @@ import zmq
 import zmq.asyncio
 
 from cluster import bus as bus_module
+from cluster import zeromq
 from cluster.address import Address
 from cluster.counters import Count
 from cluster.errors import BindError, SecretError
@@ -288,7 +289,7 @@ class Clumsy:
 
     def received(self, sender: Sender, frame: bytes, source_host: str | None) -> None:
         self.frames.append(frame)
-        if frame == b"first":
+        if frame != b"last":
             raise RuntimeError("a mistake")
 
 
@@ -298,11 +299,32 @@ async def test_mistake_in_handling_one_frame_does_not_make_the_inbox_deaf() -> N
     transport = ZeroMqTransport(Address("127.0.0.1", 0))
     address = await transport.bind()
     async with raw_dealer(address) as dealer:
-        for text in (b"first", b"second", b"third"):
-            dealer.send(text)
-        await asyncio.sleep(0.05)  # all three have come before the reader first looks
+        for _ in range(20):
+            dealer.send(b"bad")
+        dealer.send(b"last")
+        await asyncio.sleep(0.05)  # all have come before the reader first looks, so nothing wakes it again
         listener = Clumsy()
         transport.open(listener)
-        await eventually(lambda: listener.frames == [b"first", b"second", b"third"])
-        assert len(reports) == 1
+        await eventually(lambda: listener.frames == [*[b"bad"] * 20, b"last"])
+        assert len(reports) == 20
         await transport.stop()
+
+
+async def test_process_that_hangs_in_the_handshake_is_unreachable_and_no_stranger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zeromq, "HANDSHAKE_TIMEOUT_MS", 100)
+    lost: list[LostReason] = []
+
+    class Noting(Clumsy):
+        def lost(self, connection: Connection, reason: LostReason) -> None:
+            lost.append(reason)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # the kernel connects, nobody answers
+        transport = ZeroMqTransport(Address("127.0.0.1", 0), keys=derive_curve_keys(SECRET, "test"))
+        await transport.bind()
+        transport.open(Noting())
+        transport.dial(Address("127.0.0.1", silent.getsockname()[1]))
+        await eventually(lambda: lost)
+        await transport.stop()
+    assert lost == [LostReason.UNREACHABLE]

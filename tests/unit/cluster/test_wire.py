@@ -36,6 +36,12 @@ HELLO = Hello(
 HELLO_TYPE, WELCOME_TYPE, BATCH_TYPE = 1, 2, 5
 
 
+def packed(value: object) -> bytes:
+    data = msgpack.packb(value)
+    assert isinstance(data, bytes)
+    return data
+
+
 def frame(kind: int, body: bytes) -> bytes:
     return b"LC" + bytes([kind]) + body
 
@@ -46,7 +52,7 @@ def batch(messages: bytes, *, first_sequence: int = 0) -> bytes:
 
 def hello_with(**changes: object) -> bytes:
     fields = {name: getattr(HELLO, name) for name in HELLO.__slots__}
-    return frame(HELLO_TYPE, msgpack.packb({name: v for name, v in {**fields, **changes}.items() if v is not ...}))
+    return frame(HELLO_TYPE, packed({name: v for name, v in {**fields, **changes}.items() if v is not ...}))
 
 
 def refused(data: bytes) -> str:
@@ -112,12 +118,12 @@ def test_frame_beyond_the_size_limit_is_refused_before_it_is_read() -> None:
     ids=str,
 )
 def test_what_is_no_message_is_refused(message: object) -> None:
-    refused(batch(msgpack.packb([message])))
+    refused(batch(packed([message])))
 
 
 def test_batch_that_is_no_array_is_refused() -> None:
-    refused(batch(msgpack.packb({"a": 1})))
-    refused(batch(msgpack.packb(0)))
+    refused(batch(packed({"a": 1})))
+    refused(batch(packed(0)))
 
 
 def test_bytes_after_the_end_are_refused() -> None:
@@ -141,7 +147,7 @@ def test_nesting_is_allowed_to_its_limit_and_no_further(maps: bool) -> None:
     assert decode(encode(read)) == read
     too_deep = nested(PAYLOAD_MAX_DEPTH + 1, maps=maps)
     for message in ([0, "a", too_deep], [0, "a", 0, too_deep], [1, 1, "a", too_deep], [2, 1, too_deep]):
-        assert "nested" in refused(batch(msgpack.packb([message])))
+        assert "nested" in refused(batch(packed([message])))
 
 
 @pytest.mark.parametrize("depth", [600, 2_000, 100_000])
@@ -190,8 +196,8 @@ def test_one_huge_claimed_length_is_refused_and_costs_nothing(claim: bytes) -> N
 
 
 def test_array_and_map_beyond_the_limit_are_refused() -> None:
-    refused(batch(msgpack.packb([[0, "a", [0] * (ELEMENTS_MAX + 1)]])))
-    refused(batch(msgpack.packb([[0, "a", {str(n): 0 for n in range(ELEMENTS_MAX + 1)}]])))
+    refused(batch(packed([[0, "a", [0] * (ELEMENTS_MAX + 1)]])))
+    refused(batch(packed([[0, "a", {str(n): 0 for n in range(ELEMENTS_MAX + 1)}]])))
 
 
 def test_largest_frame_of_anything_takes_bounded_memory() -> None:
@@ -209,12 +215,12 @@ def test_largest_frame_of_anything_takes_bounded_memory() -> None:
     ids=str,
 )
 def test_extension_types_are_refused(extension: object) -> None:
-    refused(batch(msgpack.packb([[0, "a", extension]])))
+    refused(batch(packed([[0, "a", extension]])))
 
 
 @pytest.mark.parametrize("key", [1, None, 1.5, True, ("a",)], ids=str)
 def test_map_keys_that_are_no_text_are_refused(key: object) -> None:
-    refused(batch(msgpack.packb([[0, "a", {key: 1}]])))
+    refused(batch(packed([[0, "a", {key: 1}]])))
 
 
 def test_text_that_is_not_utf8_is_refused() -> None:
