@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from replication.engine.state import NEWEST_FORMAT, create_plain
 from replication.errors import DatabaseError, DatabasePathError, DatabaseReadOnly, NewerFormat
 from replication.lock import DatabaseLock
 from replication.translation import SQLITE_ERRORS, translated
-
-FORMAT = 1
-"""Number of the form in which Litecast's own tables stand in a database. A newer one is refused."""
-
-_STATE = "CREATE TABLE IF NOT EXISTS _litecast_state (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL)"
 
 WAL_CHECKPOINT_PAGES = 1_000
 """SQLite's own default, 4 MB: set all the same, since a library may be built with another."""
@@ -138,10 +134,10 @@ def _refuse_newer(connection: sqlite3.Connection, settings: Settings) -> None:
         return
     columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('_litecast_state')")}
     if not {"id", "format"} <= columns:
-        raise NewerFormat(settings.path, "unknown", FORMAT)
+        raise NewerFormat(settings.path, "unknown", NEWEST_FORMAT)
     row = connection.execute("SELECT format FROM _litecast_state WHERE id = 1").fetchone()
-    if row is not None and (not isinstance(row[0], int) or row[0] > FORMAT):
-        raise NewerFormat(settings.path, row[0], FORMAT)
+    if row is not None and (not isinstance(row[0], int) or row[0] > NEWEST_FORMAT):
+        raise NewerFormat(settings.path, row[0], NEWEST_FORMAT)
 
 
 def _has_state(connection: sqlite3.Connection) -> bool:
@@ -153,6 +149,5 @@ def _write_state(connection: sqlite3.Connection) -> None:
     if _has_state(connection) and connection.execute("SELECT 1 FROM _litecast_state").fetchone():
         return  # the usual start writes nothing
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_STATE)
-    connection.execute("INSERT OR IGNORE INTO _litecast_state (id, format) VALUES (1, ?)", (FORMAT,))
+    create_plain(connection)
     connection.execute("COMMIT")

@@ -109,7 +109,7 @@ async def test_a_database_of_another_application_is_taken_as_it_is(path: Path) -
         assert await repo.get("t", 1) == {"id": 1, "x": "mine"}
 
 
-@pytest.mark.parametrize("found", ["2", "'two'"])
+@pytest.mark.parametrize("found", ["3", "'three'"])
 async def test_a_newer_format_is_refused_before_anything_is_changed(path: Path, found: str) -> None:
     connection = sqlite3.connect(path)
     connection.executescript(
@@ -118,7 +118,7 @@ async def test_a_newer_format_is_refused_before_anything_is_changed(path: Path, 
     )
     connection.close()
     before = hashlib.sha256(path.read_bytes()).digest()
-    await refused(path, NewerFormat, "knows up to 1; upgrade litecast")
+    await refused(path, NewerFormat, "knows up to 2; upgrade litecast")
     assert hashlib.sha256(path.read_bytes()).digest() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
