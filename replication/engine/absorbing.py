@@ -49,6 +49,8 @@ class _Absorption:
         self._dot = dot
         self._short = session.sites.short(dot.site)
         self._count_site = session.sites.short(GENESIS) if is_baseline(dot.site) else self._short
+        # None and 0 are the same share, and have no record; but of two baselines' counts the larger stays, and 0 is one.
+        self._keeps_zeros = is_baseline(dot.site)
         self._any_held = held.is_any(session.connection, table.spec.tid)
         self._known: dict[Key, tuple[Any, ...]] = {}
         self._shares = Shares()
@@ -121,7 +123,9 @@ class _Absorption:
         for index, name in enumerate(group.counters, start=counts_at):
             number = table.columns.number(name)
             self._counts += [
-                (*row[:size], number, row[size], self._count_site, row[index], stamp) for row in rows if row[index]
+                (*row[:size], number, row[size], self._count_site, row[index], stamp)
+                for row in rows
+                if row[index] or self._keeps_zeros
             ]
 
     def _absorb_row(self, group: RowGroup, row: tuple[Value, ...]) -> None:
@@ -190,7 +194,7 @@ class _Absorption:
         values = {name: value for name, value in write.items() if name in spec.cells}
         self._hold_unknown(key, write)
         for name, count in counts.items():
-            if count:
+            if count or self._keeps_zeros:
                 self._count(key, life, name, self._count_site, Contribution(self._dot.stamp, count))
             if name in spec.counters:
                 values[name] = count
@@ -232,7 +236,7 @@ class _Absorption:
             theirs = Contribution(self._dot.stamp, count)
             mine = self._shares.get(key, number, self._count_site)
             merged = merge_contribution(mine, theirs)
-            if merged == mine:
+            if merged == mine or (mine is None and not count and not self._keeps_zeros):
                 continue
             self._count(key, life, name, self._count_site, merged)
             if name in self._table.spec.counters:
