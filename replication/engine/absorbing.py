@@ -49,7 +49,7 @@ class _Absorption:
         self._dot = dot
         self._short = session.sites.short(dot.site)
         self._count_site = session.sites.short(GENESIS) if is_baseline(dot.site) else self._short
-        # None and 0 are the same share, and have no record; but of two baselines' counts the larger stays, and 0 is one.
+        # None and 0 are the same share, and have no record. But of two baselines' counts the larger stays: 0 is one.
         self._keeps_zeros = is_baseline(dot.site)
         self._any_held = held.is_any(session.connection, table.spec.tid)
         self._known: dict[Key, tuple[Any, ...]] = {}

@@ -117,7 +117,6 @@ class _Taken:
             counts += [
                 (*key, number, 1, genesis, value, BASELINE_STAMP)
                 for number, value in zip(numbers, row[counts_at:], strict=True)
-                if value
             ]
         table.put_entry.run_many(table.connection, entries)
         table.put_count.run_many(table.connection, counts)

@@ -75,6 +75,7 @@ class Table:
     name: str
     create: str
     key: Mapping[str, Draw]
+    """In key order."""
     cells: Mapping[str, Draw]
     counter: bool = True
     """It has a counter column `n`."""
@@ -108,7 +109,7 @@ PAIRS: Final = Table(
     create="""CREATE TABLE pairs (
         v, a TEXT NOT NULL, b BLOB NOT NULL, c INTEGER NOT NULL, w REAL DEFAULT 1.5, n INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (c, a, b)) WITHOUT ROWID""",
-    key={"a": one_of("x", "X", BadText(b"x\xff")), "b": one_of(b"", b"\x00", b"x"), "c": one_of(1, -7, 2**62)},
+    key={"c": one_of(1, -7, 2**62), "a": one_of("x", "X", BadText(b"x\xff")), "b": one_of(b"", b"\x00", b"x")},
     cells={"v": values, "w": values},
 )
 TYPED: Final = Table(

@@ -1,0 +1,201 @@
+"""Several attached databases and the changesets between them, without a network: the test is the network.
+
+Nothing is sent by itself. A changeset is kept as soon as it is in its origin's journal, and a test decides who gets it,
+when, how often and in which order. Time is a number that the test moves.
+"""
+
+import random
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from replication.engine.applying import Merged, Outcome, Repeat, Waits, merge
+from replication.engine.attaching import TableChoice, attach
+from replication.engine.catalogue import MergeRule
+from replication.engine.changesets import Changeset, decode, digest
+from replication.engine.folding import Folded, fold
+from replication.engine.sites import Head, vector
+from replication.engine.stamps import Site
+from tests.support.sql_schema import COUNTER, TABLES, Table
+
+CLUSTER: Final = "replicas"
+START_MS: Final = 1_700_000_000_000
+SHARED_MEMORY: Final = Path("/dev/shm")
+
+type Schema = Callable[[sqlite3.Connection], None]
+
+
+@contextmanager
+def fast_folder() -> Iterator[Path]:
+    """A folder for databases that nobody minds losing: in memory where the system has a place for it."""
+    where = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=where) as folder:
+        yield Path(folder)
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection as the engine wants it; a commit does not wait for the disk."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+def choices(tables: Sequence[Table] = TABLES) -> list[TableChoice]:
+    """How the tables are attached."""
+    return [
+        TableChoice(
+            name=table.name,
+            counters=(COUNTER,) if table.counter else (),
+            rule=MergeRule.ROW if table.whole_rows else MergeRule.CELL,
+            shared_ids=table.chosen_ids,
+        )
+        for table in tables
+    ]
+
+
+def new_site(rng: random.Random) -> Site:
+    return Site(f"{rng.getrandbits(128):032x}")
+
+
+def attach_file(path: Path, schema: Schema, chosen: Sequence[TableChoice], site: Site) -> None:
+    """An attached database that no connection has open: to be copied."""
+    connection = open_database(path)
+    try:
+        schema(connection)
+        attach(connection, chosen, cluster=CLUSTER, new_site=lambda: site)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()
+
+
+class Replica:
+    """One attached database: the connection of its engine, and what it published."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine = open_database(path)
+        self.published: list[bytes] = []
+        """Everything in the journal under the own site and the own baseline, in order."""
+        self.merged: set[bytes] = set()
+        """Digests of what was merged here."""
+        self.told: Callable[[Changeset], None] = lambda _changeset: None
+        """Called with each changeset as it is published: by a fold, and by the fold inside a merge."""
+        self._collected = 0
+        self.collect()
+
+    def close(self) -> None:
+        self.engine.close()
+
+    @property
+    def site(self) -> Site:
+        (site,) = self.engine.execute("SELECT site FROM _litecast_state").fetchone()
+        return Site(site)
+
+    def heads(self) -> dict[Site, Head]:
+        return vector(self.engine)
+
+    def fold(self, now_ms: int) -> Folded | None:
+        folded = fold(self.engine, now_ms=now_ms)
+        self.collect()
+        return folded
+
+    def merge(self, encoded: bytes, now_ms: int) -> Outcome:
+        outcome = merge(self.engine, encoded, now_ms=now_ms)
+        if isinstance(outcome, Merged | Repeat):
+            self.merged.add(digest(encoded))
+        self.collect()
+        return outcome
+
+    def collect(self) -> None:
+        """Finds what this database has published since the last time: by a fold, inside a merge, by attach."""
+        rows = self.engine.execute(
+            "SELECT rowid, bytes FROM _litecast_journal WHERE rowid > ? ORDER BY rowid", (self._collected,)
+        ).fetchall()
+        for self._collected, encoded in rows:
+            if digest(encoded) not in self.merged:
+                self.merged.add(digest(encoded))
+                self.published.append(encoded)
+                self.told(decode(encoded))
+
+
+class Replicas:
+    """Replicas of one cluster, and every changeset that any of them published."""
+
+    def __init__(self, rng: random.Random, members: Sequence[Replica]) -> None:
+        self.rng = rng
+        self.members = list(members)
+        self.now_ms = START_MS
+        self.trace: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for member in self.members:
+            member.close()
+
+    def everything(self) -> list[bytes]:
+        """All changesets that exist."""
+        return list({digest(encoded): encoded for member in self.members for encoded in member.published}.values())
+
+    def tick(self) -> int:
+        """Time goes on, or stands still."""
+        self.now_ms += self.rng.choice((0, 0, 1, 7, 400))
+        return self.now_ms
+
+    def skewed(self) -> int:
+        """What a clock that is not quite right says."""
+        return self.tick() + self.rng.choice((0, 0, 0, -3000, 500, 20_000))
+
+    def fold(self, at: int) -> Folded | None:
+        return self.members[at].fold(self.skewed())
+
+    def send(self, encoded: bytes, to: int) -> Outcome:
+        """One changeset reaches one replica."""
+        outcome = self.members[to].merge(encoded, self.tick())
+        self.trace.append(f"{to} <- {digest(encoded).hex()[:6]}: {type(outcome).__name__}")
+        return outcome
+
+    def gossip(self, times: int) -> None:
+        """Some changesets reach some replicas, in no order: too early, twice, or never."""
+        for _ in range(times):
+            everything = self.everything()
+            if everything:
+                self.send(self.rng.choice(everything), self.rng.randrange(len(self.members)))
+
+    def settle(self) -> None:
+        """Nobody writes any more, and everything reaches everybody, in any order that deps allow, some of it twice."""
+        self.now_ms += 60_000  # a clock that ran ahead is not ahead any more
+        for at in self._shuffled(range(len(self.members))):
+            self.fold(at)
+        while True:
+            moved = False
+            for at in self._shuffled(range(len(self.members))):
+                for encoded in self._shuffled(self.everything()):
+                    known = digest(encoded) in self.members[at].merged
+                    if not known or self.rng.random() < 0.1:
+                        outcome = self.send(encoded, at)
+                        assert not known or isinstance(outcome, Repeat), outcome
+                        assert isinstance(outcome, Merged | Repeat | Waits), outcome
+                        moved |= not known and isinstance(outcome, Merged)
+            if not moved:
+                break
+        for at, member in enumerate(self.members):
+            lacking = [e for e in self.everything() if digest(e) not in member.merged]
+            assert not lacking, f"{at} never merged {[(decode(e).site, decode(e).upto) for e in lacking]}"
+
+    def _shuffled[T](self, items: Sequence[T]) -> list[T]:
+        return self.rng.sample(items, len(items))
+
+
+def copied(template: Path, to: Path) -> Replica:
+    """A replica that begins as the template. One template each: a copy keeps the template's site."""
+    shutil.copyfile(template, to)
+    return Replica(to)
