@@ -56,8 +56,8 @@ MESSAGE_MAX_BYTES = 4 * 1024 * 1024  # what a cast or call may be; leaves room f
 BATCH_TARGET_BYTES = 64 * 1024  # a batch is closed when it reaches this: large enough to amortise
 PAYLOAD_MAX_DEPTH = 32  # containers within containers
 MESSAGE_MAX_CONTAINERS = 50_000  # arrays and maps; about 4 MB of Python objects
-# A batch is full but for one byte, each byte of it a container, and then gets one more message.
-FRAME_MAX_CONTAINERS = MESSAGE_MAX_CONTAINERS + BATCH_TARGET_BYTES
+# A batch is full but for one byte, each byte of it a container, and then gets one more message; two hold them all.
+FRAME_MAX_CONTAINERS = BATCH_TARGET_BYTES + MESSAGE_MAX_CONTAINERS + 2
 ELEMENTS_MAX = 100_000  # per array or map
 ACTOR_MAX_BYTES = 1_024
 TEXT_MAX_BYTES = 255  # names, regions, addresses in frames of our own

@@ -6,12 +6,13 @@ import tracemalloc
 import msgpack
 import pytest
 
+from cluster.address import Address
 from cluster.errors import WireError
+from cluster.outbox import Outbox
 from cluster.wire import (
     BATCH_TARGET_BYTES,
     ELEMENTS_MAX,
     FRAME_MAX_BYTES,
-    FRAME_MAX_CONTAINERS,
     MESSAGE_MAX_BYTES,
     MESSAGE_MAX_CONTAINERS,
     PAYLOAD_MAX_DEPTH,
@@ -28,6 +29,7 @@ from cluster.wire import (
     encode_batch,
     encode_cast,
     encode_message,
+    encode_payload,
 )
 
 HELLO = Hello(
@@ -279,16 +281,33 @@ def test_sender_and_receiver_agree_on_the_most_containers() -> None:
             encode_message(message)
 
 
+class Taking:
+    """A connection that takes everything."""
+
+    def __init__(self) -> None:
+        self.address = Address("127.0.0.1", 1)
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes) -> bool:
+        self.frames.append(frame)
+        return True
+
+    def close(self) -> None: ...
+
+
 def test_fullest_batch_that_a_sender_makes_is_read() -> None:
-    smallest = encode_cast("", {})
-    filling = [smallest] * (BATCH_TARGET_BYTES // len(smallest))
-    last = encode_cast("a", [[] for _ in range(MESSAGE_MAX_CONTAINERS - 1)])
-    assert len(filling) < ELEMENTS_MAX
-    data = encode_batch(0, [*filling, last])
-    decoded = decode(data)
+    connection = Taking()
+    outbox = Outbox(connection)
+    smallest = BATCH_TARGET_BYTES - 2  # a byte less than full: each is a map, and so takes most to build
+    for _ in range(smallest):
+        assert outbox.put_cast("", encode_payload({}))
+    largest = encode_payload([[] for _ in range(MESSAGE_MAX_CONTAINERS - 1)])
+    assert outbox.put_cast("a", largest)
+    outbox.flush(0.0)
+    (frame,) = connection.frames
+    decoded = decode(frame)
     assert isinstance(decoded, Batch)
-    assert len(decoded.messages) == len(filling) + 1
-    assert 2 * len(filling) + MESSAGE_MAX_CONTAINERS + 1 <= FRAME_MAX_CONTAINERS
+    assert decoded.count == smallest + 1 < ELEMENTS_MAX
 
 
 def test_text_subclass_as_key_is_a_text() -> None:
