@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cluster.errors import CallError, Gone, NodeDown, NoSuchActor
+from cluster.errors import Gone, NodeDown, NoSuchActor
 
 
 class PendingCalls:
@@ -36,7 +36,7 @@ class PendingCalls:
         future = self._take(node, call_id)
         if future is None:
             return False
-        _fail(future[1], NoSuchActor(node, future[0], reason))
+        future[1].set_exception(NoSuchActor(node, future[0], reason))
         return True
 
     def node_down(self, node: str) -> None:
@@ -45,7 +45,7 @@ class PendingCalls:
             if asked == node:
                 del self._pending[call_id]
                 if not future.done():
-                    _fail(future, NodeDown(node, actor))
+                    future.set_exception(NodeDown(node, actor))
 
     def _take(self, node: str, call_id: int) -> tuple[str, asyncio.Future[object]] | None:
         entry = self._pending.get(call_id)
@@ -53,8 +53,3 @@ class PendingCalls:
             return None
         del self._pending[call_id]
         return entry[1], entry[2]
-
-
-def _fail(future: asyncio.Future[object], error: CallError) -> None:
-    future.set_exception(error)
-    future.exception()  # seen: who waited may be cancelled at this very moment, and asyncio would print a traceback

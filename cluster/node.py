@@ -261,4 +261,3 @@ class _LocalAnswer:
     def failed(self, reason: Gone) -> None:
         if not self.future.done():
             self.future.set_exception(NoSuchActor(self._node, self._actor, reason))
-            self.future.exception()  # seen: who asked may be cancelled at this very moment
