@@ -110,7 +110,8 @@ def _attach(
             connection.execute(statement)
         (rows[choice.name],) = connection.execute(f"SELECT count(*) FROM main.{quoted(choice.name)}").fetchone()
     gate(connection)  # those that were attached before may have local triggers no more
-    baseline.take(connection, [choice.name for choice in plan.new])
+    specs = catalogue.load(connection)
+    baseline.take(connection, [specs[choice.name] for choice in plan.new])
     return rows
 
 

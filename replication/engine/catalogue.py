@@ -56,6 +56,8 @@ class TableSpec:
     """Tombstones up to this life may have been trimmed."""
     local_triggers: bool = False
     """The application's triggers on it write what is not attached: it is merged with triggers on, capture gated."""
+    rowid_is_key: bool = False
+    """The key is the rowid, an INTEGER PRIMARY KEY: it can be written under the name `rowid` too."""
 
     @property
     def log(self) -> str:
@@ -114,6 +116,7 @@ def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
             rule=MergeRule(rule),
             floor=floor,
             local_triggers=bool(local_triggers),
+            rowid_is_key=_is_rowid_key(connection, name),
         )
     return specs
 
@@ -178,6 +181,12 @@ def _current_name(connection: sqlite3.Connection, tid: int, known_as: str) -> st
         ).fetchone()
     )
     return str(by_trigger[0]) if by_trigger else None
+
+
+def _is_rowid_key(connection: sqlite3.Connection, name: str) -> bool:
+    """Every other key has an index, also where the table itself is that index (WITHOUT ROWID)."""
+    indexed = connection.execute("SELECT 1 FROM pragma_index_list(?, 'main') WHERE origin = 'pk'", (name,))
+    return indexed.fetchone() is None
 
 
 def _counters(connection: sqlite3.Connection, tid: int) -> set[str]:
