@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from replication.engine import journal
 from replication.engine.catalogue import TableSpec
 from replication.engine.changesets import (
-    COUNT_MAX,
     ChangeKind,
     Changeset,
     RowGroup,
@@ -26,16 +25,15 @@ from replication.engine.session import Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Site, first_after
 from replication.engine.table import Table
-from replication.engine.transacting import writing_rows
-from replication.engine.values import Key, Value, cell_hash, fetch, key_seed, pack
+from replication.engine.values import Value, cell_hash, fetch, key_seed, pack
 from replication.tables import quoted
 
 
 def take(connection: sqlite3.Connection, names: Sequence[str | TableSpec]) -> Changeset | None:
     """Makes the baseline of tables that have just been attached; None if they are empty. In the caller's transaction.
 
-    Their log, clock and count tables are there and empty. A counter beyond 2^53, or in which no integer stands, is
-    written again."""
+    Their log, clock and count tables are there and empty; their counters hold nothing but integers within COUNT_MAX.
+    """
     session = open_session(connection)
     taken = [_Taken(session, session.tables[name if isinstance(name, str) else name.name]) for name in names]
     tables = tuple(
@@ -87,19 +85,8 @@ class _Taken:
             f"SELECT {', '.join(map(quoted, names))} FROM {table.name}"
             f" ORDER BY {', '.join(str(number + 1) for number in range(size))}",
         )
-        counts_at = size + len(self.cells)
-        lines = [(*row[:size], 1, *row[size:counts_at], *self._counts(row[:size], row[counts_at:])) for row in rows]
+        lines = [(*row[:size], 1, *row[size:]) for row in rows]
         self.group = RowGroup(kind=ChangeKind.INSERT, cells=self.cells, counters=self.counters, rows=lines)
-
-    def _counts(self, key: Key, values: Sequence[Value]) -> list[int]:
-        counts: list[int] = []
-        for name, value in zip(self.counters, values, strict=True):
-            count = max(-COUNT_MAX, min(COUNT_MAX, value)) if isinstance(value, int) else 0
-            if count != value:
-                with writing_rows(self.table.connection, self.table):
-                    self.table.update((name,)).run(self.table.connection, (count, *key))
-            counts.append(count)
-        return counts
 
     def write_entries(self, site: int, genesis: int) -> None:
         """Entries and contributions of the rows, as if the changeset had been merged."""
