@@ -29,13 +29,13 @@ from replication.engine.values import Value, cell_hash, fetch, key_seed, pack
 from replication.tables import quoted
 
 
-def take(connection: sqlite3.Connection, names: Sequence[str | TableSpec]) -> Changeset | None:
+def take(connection: sqlite3.Connection, specs: Sequence[TableSpec]) -> Changeset | None:
     """Makes the baseline of tables that have just been attached; None if they are empty. In the caller's transaction.
 
     Their log, clock and count tables are there and empty; their counters hold nothing but integers within COUNT_MAX.
     """
     session = open_session(connection)
-    taken = [_Taken(session, session.tables[name if isinstance(name, str) else name.name]) for name in names]
+    taken = [_Taken(session, session.tables[spec.name]) for spec in specs]
     tables = tuple(
         TableChange(table=one.spec.name, key=one.spec.key, groups=(one.group,))
         for one in sorted(taken, key=lambda one: one.spec.name)
