@@ -21,6 +21,10 @@ class DialSettings:
 
     first_pause_s: float = 0.1
     longest_pause_s: float = 5.0
+    stale_after_s: float = (
+        600.0  # an address that nobody mentioned and that led nowhere for so long is tried less often
+    )
+    stale_pause_s: float = 60.0
     rest_s: float = 30.0  # before an address that is ourselves or an alias is tried again
     addresses_max: int = 1024
     attempts_max: int = 32  # at once; each takes a few open files until it has led somewhere
@@ -102,7 +106,9 @@ class DialBook:
             entry.node = None
         # A random part keeps nodes that lost each other at one moment from dialling at one moment for ever.
         entry.next_s = now_s + entry.pause_s * self._random.uniform(0.5, 1.0)
-        entry.pause_s = min(entry.pause_s * 2, self._settings.longest_pause_s)
+        stale = now_s - entry.mentioned_s > self._settings.stale_after_s
+        longest_s = self._settings.stale_pause_s if stale else self._settings.longest_pause_s
+        entry.pause_s = min(entry.pause_s * 2, longest_s)
 
     def hurry(self, address: Address, now_s: float) -> None:
         """A node just dialled us from there: dial back at once."""

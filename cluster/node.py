@@ -25,7 +25,7 @@ from cluster.errors import CallTimeout, ClusterError, Gone, NoSuchActor
 from cluster.membership import Member, NodeDown, NodeUp, Peer
 from cluster.supervisor import Child, Running, Supervisor
 from cluster.transport import Transport
-from cluster.wire import Hello
+from cluster.wire import TEXT_MAX_BYTES, Hello, is_short_text
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,10 @@ class Node:
         dialing: DialSettings | None = None,
         random: Random | None = None,
     ) -> None:
+        """Starts nothing. Raises ValueError for a name, region or cluster that no peer would accept."""
+        for what, text in (("name", name), ("region", region), ("cluster", cluster)):
+            if not is_short_text(text):
+                raise ValueError(f"a node's {what} is 1 to {TEXT_MAX_BYTES} bytes of printable text, not {text!r:.80}")
         self.name = name
         self.region = region
         self.cluster = cluster

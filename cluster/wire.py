@@ -524,6 +524,11 @@ def _session(number: object) -> int:
     return number
 
 
+def is_short_text(text: str) -> bool:
+    """Whether `text` can be a name, region or address: neither empty nor long, and fit for logs and terminals."""
+    return 0 < len(text.encode(errors="replace")) <= TEXT_MAX_BYTES and text.isprintable()
+
+
 def _hello(value: dict[object, object]) -> Hello:
     # Fields that a later version adds are passed over; those of this version must be there.
     fields: dict[str, object] = {}
@@ -531,10 +536,8 @@ def _hello(value: dict[object, object]) -> Hello:
         field = value.get(name)
         if type(field) is not kind:
             raise WireError(f"HELLO without a proper {name}")
-        if isinstance(field, str) and not 0 < len(field.encode(errors="replace")) <= TEXT_MAX_BYTES:
-            raise WireError(f"HELLO with a {name} of the wrong length")
-        if isinstance(field, str) and not field.isprintable():
-            raise WireError(f"HELLO with a {name} that cannot be printed")  # it goes into logs and on terminals
+        if isinstance(field, str) and not is_short_text(field):
+            raise WireError(f"HELLO with a {name} that is empty, too long, or cannot be printed")
         fields[name] = field
     if len(fields["payload"]) > HELLO_PAYLOAD_MAX_BYTES:  # type: ignore[arg-type]
         raise WireError("HELLO with too large a payload")

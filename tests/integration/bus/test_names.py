@@ -10,6 +10,7 @@ import pytest
 from cluster import bus as bus_module
 from cluster.counters import Count
 from cluster.errors import NameTaken
+from cluster.memory import MemoryNetwork
 from cluster.node import Node
 from tests.support.clusters import FAST, Harness, Life, Listed
 from tests.support.eventually import eventually
@@ -111,3 +112,9 @@ async def test_fast_restart_at_the_same_address_is_let_in_at_once(
     await eventually(lambda: incarnation_of("a", b) == again.node.incarnation, within_s=5)
     assert again.node.incarnation != before
     assert again.count(Count.REFUSED_BY_PEER) == 0
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "two\nlines", "\x1b[31mred"])
+async def test_a_name_that_no_peer_would_accept_is_refused_where_the_node_is_made(name: str) -> None:
+    with pytest.raises(ValueError, match="printable"):
+        Node(name=name, cluster="c", transport=MemoryNetwork().transport())

@@ -41,6 +41,26 @@ def test_pauses_grow_to_their_bound_and_are_never_longer_nor_shorter_than_half()
         assert longest / 2 - 0.02 <= pause <= longest + 0.02
 
 
+def test_address_that_led_nowhere_for_long_is_tried_less_often_until_it_is_mentioned_again() -> None:
+    known = DialBook(DialSettings(longest_pause_s=5.0, stale_after_s=600.0, stale_pause_s=60.0), Random(1))
+
+    def attempts(begin_s: int, end_s: int) -> int:
+        count = 0
+        for now_s in range(begin_s, end_s):
+            for address in known.due(float(now_s)):
+                count += 1
+                known.lost(address, float(now_s))
+        return count
+
+    known.add([ONE], 0.0)
+    assert attempts(0, 600) > 600 / 6
+    attempts(600, 1_200)
+    assert 3_600 / 60 <= attempts(1_200, 4_800) <= 3_600 / 29
+    known.add([ONE], 4_800.0)
+    attempts(4_800, 4_870)
+    assert attempts(4_870, 5_170) > 300 / 6
+
+
 def test_connection_that_stood_begins_again_with_the_shortest_pause() -> None:
     known = book()
     known.add([ONE], 0.0)
