@@ -7,7 +7,7 @@ ARGS ?=
 IMAGE ?= litecast
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench image clean setup
+.PHONY: help demo test campaign check format bench image clean setup
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ demo: $(READY) ## watch three nodes lose counts while everything claims to be re
 
 test: $(READY) ## run the tests
 	@$(BIN)/pytest $(ARGS)
+
+campaign: $(READY) ## run the random tests of the engine 10,000 times each (LITECAST_CAMPAIGN=n for another number)
+	@LITECAST_CAMPAIGN=$${LITECAST_CAMPAIGN:-10000} $(BIN)/pytest tests/property/replication/engine $(ARGS)
 
 check: $(READY) ## format, lint, strict types and import directions, as CI sees them
 	@scripts/check

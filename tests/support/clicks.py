@@ -19,10 +19,10 @@ TABLE: Final = Table(
     name="clicks",
     create="""CREATE TABLE clicks (
         page TEXT PRIMARY KEY NOT NULL, n INTEGER NOT NULL DEFAULT 0, label TEXT, extra DEFAULT 'x')""",
-    key={"page": one_of("a", "b", "c")},
+    key={"page": one_of("a", "b", "c", "d", "e")},
     cells={"label": texts, "extra": values},
 )
-PAGES: Final = ("a", "b", "c")
+PAGES: Final = ("a", "b", "c", "d", "e")
 
 
 def create(connection: sqlite3.Connection) -> None:

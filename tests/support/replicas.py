@@ -164,11 +164,15 @@ class Replicas:
         return outcome
 
     def gossip(self, times: int) -> None:
-        """Some changesets reach some replicas, in no order: too early, twice, or never."""
+        """Some changesets reach some replicas: all that one has published, or one of them: too early, again, or never."""
         for _ in range(times):
-            everything = self.everything()
-            if everything:
-                self.send(self.rng.choice(everything), self.rng.randrange(len(self.members)))
+            origin, to = self.rng.choice(self.members), self.rng.randrange(len(self.members))
+            if self.rng.random() < 0.5:
+                for encoded in origin.published:
+                    if digest(encoded) not in self.members[to].merged:
+                        self.send(encoded, to)
+            elif origin.published:
+                self.send(self.rng.choice(origin.published), to)
 
     def settle(self) -> None:
         """Nobody writes any more, and everything reaches everybody, in any order that deps allow, some of it twice."""

@@ -180,7 +180,7 @@ type Cell = tuple[str, Bound]
 
 
 def content(connection: sqlite3.Connection, names: Sequence[str] = ()) -> dict[str, list[tuple[Cell, ...]]]:
-    """Every row of every table, each value with its storage class; text as its bytes; in an order of its own.
+    """Every row of every table, each value with its storage class; text as its bytes; columns in order of their names.
 
     -0.0 is shown as 0.0: the two are equal, and which of them arrives is not promised.
     """
@@ -189,7 +189,7 @@ def content(connection: sqlite3.Connection, names: Sequence[str] = ()) -> dict[s
     try:
         for name in names or [table.name for table in TABLES]:
             cursor = connection.execute(f"SELECT * FROM {quoted(name)} LIMIT 0")
-            columns = [quoted(column[0]) for column in cursor.description]
+            columns = sorted(quoted(column[0]) for column in cursor.description)
             select = ", ".join(f"typeof({column}), {column}" for column in columns)
             rows = connection.execute(f"SELECT {select} FROM {quoted(name)}").fetchall()
             found[name] = sorted((_typed(row) for row in rows), key=repr)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from replication.engine import absorbing
 from replication.engine.applying import Merged
+from replication.engine.showing import Refusals, RowWrites
+from replication.engine.table import Table as AttachedTable
 from tests.support.replicas import START_MS, Replica, attach_file, choices, fast_folder, new_site
 from tests.support.sql_schema import NAMES, Table, values
 
@@ -131,9 +134,27 @@ def test_another_process_never_sees_half_a_transaction(files: tuple[Origin, Merg
         merging.merge(origin)
         told, _ = reader.communicate("", timeout=30)
     reads, broken, states = map(int, told.split())
-    assert broken == 0
+    assert broken == 0, "half a transaction was seen"
     assert reads > 5
     assert states > 2, "it read before or after, but never while changesets were merged"
+
+
+def test_a_merge_that_commits_table_by_table_is_noticed(
+    files: tuple[Origin, Merging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader would see it: without one transaction around all, the test above fails."""
+    write_rows = absorbing.write_rows
+
+    def in_pieces(table: AttachedTable, writes: RowWrites) -> Refusals:
+        try:
+            return write_rows(table, writes)
+        finally:
+            table.connection.execute("COMMIT")
+            table.connection.execute("BEGIN IMMEDIATE")
+
+    monkeypatch.setattr(absorbing, "write_rows", in_pieces)
+    with pytest.raises(AssertionError, match="half"):
+        test_another_process_never_sees_half_a_transaction(files)
 
 
 def test_another_thread_never_sees_half_a_transaction(files: tuple[Origin, Merging]) -> None:
