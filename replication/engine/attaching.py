@@ -57,10 +57,38 @@ def is_attached(connection: sqlite3.Connection) -> bool:
     return catalogue.is_there(connection)
 
 
-def check(connection: sqlite3.Connection, choices: Sequence[TableChoice], *, cluster: str) -> None:
-    """Raises AttachRefused where `attach` would. Changes nothing."""
+def check(connection: sqlite3.Connection, choices: Sequence[TableChoice], *, cluster: str) -> AttachReport:
+    """What `attach` would report, with nothing changed. Raises what it would raise."""
     with as_merge_sees_it(connection), _looking(connection):
-        make_plan(connection, choices, cluster)
+        plan = make_plan(connection, choices, cluster)
+        found = state.read(connection)
+        new = [
+            AttachedTable(
+                name=choice.name,
+                counters=choice.counters,
+                rule=choice.rule,
+                rows=_count(connection, choice.name),
+                was_attached=False,
+                local_triggers=choice.name in plan.local,
+            )
+            for choice in plan.new
+        ]
+        known = [
+            AttachedTable(
+                name=spec.name,
+                counters=spec.counters,
+                rule=rule,
+                rows=0,
+                was_attached=True,
+                local_triggers=spec.name in plan.local,
+            )
+            for spec, rule in plan.known
+        ]
+        return AttachReport(
+            cluster=cluster,
+            tables=(*new, *known),
+            journal_mode_found=journal_mode(connection) if found is None else found.journal_mode_found,
+        )
 
 
 def attach(
@@ -108,7 +136,7 @@ def _attach(
             spec = catalogue.load(connection)[choice.name]
         for statement in capture.create_statements(spec):
             connection.execute(statement)
-        (rows[choice.name],) = connection.execute(f"SELECT count(*) FROM main.{quoted(choice.name)}").fetchone()
+        rows[choice.name] = _count(connection, choice.name)
     gate(connection)  # those that were attached before may have local triggers no more
     specs = catalogue.load(connection)
     baseline.take(connection, [specs[choice.name] for choice in plan.new])
@@ -157,6 +185,11 @@ def _report(connection: sqlite3.Connection, plan: Plan, rows: Mapping[str, int],
         ),
         journal_mode_found=found.journal_mode_found if found is not None else journal_mode(connection),
     )
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM main.{quoted(table)}").fetchone()
+    return int(count)
 
 
 def _format_found(connection: sqlite3.Connection) -> int | None:
