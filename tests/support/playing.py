@@ -168,12 +168,10 @@ class AnySql:
             if roll < 0.75:
                 self.writers[at].step()
                 continue
-            self.writers[at].settle()
             if roll < 0.85:
+                self.writers[at].settle()
                 self.replicas.fold(at)
             else:
-                for writer in self.writers:
-                    writer.settle()
                 self.replicas.gossip(self.rng.choice((1, 3)))
 
     def check(self) -> None:

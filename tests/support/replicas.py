@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from replication.engine.applying import Merged, Outcome, Repeat, Waits, merge
+from replication.engine.applying import Merged, Outcome, Repeat, Waits, merge_all
 from replication.engine.attaching import TableChoice, attach
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import Changeset, decode, digest
@@ -105,11 +105,16 @@ class Replica:
         return folded
 
     def merge(self, encoded: bytes, now_ms: int) -> Outcome:
-        outcome = merge(self.engine, encoded, now_ms=now_ms)
-        if isinstance(outcome, Merged | Repeat):
-            self.merged.add(digest(encoded))
-        self.collect()
+        (outcome,) = self.merge_all([encoded], now_ms)
         return outcome
+
+    def merge_all(self, changesets: Sequence[bytes], now_ms: int) -> list[Outcome]:
+        outcomes = merge_all(self.engine, changesets, now_ms=now_ms)
+        for encoded, outcome in zip(changesets, outcomes, strict=True):
+            if isinstance(outcome, Merged | Repeat):
+                self.merged.add(digest(encoded))
+        self.collect()
+        return outcomes
 
     def collect(self) -> None:
         """Finds what this database has published since the last time: by a fold, inside a merge, by attach."""
@@ -157,22 +162,33 @@ class Replicas:
     def fold(self, at: int) -> Folded | None:
         return self.members[at].fold(self.skewed())
 
-    def send(self, encoded: bytes, to: int) -> Outcome:
-        """One changeset reaches one replica."""
-        outcome = self.members[to].merge(encoded, self.tick())
-        self.trace.append(f"{to} <- {digest(encoded).hex()[:6]}: {type(outcome).__name__}")
-        return outcome
+    def send(self, *changesets: bytes, to: int) -> list[Outcome]:
+        """Changesets reach one replica, and are merged in one transaction; or none, while somebody is writing there."""
+        try:
+            outcomes = self.members[to].merge_all(changesets, self.tick())
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return []
+        for encoded, outcome in zip(changesets, outcomes, strict=True):
+            self.trace.append(f"{to} <- {digest(encoded).hex()[:6]}: {type(outcome).__name__}")
+            assert isinstance(outcome, Merged | Repeat | Waits), outcome
+        return outcomes
 
     def gossip(self, times: int) -> None:
-        """Some changesets reach some replicas: all that one has published, or one of them: too early, again, or never."""
+        """Some changesets reach some replicas: all that one published, or one of them; too early, again, or never."""
         for _ in range(times):
             origin, to = self.rng.choice(self.members), self.rng.randrange(len(self.members))
             if self.rng.random() < 0.5:
-                for encoded in origin.published:
-                    if digest(encoded) not in self.members[to].merged:
-                        self.send(encoded, to)
+                merged = self.members[to].merged
+                new = [encoded for encoded in origin.published if digest(encoded) not in merged]
+                if self.rng.random() < 0.5:
+                    self.send(*new, to=to)
+                else:
+                    for encoded in new:
+                        self.send(encoded, to=to)
             elif origin.published:
-                self.send(self.rng.choice(origin.published), to)
+                self.send(self.rng.choice(origin.published), to=to)
 
     def settle(self) -> None:
         """Nobody writes any more, and everything reaches everybody, in any order that deps allow, some of it twice."""
@@ -185,10 +201,9 @@ class Replicas:
                 for encoded in self._shuffled(self.everything()):
                     known = digest(encoded) in self.members[at].merged
                     if not known or self.rng.random() < 0.1:
-                        outcome = self.send(encoded, at)
-                        assert not known or isinstance(outcome, Repeat), outcome
-                        assert isinstance(outcome, Merged | Repeat | Waits), outcome
-                        moved |= not known and isinstance(outcome, Merged)
+                        (outcome,) = self.send(encoded, to=at)
+                        assert known == isinstance(outcome, Repeat), outcome
+                        moved |= isinstance(outcome, Merged)
             if not moved:
                 break
         for at, member in enumerate(self.members):

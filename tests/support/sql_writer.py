@@ -16,7 +16,26 @@ from tests.support.sql_schema import COUNTER, TABLES, BadText, Bound, Drawn, Tab
 
 CONFLICTS: Final = ("", "", "", "OR REPLACE", "OR IGNORE", "OR ABORT", "OR FAIL", "OR ROLLBACK")
 INCREMENTS: Final = (1, 1, 1, 2, -1, 1000)
-COUNTS: Final = (0, 0, 1, 5, -5, 2**53, -(2**53), 2**40)
+COUNTS: Final[tuple[Drawn, ...]] = (
+    0,
+    0,
+    0,
+    1,
+    1,
+    5,
+    -5,
+    5,
+    -5,
+    2**53,
+    -(2**53),
+    2**40,
+    2**63 - 1,
+    -(2**63),
+    1.5,
+    "x",
+    b"1",
+)
+"""Also what is no count: most tables would store it."""
 Isolation = Literal["DEFERRED", "EXCLUSIVE", "IMMEDIATE"]
 _ISOLATIONS: Final[tuple[Isolation | None, ...]] = (None, None, "DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 
@@ -247,7 +266,7 @@ class SqlWriter:
             row = application.connection.execute(read.text, read.bound).fetchone()
         except sqlite3.Error:
             return
-        if row is not None:
+        if row is not None and isinstance(row[0], int):
             write = (
                 Sql().add(f"UPDATE {quoted(table.name)} SET {COUNTER} =").value(row[0] + self._rng.choice(INCREMENTS))
             )

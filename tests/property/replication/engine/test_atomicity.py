@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.engine import absorbing
+from replication.engine import absorbing, showing
 from replication.engine.applying import Merged
 from replication.engine.showing import Refusals, RowWrites
 from replication.engine.table import Table as AttachedTable
@@ -143,7 +143,7 @@ def test_a_merge_that_commits_table_by_table_is_noticed(
     files: tuple[Origin, Merging], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader would see it: without one transaction around all, the test above fails."""
-    write_rows = absorbing.write_rows
+    write_rows = showing.write_rows
 
     def in_pieces(table: AttachedTable, writes: RowWrites) -> Refusals:
         try:

@@ -61,8 +61,10 @@ class Migrating(AnySql):
             self.writers[at].settle()
             if self._to_do[at]:
                 self._add(at)
-            elif self.rng.random() < 0.3:
+            elif (roll := self.rng.random()) < 0.3:
                 self._rebuild(at)
+            elif roll < 0.4:
+                self._vacuum(at)
 
     def check(self) -> None:
         for at in range(len(self.writers)):
@@ -126,6 +128,17 @@ class Migrating(AnySql):
                 self._run(at, f"ALTER TABLE {quoted(name)} RENAME COLUMN {quoted(column)} TO {quoted(column + ' new')}")
                 writer.cells[name][column + " new"] = draw
             self._notice(at)
+
+    def _vacuum(self, at: int) -> None:
+        """Another tool puts the file in order, and makes an index: the schema has another number."""
+        self.writers[at].trace.append("-- VACUUM")
+        connection = open_database(self.replicas.members[at].path)
+        try:
+            connection.execute("VACUUM")
+            connection.execute("CREATE INDEX IF NOT EXISTS by_v ON loose (v)")
+            connection.execute("REINDEX")
+        finally:
+            connection.close()
 
     def _rebuild(self, at: int) -> None:
         """The table is copied into a new one, and something is written that no trigger sees."""
