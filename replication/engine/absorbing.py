@@ -113,7 +113,7 @@ class _Absorption:
             key = row[:size]
             seed = digest64(pack(canonical_key(key) if float in map(type, key) else key))
             hashes = [
-                0 if value is None else digest64(pack(value + 0.0 if value.__class__ is float else value), seed)
+                0 if value is None else digest64(pack(value + 0.0 if type(value) is float else value), seed)
                 for value in row[cells_at:counts_at]
             ]
             self._entries.append((*key, row[size], stamp, short, blob_of(hashes)))
@@ -151,8 +151,11 @@ class _Absorption:
         if merged.verdict is Verdict.END:
             self._ended.append(key)
             self._writes.deletes.append(key)
-            held.drop(table.connection, table.spec.tid, key)
+            if holding:
+                held.drop(table.connection, table.spec.tid, key)
         elif merged.verdict is Verdict.BEGIN:
+            if holding:
+                held.drop(table.connection, table.spec.tid, key)
             self._begin(key, life, merged.write, counts, known=entry is not None)
         elif merged.entry.alive:
             self._change(key, life, merged.write, counts, holding)
@@ -189,7 +192,6 @@ class _Absorption:
         table, spec = self._table, self._table.spec
         if known:
             self._ended.append(key)
-            held.drop(table.connection, spec.tid, key)
         self._writes.deletes.append(key)
         values = {name: value for name, value in write.items() if name in spec.cells}
         self._hold_unknown(key, write)

@@ -27,7 +27,7 @@ from replication.engine.sites import Head
 from replication.engine.stamps import Dot, Site, Stamp, first_after, ms_of
 from replication.engine.transacting import merging_transaction
 from replication.engine.values import Key, pack
-from replication.engine.violations import Violation, orphans
+from replication.engine.violations import ForeignKeys, Violation
 
 CLOCK_BOUND_MS = 60_000
 """So far ahead of this node's clock may a stamp be. One that is further waits until time has come."""
@@ -126,6 +126,7 @@ class _Merger:
         self._now_ms = now_ms
         self._bound_ms = clock_bound_ms
         self._is_folded = False
+        self._foreign_keys: ForeignKeys | None = None
 
     def merge(self, changeset: Changeset, encoded: bytes) -> Outcome:
         found = digest(encoded)
@@ -169,7 +170,7 @@ class _Merger:
         return None
 
     def _known(self, changeset: Changeset, found: bytes, head: Head | None) -> Outcome:
-        """What a changeset is that ends at or before the head: known, or one that another one stands in the place of."""
+        """What a changeset is that ends at or before the head: known, or one in whose place another stands."""
         site, upto = changeset.site, changeset.upto
         if head is not None and upto == head.stamp:
             known = head.digest
@@ -218,4 +219,6 @@ class _Merger:
             for key in one.refusals.broken
         ]
         touched: dict[str, list[Key]] = {name: [*one.touched, *one.ended] for name, one in absorbed.items()}
-        return (*broken, *orphans(self._session.connection, self._session.tables, touched))
+        if self._foreign_keys is None:
+            self._foreign_keys = ForeignKeys(self._session.connection, self._session.tables)
+        return (*broken, *self._foreign_keys.orphans(touched))

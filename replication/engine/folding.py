@@ -216,7 +216,7 @@ class _TableFold:
             seed = _seed(pack, key)
             cells = row[cells_at:counts_at]
             hashes = [
-                0 if value is None else digest64(pack(value + 0.0 if value.__class__ is float else value), seed)
+                0 if value is None else digest64(pack(value + 0.0 if type(value) is float else value), seed)
                 for value in cells
             ]
             entries.append((*key, life, stamp, own, blob_of(hashes)))
@@ -255,12 +255,16 @@ class _TableFold:
         cells = row[size + 6 : size + 6 + len(spec.cells)]
         born, later = split(blob)
         changed = self._changed_cells(key, cells, born, later)
-        silent = changed and self._taken_silently(changed, born, later)
-        sent = [name for name in changed if name not in silent] if silent else list(changed)
+        silent = self._taken_silently(changed, born, later)
+        sent = [name for name in changed if name not in silent]
         if sent and spec.rule is MergeRule.ROW:
             seed = _seed(self._pack, key)
             changed = {name: cell_hash(value, seed) for name, value in zip(spec.cells, cells, strict=True)}
             sent = list(changed)
+            silent = set()
+            if self._any_held:
+                for name in sent:  # the row is as it is shown here, and what was held for a cell of it has lost
+                    held.drop(table.connection, spec.tid, key, name)
         counts = self._changed_counts(key, life, row[size + 6 + len(spec.cells) :]) if spec.counters else {}
         for name, value in changed.items():
             number = table.columns.number(name)
@@ -305,6 +309,8 @@ class _TableFold:
         self, changed: Mapping[str, int], born: Mapping[int, int], later: Mapping[int, Later]
     ) -> set[str]:
         """Cells of a column that is new, and never written by anyone: a migration computed them, on every node."""
+        if not self._fresh_cells:
+            return set()
         ids = self._table.columns.ids
         return {
             name for name in changed if name in self._fresh_cells and ids[name] not in born and ids[name] not in later
@@ -369,6 +375,6 @@ def _next_life(life: object, floor: int) -> int:
 
 def _seed(pack: Callable[[object], bytes], key: Key) -> int:
     for value in key:
-        if value.__class__ is float:
+        if type(value) is float:
             return digest64(pack(canonical_key(key)))
     return digest64(pack(key))

@@ -182,7 +182,7 @@ def _checks(table: Table) -> Iterator[None]:
 
 
 def show_held(table: Table) -> int:
-    """Writes what is held and can be shown now, into cells that still show what they showed. Gives how many it wrote."""
+    """Writes what is held and can be shown now, into cells that still show what they showed. Gives how many."""
     shown = 0
     for key in held.keys(table.connection, table.spec.tid):
         shown += show_key(table, key)

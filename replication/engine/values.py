@@ -7,7 +7,7 @@ a second way that is taken only when the first one fails.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import xxhash
@@ -37,8 +37,7 @@ def packer() -> msgpack.Packer:
 
 def pack(value: object) -> bytes:
     """`value` as msgpack."""
-    packed: bytes = msgpack.packb(value, unicode_errors="surrogateescape")
-    return packed
+    return cast("bytes", msgpack.packb(value, unicode_errors="surrogateescape"))
 
 
 def unpack(data: bytes) -> Any:

@@ -30,26 +30,28 @@ class _ForeignKey:
     parent_columns: tuple[str, ...]
 
 
-def orphans(
-    connection: sqlite3.Connection, tables: Mapping[str, Table], touched: Mapping[str, Sequence[Key]]
-) -> list[Violation]:
-    """Rows of attached tables, among those touched and the children of those, whose foreign key leads nowhere."""
-    found: dict[tuple[str, Key, tuple[str, ...]], Violation] = {}
-    names = {name.lower(): name for name in tables}
-    for child in tables.values():
-        for foreign in _foreign_keys(connection, child):
-            keys = touched.get(child.spec.name, ())
-            if keys:
+class ForeignKeys:
+    """The foreign keys of attached tables, as the schema is in the transaction at work."""
+
+    def __init__(self, connection: sqlite3.Connection, tables: Mapping[str, Table]) -> None:
+        self._tables = {name.lower(): table for name, table in tables.items()}
+        self._foreign = [(table, foreign) for table in tables.values() for foreign in _foreign_keys(connection, table)]
+
+    def orphans(self, touched: Mapping[str, Sequence[Key]]) -> list[Violation]:
+        """Rows whose foreign key leads nowhere, among those touched and the children of those. By table name."""
+        found: dict[tuple[str, Key, tuple[str, ...]], Violation] = {}
+        for child, foreign in self._foreign:
+            if keys := touched.get(child.spec.name):
                 child.choose(keys)
                 _note(found, child, foreign, _without_parent(child, foreign, chosen_of=child))
-            parent = tables.get(names.get(foreign.parent.lower(), ""))
-            if parent is not None and touched.get(parent.spec.name):
-                if parent.spec.key == foreign.parent_columns:
-                    parent.choose(touched[parent.spec.name])
-                    _note(found, child, foreign, _without_parent(child, foreign, chosen_of=parent))
-                else:
-                    _note(found, child, foreign, _without_parent(child, foreign, chosen_of=None))
-    return list(found.values())
+            parent = self._tables.get(foreign.parent.lower())
+            if parent is None or not (keys := touched.get(parent.spec.name)):
+                continue
+            by_key = parent.spec.key == foreign.parent_columns
+            if by_key:
+                parent.choose(keys)
+            _note(found, child, foreign, _without_parent(child, foreign, chosen_of=parent if by_key else None))
+        return list(found.values())
 
 
 def _note(

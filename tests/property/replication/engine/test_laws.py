@@ -1,4 +1,4 @@
-"""Merging one row is a join, and codecs lose nothing. Generated from few names and numbers, so that ties are frequent."""
+"""Merging one row is a join, and codecs lose nothing. Of few names and numbers, so that ties are frequent."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from replication.engine.changesets import (
     COUNT_MAX,
+    ChangeKind,
     Changeset,
     ChangesetError,
-    ChangeKind,
     RowChange,
     decode,
     encode,
@@ -246,10 +246,9 @@ def test_a_changeset_comes_back_as_it_was(changeset: Changeset) -> None:
 def decodes_or_is_refused(data: bytes) -> None:
     try:
         changeset = decode(data)
-    except ChangesetError as error:
-        assert str(error)
+    except ChangesetError:
         return
-    assert encode(changeset)
+    assert decode(encode(changeset)) == changeset
 
 
 @given(st.binary(max_size=200))
@@ -267,7 +266,7 @@ packable = st.recursive(
 
 @given(packable)
 def test_anything_packed_is_a_changeset_or_is_refused(value: object) -> None:
-    decodes_or_is_refused(msgpack.packb(value, unicode_errors="surrogateescape"))
+    decodes_or_is_refused(pack(value))
 
 
 @given(changesets(), st.data())
@@ -290,4 +289,4 @@ def test_a_changeset_with_a_field_of_another_type_is_one_still_or_is_refused(
             target[at] = data.draw(packable)
             break
         target = target[at]
-    decodes_or_is_refused(msgpack.packb(fields, unicode_errors="surrogateescape"))
+    decodes_or_is_refused(pack(fields))

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from replication.engine.changesets import decode, encode
-from replication.engine.stamps import Site, Stamp, ms_of
+from replication.engine.stamps import Stamp, ms_of
 from tests.support.attached import PAGES, Attached, Fork, Merged, Refused, Repeat, TooEarly, Waits, exchange
 
 INSERT = "INSERT INTO pages VALUES ('{0}', 'title', 'body', 1)"

@@ -1,4 +1,4 @@
-from replication.engine.stamps import GENESIS, is_baseline
+from replication.engine.stamps import GENESIS, Site, is_baseline
 from tests.support.attached import PAGES, Attached, changes, exchange
 
 NOTES = "CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, text);"
@@ -18,13 +18,13 @@ def test_equal_baselines_are_one_site_and_nothing_is_sent() -> None:
         assert node.fold() is None
     (baseline,) = nodes[0].journal()
     assert all(node.journal() == [baseline] for node in nodes)
-    vectors = [{site: node.sites().head(site) for site in map(str, vector(node))} for node in nodes]  # type: ignore[arg-type]
+    vectors = [{site: node.sites().head(site) for site in vector(node)} for node in nodes]
     assert vectors[0] == vectors[1] == vectors[2]
     assert all(is_baseline(site) for site in vector(nodes[0]))
 
 
-def vector(node: Attached) -> list[object]:
-    return [site for (site,) in node.sql("SELECT site FROM _litecast_sites WHERE head IS NOT NULL")]
+def vector(node: Attached) -> list[Site]:
+    return [Site(site) for (site,) in node.sql("SELECT site FROM _litecast_sites WHERE head IS NOT NULL")]
 
 
 def test_thirty_on_three_nodes_stays_thirty_and_then_counts() -> None:

@@ -26,7 +26,7 @@ def test_increments_on_two_nodes_add_up(pair: tuple[Attached, Attached]) -> None
 
 
 def test_the_own_contribution_is_the_cell_without_the_others(pair: tuple[Attached, Attached]) -> None:
-    a, b = pair
+    _, b = pair
     (row,) = changes(b.write("UPDATE pages SET visits = 15"))
     assert row.counts == {"visits": 5}
     assert row.cells == {}
@@ -99,7 +99,7 @@ def test_a_sum_stays_within_what_a_cell_can_hold() -> None:
     a.write("INSERT INTO pages VALUES ('a', '', '', 1)")
     site_count = 1_100
     a.connection.executemany(
-        "INSERT INTO _litecast_count_1 VALUES ('a', (SELECT id FROM _litecast_columns WHERE name = 'visits'), 1, ?, ?, 1)",
+        "INSERT INTO _litecast_count_1 SELECT 'a', id, 1, ?, ?, 1 FROM _litecast_columns WHERE name = 'visits'",
         [(site, COUNT_MAX) for site in range(100, 100 + site_count)],
     )
     b = Attached()

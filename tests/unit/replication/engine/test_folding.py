@@ -2,7 +2,7 @@ import pytest
 
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import ChangeKind, RowChange, digest
-from replication.engine.stamps import ms_of, stamp_at
+from replication.engine.stamps import ms_of
 from tests.support.attached import PAGES, Attached, changes, exchange
 
 

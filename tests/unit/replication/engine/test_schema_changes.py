@@ -1,5 +1,6 @@
 import pytest
 
+from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import ChangeKind
 from tests.support.attached import PAGES, Attached, changes, exchange
 
@@ -172,4 +173,19 @@ def test_a_column_dropped_and_added_again_is_another_one(pair: tuple[Attached, A
         node.sql("ALTER TABLE pages ADD COLUMN body")
         assert node.fold() is None
     b.merged(a.write("UPDATE pages SET body = 'again'"))
+    assert a.rows() == b.rows()
+
+
+def test_with_the_row_rule_a_row_that_is_sent_has_one_clock_new_columns_too() -> None:
+    a, b = Attached(rule=MergeRule.ROW), Attached(rule=MergeRule.ROW)
+    a.sql("INSERT INTO pages VALUES ('a', 'A', 'text', 10)")
+    exchange(a, b)
+    for node in (a, b):
+        node.sql("ALTER TABLE pages ADD COLUMN color")
+        node.sql("UPDATE pages SET color = 'computed'")
+    (row,) = changes(a.write("UPDATE pages SET title = 'B'"))
+    assert row.cells == {"title": "B", "body": "text", "color": "computed"}
+    exchange(a, b)
+    blobs = "SELECT length(cells), stamp FROM _litecast_clock_1"
+    assert a.sql(blobs) == b.sql(blobs)
     assert a.rows() == b.rows()
