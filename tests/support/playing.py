@@ -32,10 +32,10 @@ def rows_of(replica: Replica, tables: Sequence[Table]) -> dict[str, dict[Key, di
     return found
 
 
-def assert_equal(replicas: Replicas, tables: Sequence[Table]) -> None:
-    """All members hold the same rows and heads, and those that the reference has."""
+def assert_equal(replicas: Replicas, tables: Sequence[Table], *, members: Sequence[Replica] = ()) -> None:
+    """All members, or these, hold the same rows and heads, and those that the reference has."""
     names = [table.name for table in tables]
-    first, *others = replicas.members
+    first, *others = members or replicas.members
     for other in others:
         mine, theirs = content(first.engine, names), content(other.engine, names)
         assert mine == theirs, [
@@ -144,12 +144,14 @@ def life_of(replica: Replica, page: str) -> int:
 class AnySql:
     """Replicas whose applications write anything at all, into tables of every shape."""
 
-    def __init__(self, seed: int, folder: Path, templates: Sequence[Path]) -> None:
+    def __init__(
+        self, seed: int, folder: Path, templates: Sequence[Path], *, tables: Sequence[Table] = sql_schema.TABLES
+    ) -> None:
         self.rng = random.Random(seed)
         paths = [folder / f"{seed}-{at}.db" for at in range(len(templates))]
         members = [copied(template, path) for template, path in zip(templates, paths, strict=True)]
         self.replicas = Replicas(self.rng, members)
-        self.writers = [SqlWriter(self.rng, path) for path in paths]
+        self.writers = [SqlWriter(self.rng, path, tables=tables) for path in paths]
 
     def __enter__(self) -> Self:
         return self
