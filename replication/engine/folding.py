@@ -32,6 +32,7 @@ from replication.engine.columns import Looked
 from replication.engine.contributions import Shares, saturated
 from replication.engine.entries import Later, split
 from replication.engine.looking import look
+from replication.engine.merging import Contribution, merge_contribution
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Stamp, first_after, next_stamp
@@ -332,12 +333,13 @@ class _TableFold:
     def _start_counter(self, key: Key, life: int, name: str, number: int, value: Value) -> None:
         """A counter that is new here: what it shows came from the schema or a migration, and is genesis' share."""
         shown = value if isinstance(value, int) else 0
-        genesis = max(-COUNT_MAX, min(COUNT_MAX, shown))
+        genesis = Contribution(BASELINE_STAMP, max(-COUNT_MAX, min(COUNT_MAX, shown)))
+        short = self._session.sites.short(GENESIS)
+        before = self._shares.get(key, number, short)
+        if merge_contribution(before, genesis) != before and (before or genesis.value):
+            self._shares.put(key, number, short, genesis)
+            self._counts.append((*key, number, life, short, genesis.value, genesis.stamp))
         total = self._shares.total(key, number)
-        before = self._shares.split(key, number, self._session.sites.short(GENESIS))[1]
-        if genesis and genesis > before:
-            self._counts.append((*key, number, life, self._session.sites.short(GENESIS), genesis, BASELINE_STAMP))
-            total += genesis - before
         if value != saturated(total):
             self._rewrites.append((name, saturated(total), key))
 

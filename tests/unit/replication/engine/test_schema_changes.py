@@ -86,19 +86,20 @@ def test_values_that_a_migration_computed_send_nothing_and_lose_to_any_write(pai
     assert b.fold() is None
 
 
+@pytest.mark.parametrize(("factor", "expected"), [(2, [(23,), (43,)]), (-2, [(-17,), (-37,)]), (0, [(3,), (3,)])])
 def test_a_counter_that_a_migration_computed_sends_nothing_and_is_not_added_up(
-    pair: tuple[Attached, Attached],
+    pair: tuple[Attached, Attached], factor: int, expected: list[tuple[int]]
 ) -> None:
     a, b = pair
     for node in (a, b):
         node.sql("ALTER TABLE pages ADD COLUMN likes INTEGER NOT NULL DEFAULT 0")
         node.sql("INSERT INTO _litecast_counters VALUES (1, 'likes')")
-        node.sql("UPDATE pages SET likes = 2 * visits")
+        node.sql(f"UPDATE pages SET likes = {factor} * visits")
         assert node.fold() is None
     a.sql("UPDATE pages SET likes = likes + 1")
     b.sql("UPDATE pages SET likes = likes + 2")
     exchange(a, b)
-    assert a.sql("SELECT likes FROM pages") == b.sql("SELECT likes FROM pages") == [(23,), (43,)]
+    assert a.sql("SELECT likes FROM pages") == b.sql("SELECT likes FROM pages") == expected
 
 
 def test_an_insert_that_lacks_a_column_gets_its_default_and_counters_go_on_from_there() -> None:
