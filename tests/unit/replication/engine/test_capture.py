@@ -71,7 +71,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         captured.connection.close()
 
 
-@pytest.fixture(params=TABLES.values(), ids=TABLES.keys())
+@pytest.fixture(params=list(TABLES.values()), ids=list(TABLES))
 def captured(request: pytest.FixtureRequest, make: Make) -> Captured:
     return make(request.param)
 
