@@ -29,12 +29,12 @@ def test_what_an_address_writes_reads_as_the_same_address(address: Address) -> N
 @example("\N{FULLWIDTH DIGIT ONE}:\N{FULLWIDTH DIGIT ONE}")
 @example("a:" + "9" * 5000)
 def test_any_text_is_an_address_or_one_typed_error_in_one_line(text: str) -> None:
-    refusal = ""
+    address, refusal = None, ""
     try:
         address = parse_address(text)
     except AddressError as error:
         refusal = str(error)
-    if refusal:
+    if address is None:
         assert len(refusal.splitlines()) == 1
         assert "HOST:PORT" in refusal
     else:
