@@ -18,7 +18,7 @@ from cluster.calls import PendingCalls
 from cluster.counters import Count, Counters
 from cluster.detector import DetectorSettings, FailureDetector, Opinion
 from cluster.dialing import DialBook, DialSettings
-from cluster.errors import CallTimeout, Gone, NameTaken, NodeDown, WireError
+from cluster.errors import Gone, NameTaken, NodeDown, WireError
 from cluster.membership import Member, NodeUp, Peer, PeerState
 from cluster.membership import NodeDown as NodeDownInfo
 from cluster.outbox import Outbox
@@ -179,17 +179,19 @@ class Bus:
             encoded = encode_message(Call(call_id, actor, message))
             if len(encoded) > MESSAGE_MAX_BYTES:
                 raise ValueError(f"a call of {len(encoded)} bytes; at most {MESSAGE_MAX_BYTES} can be sent")
-            if self._put(outbox, encoded):
+            if self._put(outbox, encoded, alone=len(self._calls) == 1):
                 self._counters.increment(Count.CALLS_SENT)
             # A call that did not fit into the queue was counted, and ends as one that was lost on the way does.
-            async with asyncio.timeout(timeout_s):
+            deadline = self._loop.call_later(timeout_s, self._calls.timed_out, call_id, timeout_s)
+            try:
                 return await future
-        except TimeoutError:
-            raise CallTimeout(node, actor, timeout_s) from None
+            finally:
+                deadline.cancel()
         finally:
             self._calls.close(call_id)
 
-    def _put(self, outbox: Outbox, encoded: bytes) -> bool:
+    def _put(self, outbox: Outbox, encoded: bytes, *, alone: bool = False) -> bool:
+        """`alone`: nothing that could share its frame is to be expected in this turn, so it leaves at once."""
         if len(encoded) > MESSAGE_MAX_BYTES:
             self._counters.increment(Count.TOO_LARGE)
             return False
@@ -197,7 +199,10 @@ class Bus:
             self._counters.increment(Count.QUEUE_FULL)
             return False
         if outbox not in self._dirty:
-            self._flush_soon(outbox)
+            if alone:
+                outbox.flush(self._now())
+            else:
+                self._flush_soon(outbox)
         return True
 
     def _flush_soon(self, outbox: Outbox) -> None:
@@ -389,18 +394,18 @@ class Bus:
 
     def _deliver_call(self, node: str, call_id: int, actor: str, payload: object) -> None:
         outbox = self._outboxes[node]
-        answer = _RemoteAnswer(call_id, lambda encoded: self._put_answer(node, outbox, encoded))
         process = self._local.processes.get(actor)
+        answer = _RemoteAnswer(call_id, lambda encoded: self._put_answer(node, outbox, process, encoded))
         if process is None:
             self._counters.increment(Count.NO_ACTOR)
             answer.failed(Gone.UNKNOWN)
         elif not process.put(payload, node, answer):
             self._counters.increment(Count.MAILBOX_FULL)
 
-    def _put_answer(self, node: str, outbox: Outbox, encoded: bytes) -> None:
+    def _put_answer(self, node: str, outbox: Outbox, process: Process | None, encoded: bytes) -> None:
         """Answers go to the session that asked, and to no later one."""
         if self._outboxes.get(node) is outbox:
-            self._put(outbox, encoded)
+            self._put(outbox, encoded, alone=process is not None and not process.waiting)
 
     def _up(self, effect: Up) -> None:
         hello = effect.hello

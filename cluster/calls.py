@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cluster.errors import Gone, NodeDown, NoSuchActor
+from cluster.errors import CallTimeout, Gone, NodeDown, NoSuchActor
 
 
 class PendingCalls:
@@ -11,6 +11,10 @@ class PendingCalls:
     def __init__(self) -> None:
         self._next_id = 1
         self._pending: dict[int, tuple[str, str, asyncio.Future[object]]] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._pending)
 
     def open(self, node: str, actor: str) -> tuple[int, asyncio.Future[object]]:
         """A new call: its id and the future of its answer."""
@@ -46,6 +50,13 @@ class PendingCalls:
                 del self._pending[call_id]
                 if not future.done():
                     future.set_exception(NodeDown(node, actor))
+
+    def timed_out(self, call_id: int, timeout_s: float) -> None:
+        """End a call with CallTimeout, unless it has ended."""
+        entry = self._pending.get(call_id)
+        if entry is not None and not entry[2].done():
+            node, actor, future = entry
+            future.set_exception(CallTimeout(node, actor, timeout_s))
 
     def _take(self, node: str, call_id: int) -> tuple[str, asyncio.Future[object]] | None:
         entry = self._pending.get(call_id)

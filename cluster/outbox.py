@@ -23,8 +23,10 @@ class Outbox:
         self.sent_s = 0.0  # when a frame last left
         self._growing = GrowingBatch()
         self._full: deque[GrowingBatch] = deque()
-        self._room_messages = QUEUE_MAX_MESSAGES
+        self._room_messages = QUEUE_MAX_MESSAGES  # for the growing batch
         self._room_bytes = QUEUE_MAX_BYTES
+        self._casts_max = 0  # until when one more to the same actor needs no thought
+        self._casts_max_bytes = 0
         self._refused: bytes | None = None  # a frame that the connection did not take, and that goes first
         self._refused_messages = 0
         self._sequence = 0
@@ -36,49 +38,56 @@ class Outbox:
 
     def put(self, message: bytes) -> bool:
         """Queue an encoded message. False: the queue is full, it was not taken."""
-        size = len(message)
-        if self._room_messages <= 0 or self._room_bytes < size:
+        if not self._has_room(len(message)):
             return False
-        self._room_messages -= 1
-        self._room_bytes -= size
         self._unless_full().add(message)
         return True
 
     def put_cast(self, actor: str, payload: bytes) -> bool:
         """Queue a cast of an encoded payload. False as above. Raises TypeError or ValueError if there can be no actor
         of that name."""
-        size = len(payload)
-        if self._room_messages <= 0 or self._room_bytes < size:
-            return False
         batch = self._growing
-        if batch.actor != actor or batch.size >= BATCH_TARGET_BYTES:
-            batch = self._for_casts_to(actor)
-        self._room_messages -= 1
-        self._room_bytes -= size
+        size = batch.size + len(payload)
+        if actor != batch.actor or size > self._casts_max_bytes or len(batch.casts) >= self._casts_max:
+            return self._put_cast_with_care(actor, payload)
         batch.casts.append(payload)
-        batch.size += size
+        batch.size = size
         return True
 
-    def _for_casts_to(self, actor: str) -> GrowingBatch:
+    def _put_cast_with_care(self, actor: str, payload: bytes) -> bool:
+        if not self._has_room(len(payload)):
+            return False
         batch = self._unless_full()
-        size = batch.size
-        batch.begin_casts(actor)
-        self._room_bytes -= batch.size - size
-        return batch
+        if actor != batch.actor:
+            batch.begin_casts(actor)
+        batch.casts.append(payload)
+        batch.size += len(payload)
+        # How far it can grow without another look.
+        self._casts_max_bytes = min(BATCH_TARGET_BYTES, self._room_bytes)
+        self._casts_max = self._room_messages - len(batch) + len(batch.casts)
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        batch = self._growing
+        return len(batch) < self._room_messages and batch.size + size <= self._room_bytes
 
     def _unless_full(self) -> GrowingBatch:
         if self._growing.size >= BATCH_TARGET_BYTES:
-            self._full.append(self._growing)
-            self._growing = GrowingBatch()
+            self._close_batch()
         return self._growing
+
+    def _close_batch(self) -> None:
+        batch, self._growing = self._growing, GrowingBatch()
+        self._full.append(batch)
+        self._room_messages -= len(batch)
+        self._room_bytes -= batch.size
 
     def flush(self, now_s: float) -> None:
         """Send what the connection takes."""
         if self._refused is not None and not self._send_refused(now_s):
             return
         if len(self._growing):
-            self._full.append(self._growing)
-            self._growing = GrowingBatch()
+            self._close_batch()
         while self._full:
             batch = self._full.popleft()
             count = len(batch)

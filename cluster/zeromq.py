@@ -37,6 +37,7 @@ ZAP_DOMAIN = b"litecast"
 _ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 _HELLO = FrameType.HELLO.value
 _HEADER_BYTES = 3
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # arithmetic of enums is slow, and this is done for every frame
 
 _HANDSHAKE_FAILED = (
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
@@ -244,9 +245,9 @@ class ZeroMqConnection:
             self._dealer.socket.send(frame, zmq.NOBLOCK)
         except zmq.ZMQError:
             self._full = True
-            self._dealer.look_again()
+            self._dealer.look_again(_POLLIN | _POLLOUT)
             return False
-        self._dealer.look_again()
+        self._dealer.look_again(_POLLIN | _POLLOUT if self._full else _POLLIN)
         return True
 
     def close(self) -> None:
@@ -269,7 +270,7 @@ class ZeroMqConnection:
         self._listener.refused(InboxRefusal.PARTS, str(self.address))
 
     def _look_at_writable(self, events: int) -> None:
-        if self._full and events & zmq.POLLOUT:
+        if self._full and events & _POLLOUT:
             self._full = False
             self._listener.writable(self)
 
@@ -312,19 +313,29 @@ class _Reader:
         self._loop.add_reader(self._descriptor, self._turn)
         self.look_again()  # what came before is not announced
 
-    def look_again(self) -> None:
-        """Something was done with the socket that may have used up the descriptor's edge."""
-        if not self._scheduled and not self._closed:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
+    def look_again(self, events: int = _POLLIN) -> None:
+        """Something was done with the socket that may have used up the descriptor's edge.
+
+        To ask for its events makes the descriptor announce whatever comes from now on. So a turn is needed only if one
+        of the wanted events has come already.
+        """
+        if not self._scheduled and not self._closed and self._events() & events:
+            self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        self._scheduled = True
+        self._loop.call_soon(self._turn)
+
+    def _events(self) -> int:
+        return int(self.socket.getsockopt(zmq.EVENTS))
 
     def _turn(self) -> None:
         self._scheduled = False
         for _ in range(FRAMES_PER_TURN):
             if self._closed:
                 return
-            events = int(self.socket.getsockopt(zmq.EVENTS))
-            if not events & zmq.POLLIN:
+            events = self._events()
+            if not events & _POLLIN:
                 if self._after is not None:
                     self._after(events)
                 return
@@ -335,7 +346,8 @@ class _Reader:
             except Exception as exc:
                 # A mistake of ours. It must not end the reading: the descriptor will not announce again what has come.
                 self._loop.call_exception_handler({"message": "a frame could not be handled", "exception": exc})
-        self.look_again()
+        if not self._closed:
+            self._turn_soon()
 
     def close(self) -> None:
         if not self._closed:

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from cluster.bus import Bus
 from cluster.counters import Count
 from cluster.errors import CallTimeout, Gone, NodeDown, NoSuchActor
-from cluster.wire import MESSAGE_MAX_BYTES
+from cluster.transport import Sender
+from cluster.wire import MESSAGE_MAX_BYTES, Batch, decode
 from tests.support.clusters import PATIENT, Harness, Life
 from tests.support.eventually import eventually, turns
 
@@ -90,6 +92,32 @@ async def test_many_calls_at_once_get_each_its_own_answer(harness: Harness) -> N
     a, _ = await harness.pair()
     answers = await asyncio.gather(*(ask(a, "b", number) for number in range(500)))
     assert answers == list(range(500))
+
+
+async def test_calls_of_one_turn_and_their_answers_share_frames(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first leaves at once, since a call that is alone must not wait; the others wait for the end of the turn."""
+    frames: list[bytes] = []
+    received = Bus.received
+
+    def noted(self: Bus, sender: Sender, frame: bytes, source_host: str | None) -> None:
+        if isinstance(decode(frame), Batch):
+            frames.append(frame)
+        received(self, sender, frame, source_host)
+
+    monkeypatch.setattr(Bus, "received", noted)
+    a, _ = await harness.pair()
+    await asyncio.gather(*(ask(a, "b", number) for number in range(200)))
+    assert len(frames) < 20  # two for the calls, and about as many for the answers
+
+
+async def test_call_in_the_turn_of_casts_comes_after_them(harness: Harness) -> None:
+    a, b = await harness.pair()
+    for number in range(5):
+        a.node.cast("b", "recorder", number)
+    await ask(a, "b", "and then")
+    assert [what for _, _, what in b.seen[-6:]] == [0, 1, 2, 3, 4, "and then"]
 
 
 async def test_call_that_meets_a_full_mailbox_ends_in_call_timeout(harness: Harness) -> None:

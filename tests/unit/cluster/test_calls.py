@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from cluster.calls import PendingCalls
-from cluster.errors import Gone, NodeDown, NoSuchActor
+from cluster.errors import CallTimeout, Gone, NodeDown, NoSuchActor
 
 
 async def test_answer_reaches_the_call_that_it_answers_and_only_once() -> None:
@@ -39,6 +39,22 @@ async def test_answer_after_the_call_was_closed_is_late() -> None:
     calls.close(call_id)
     assert not calls.answered("b", call_id, 1)
     assert calls.open("b", "x")[0] != call_id
+
+
+async def test_deadline_ends_a_call_that_nobody_answered_and_no_other() -> None:
+    calls = PendingCalls()
+    late, waiting = calls.open("b", "x")
+    answered, other = calls.open("b", "y")
+    assert calls.answered("b", answered, 1)
+    for call_id in (late, answered, 99):
+        calls.timed_out(call_id, 0.5)
+    with pytest.raises(CallTimeout) as caught:
+        await waiting
+    assert (caught.value.node, caught.value.actor, caught.value.timeout_s) == ("b", "x", 0.5)
+    assert await other == 1
+    assert not calls.answered("b", late, 2)
+    calls.close(late)
+    assert len(calls) == 0
 
 
 async def test_node_that_went_down_ends_its_calls_and_no_others() -> None:
