@@ -38,7 +38,7 @@ from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Stamp, first_after, next_stamp
 from replication.engine.table import Table
 from replication.engine.transacting import merging_transaction, transaction, writing_rows
-from replication.engine.values import Key, Value, canonical_key, cell_hash, digest64, packer, same
+from replication.engine.values import Key, Value, canonical_key, cell_hash, digest64, packer, row_hashes, same
 
 type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
 
@@ -167,6 +167,8 @@ class _TableFold:
         self._rewrites: list[tuple[str, int, Key]] = []
         self._shares = Shares()
         self._pack = packer().pack
+        self._begun: list[tuple[Any, ...]] = []
+        self._lives: list[int] = []
 
     def run(self) -> TableChange | None:
         """Compares and writes. Gives what changed."""
@@ -175,23 +177,23 @@ class _TableFold:
         rows = table.read_dirty(everything=self._everything)
         if spec.counters and rows:
             self._shares = Shares.of(table.read_dirty_counts(everything=self._everything), len(spec.key))
-        insert = self._inserting()
         size = len(spec.key)
         for row in rows:
             key = row[:size]
             gone, there, life, _, _, blob = row[size : size + 6]
             if life is None or not life & 1:
                 if there:
-                    insert(row, _next_life(life, spec.floor))
+                    self._begin(row, _next_life(life, spec.floor))
             elif not there:
                 self._end(key, life)
             elif gone and table.was_ended(key):
                 self._ended.append(key)
                 if self._any_held:
                     held.drop(table.connection, spec.tid, key)
-                insert(row, life + 2)
+                self._begin(row, life + 2)
             else:
                 self._compare(row, life, blob)
+        self._insert_all()
         self._write()
         if not self._groups:
             return None
@@ -201,34 +203,33 @@ class _TableFold:
         )
         return TableChange(table=spec.name, key=spec.key, groups=groups)
 
-    def _inserting(self) -> Callable[[tuple[Any, ...], int], None]:
-        """A function that notes a new life of a row. A big fold's time goes here, so all is at hand in it."""
+    def _begin(self, row: tuple[Any, ...], life: int) -> None:
+        self._begun.append(row)
+        self._lives.append(life)
+
+    def _insert_all(self) -> None:
+        """Notes the new lives that were found. A big fold's time goes here."""
+        if not self._begun:
+            return
         table, spec = self._table, self._table.spec
         size, cells_at = len(spec.key), len(spec.key) + 6
         counts_at = cells_at + len(spec.cells)
         blob_of = table.shapes.of(table.cell_ids).blob
-        lines: list[tuple[Value, ...]] = []
-        shape = (ChangeKind.INSERT, spec.cells, spec.counters)
-        entries, pack, stamp, own = self._entries, self._pack, self._stamp, self._own
-        counted = bool(spec.counters)
-
-        def insert(row: tuple[Any, ...], life: int) -> None:
-            key = row[:size]
-            seed = _seed(pack, key)
-            cells = row[cells_at:counts_at]
-            hashes = [
-                0 if value is None else digest64(pack(value + 0.0 if type(value) is float else value), seed)
-                for value in cells
+        stamp, own = self._stamp, self._own
+        rows, lives = self._begun, self._lives
+        hashes = row_hashes([row[:size] for row in rows], rows, slice(cells_at, counts_at))
+        self._entries += [
+            (*row[:size], life, stamp, own, blob_of(found))
+            for row, life, found in zip(rows, lives, hashes, strict=True)
+        ]
+        if spec.counters:
+            lines = [
+                (*row[:size], life, *row[cells_at:counts_at], *self._first_counts(row[:size], life, row[counts_at:]))
+                for row, life in zip(rows, lives, strict=True)
             ]
-            entries.append((*key, life, stamp, own, blob_of(hashes)))
-            line = (*key, life, *cells)
-            if counted:
-                line += self._first_counts(key, life, row[counts_at:])
-            if not lines:
-                self._groups[shape] = lines
-            lines.append(line)
-
-        return insert
+        else:
+            lines = [(*row[:size], life, *row[cells_at:]) for row, life in zip(rows, lives, strict=True)]
+        self._groups[ChangeKind.INSERT, spec.cells, spec.counters] = lines
 
     def _first_counts(self, key: Key, life: int, values: Sequence[Value]) -> tuple[int, ...]:
         counts: list[int] = []

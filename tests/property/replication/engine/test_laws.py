@@ -21,7 +21,7 @@ from replication.engine.changesets import (
 from replication.engine.entries import Cell, Entry, Shapes, decode_entry, encode_entry
 from replication.engine.merging import Contribution, Incoming, Verdict, Written, merge_contribution, merge_row
 from replication.engine.stamps import GENESIS, Dot, Site, Stamp
-from replication.engine.values import Value, cell_hash, order_of, pack, same, unpack
+from replication.engine.values import Value, cell_hash, key_seed, order_of, pack, row_hashes, same, unpack
 
 SITES = [Site("a" * 32), Site("b" * 32), Site("g" + "0" * 30 + "1"), GENESIS]
 COLUMNS = ["title", "body", "color"]
@@ -290,3 +290,14 @@ def test_a_changeset_with_a_field_of_another_type_is_one_still_or_is_refused(
             break
         target = target[at]
     decodes_or_is_refused(pack(fields))
+
+
+keyed = st.lists(st.tuples(st.floats(allow_nan=False) | integers | texts, values, values), max_size=5)
+
+
+@given(keyed)
+def test_hashes_of_many_rows_are_those_of_each_cell(rows: list[tuple[Value, Value, Value]]) -> None:
+    keys = [row[:1] for row in rows]
+    found = list(row_hashes(keys, rows, slice(1, 3)))
+    assert found == [tuple(cell_hash(value, key_seed(row[:1])) for value in row[1:]) for row in rows]
+    assert list(row_hashes(keys, rows, slice(1, 1))) == [()] * len(rows)
