@@ -4,8 +4,17 @@ from collections.abc import Sequence
 from random import Random
 from statistics import quantiles
 
+import msgpack
+
 PAYLOAD_BYTES = 199
 PAYLOAD = Random(3).randbytes(PAYLOAD_BYTES)
+
+
+def packed(message: object) -> bytes:
+    """As msgpack."""
+    body = msgpack.packb(message)
+    assert isinstance(body, bytes)
+    return body
 
 
 def percentiles(times_ns: Sequence[int]) -> dict[str, float]:

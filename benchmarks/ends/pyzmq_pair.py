@@ -4,8 +4,8 @@ The fastest that Python and ZeroMQ do together. Casts are lists of payloads, unp
 sends its count back every `ACK_EVERY`; the DEALER blocks at its high-water mark, so nothing is dropped. The far end
 echoes whatever is not a list.
 
-A batch is packed as a whole: one call for 100 payloads. With `each`, every payload is packed by itself when it is
-"cast", as it must be where the next line of the caller may change it, and the frames are joined from that.
+A batch is packed as a whole, by one call for 100 payloads, and unpacked likewise: nothing is done for each payload in
+Python.
 """
 
 from time import perf_counter, perf_counter_ns
@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from benchmarks.ends.load import PAYLOAD, percentiles
+from benchmarks.ends.load import PAYLOAD, packed, percentiles
 from benchmarks.ends.parent import end_with_parent, requests, settings, tell
 from cluster.security import CurveKeys, Secret, derive_curve_keys
 
@@ -54,12 +54,12 @@ def _far(given: dict[str, Any]) -> None:
         sender, frame = router.recv_multipart()
         message = msgpack.unpackb(frame)
         if type(message) is not list:
-            router.send_multipart([sender, msgpack.packb(message)])
+            router.send_multipart([sender, packed(message)])
             continue
         count += len(message)
         if count >= next_ack:
             next_ack = count + ACK_EVERY
-            router.send_multipart([sender, msgpack.packb(count)])
+            router.send_multipart([sender, packed(count)])
 
 
 def _near(given: dict[str, Any]) -> None:
@@ -75,9 +75,9 @@ def _near(given: dict[str, Any]) -> None:
     for request in requests():
         if "casts" in request:
             casts = request["casts"]
-            send = _send_each if request.get("each") else _send_lists
             began = perf_counter()
-            send(dealer, casts, request["batch"])
+            for _ in range(0, casts, request["batch"]):
+                dealer.send(packed([PAYLOAD] * request["batch"]))
             while msgpack.unpackb(dealer.recv()) < count + casts:
                 pass
             tell(casts_per_s=casts / (perf_counter() - began))
@@ -88,26 +88,11 @@ def _near(given: dict[str, Any]) -> None:
     context.term()
 
 
-def _send_lists(dealer: zmq.Socket[bytes], casts: int, batch: int) -> None:
-    for _ in range(0, casts, batch):
-        dealer.send(msgpack.packb([PAYLOAD] * batch))
-
-
-def _send_each(dealer: zmq.Socket[bytes], casts: int, batch: int) -> None:
-    pack = msgpack.Packer().pack
-    header = msgpack.Packer().pack_array_header(batch)
-    for _ in range(0, casts, batch):
-        packed = [header]
-        for _ in range(batch):
-            packed.append(pack(PAYLOAD))  # noqa: PERF401 - one by one, as casts come
-        dealer.send(b"".join(packed))
-
-
 def _calls(dealer: zmq.Socket[bytes], calls: int) -> dict[str, float]:
     times_ns = []
     for _ in range(calls):
         began_ns = perf_counter_ns()
-        dealer.send(msgpack.packb(PAYLOAD))
+        dealer.send(packed(PAYLOAD))
         msgpack.unpackb(dealer.recv())
         times_ns.append(perf_counter_ns() - began_ns)
     return percentiles(times_ns)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 
-from benchmarks.ends.load import PAYLOAD, percentiles
+from benchmarks.ends.load import PAYLOAD, packed, percentiles
 from benchmarks.ends.parent import requests_async, settings, tell
 
 ACK_EVERY = 1_000
@@ -17,7 +17,7 @@ _LENGTH_BYTES = 4
 
 
 def _frame(message: object) -> bytes:
-    body: bytes = msgpack.packb(message)
+    body = packed(message)
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
