@@ -17,6 +17,7 @@ from replication.engine.session import Session
 from replication.engine.showing import NO_COLUMN, Refusals, RowWrites, show_key, write_rows
 from replication.engine.stamps import GENESIS, Dot, Stamp, is_baseline
 from replication.engine.table import Table
+from replication.engine.updating import join_update
 from replication.engine.values import Key, Value, cell_hash, key_seed, row_hashes
 
 
@@ -84,13 +85,17 @@ class _Absorption:
             new = [row for row in group.rows if row[:size] not in known] if known else group.rows
             self._absorb_new(group, new)
             rows: Sequence[tuple[Value, ...]] = [row for row in group.rows if row[:size] in known] if known else ()
+        elif group.kind is ChangeKind.UPDATE and not self._any_held and self._is_plain(group):
+            rows = self._absorb_updates(group)
+        elif group.kind is ChangeKind.DELETE and not self._any_held:
+            rows = self._absorb_ends(group)
         else:
             rows = group.rows
         for row in rows:
             self._absorb_row(group, row)
 
     def _is_plain(self, group: RowGroup) -> bool:
-        """True if rows that nothing is known of can be written as they come."""
+        """True if the columns are all here, and those that are not carried need no look at their defaults."""
         spec = self._table.spec
         return (
             set(group.cells) <= set(spec.cells)
@@ -121,6 +126,57 @@ class _Absorption:
                 for row in rows
                 if row[index] or self._keeps_zeros
             ]
+
+    def _absorb_ends(self, group: RowGroup) -> list[tuple[Value, ...]]:
+        """Rows that end here too, as all do whose life is the newest. Gives the others."""
+        size = len(self._table.spec.key)
+        stamp, short = self._dot.stamp, self._short
+        others: list[tuple[Value, ...]] = []
+        for row in group.rows:
+            key = row[:size]
+            known = self._known.get(key)
+            if known is None or known[0] < row[size]:
+                self._entries.append((*row, stamp, short, b""))
+                self._ended.append(key)
+                self._writes.deletes.append(key)
+            else:
+                others.append(row)
+        return others
+
+    def _absorb_updates(self, group: RowGroup) -> list[tuple[Value, ...]]:
+        """Updates of rows in the life that is known. Gives the others, and those that need a closer look."""
+        table, size = self._table, len(self._table.spec.key)
+        counts_at = size + 1 + len(group.cells)
+        ids = [table.columns.number(name) for name in group.cells]
+        hashes = row_hashes([row[:size] for row in group.rows], group.rows, slice(size + 1, counts_at))
+        shapes, site_of = table.shapes, self._session.sites.site
+        everything = list(range(len(ids)))
+        others: list[tuple[Value, ...]] = []
+        for row, found in zip(group.rows, hashes, strict=True):
+            key, life = row[:size], row[size]
+            known = self._known.get(key)
+            if known is None or known[0] != life:
+                others.append(row)
+                continue
+            _, stamp, short, blob = known
+            cells = list(zip(ids, found, strict=True))
+            joined = join_update((stamp, short), blob, cells, self._dot, self._short, shapes=shapes, site_of=site_of)
+            if joined is None:
+                others.append(row)
+                continue
+            if joined.blob is not None:
+                self._entries.append((*key, life, stamp, short, joined.blob))
+            names, values = group.cells, row[size + 1 : counts_at]
+            if joined.write != everything:
+                names = tuple(names[position] for position in joined.write)
+                values = tuple(values[position] for position in joined.write)
+            if group.counters:
+                counts = cast("dict[str, int]", dict(zip(group.counters, row[counts_at:], strict=True)))
+                changed = self._changed_counts(key, cast("int", life), counts)
+                names, values = (*names, *changed), (*values, *changed.values())
+            if names:
+                self._writes.updates.setdefault(names, []).append((*values, *key))
+        return others
 
     def _absorb_row(self, group: RowGroup, row: tuple[Value, ...]) -> None:
         table = self._table

@@ -21,6 +21,7 @@ from replication.engine.changesets import (
 from replication.engine.entries import Cell, Entry, Shapes, decode_entry, encode_entry
 from replication.engine.merging import Contribution, Incoming, Verdict, Written, merge_contribution, merge_row
 from replication.engine.stamps import GENESIS, Dot, Site, Stamp
+from replication.engine.updating import join_update
 from replication.engine.values import Value, cell_hash, key_seed, order_of, pack, row_hashes, same, unpack
 
 SITES = [Site("a" * 32), Site("b" * 32), Site("g" + "0" * 30 + "1"), GENESIS]
@@ -301,3 +302,42 @@ def test_hashes_of_many_rows_are_those_of_each_cell(rows: list[tuple[Value, Valu
     found = list(row_hashes(keys, rows, slice(1, 3)))
     assert found == [tuple(cell_hash(value, key_seed(row[:1])) for value in row[1:]) for row in rows]
     assert list(row_hashes(keys, rows, slice(1, 1))) == [()] * len(rows)
+
+
+one_dot = st.builds(Dot, st.integers(0, 4).map(Stamp), st.sampled_from(SITES[:2]))
+
+
+@st.composite
+def known_rows(draw: st.DrawFn) -> Incoming:
+    return Incoming(life=1, born=draw(dots), cells=draw(cells))
+
+
+@given(known_rows(), one_dot, st.dictionaries(st.sampled_from(COLUMNS), few_values, min_size=1))
+def test_the_short_way_of_an_update_comes_to_the_same_as_merge_row(
+    insert: Incoming, dot: Dot, update: dict[str, Value]
+) -> None:
+    row = Row().merge(insert)
+    assert row.entry is not None
+    incoming = Incoming(life=1, born=None, cells={name: written(dot, value) for name, value in update.items()})
+    expected = merge_row(row.entry, incoming, lambda: row.shown or {})
+    numbers = {name: number for number, name in enumerate(COLUMNS)}
+    shapes, names = Shapes(), dict(enumerate(COLUMNS))
+    blob = encode_entry(row.entry, shapes=shapes, number_of=numbers.__getitem__, short_of=SITES.index)
+    born = row.entry.born
+    joined = join_update(
+        (born.stamp, SITES.index(born.site)),
+        blob,
+        [(numbers[name], cell.hash) for name, cell in incoming.cells.items()],
+        dot,
+        SITES.index(dot.site),
+        shapes=shapes,
+        site_of=SITES.__getitem__,
+    )
+    if joined is None:
+        assert any(cell.dot == dot for cell in row.entry.cells.values()) or born == dot
+        return
+    after_it = row.entry
+    if joined.blob is not None:
+        after_it = decode_entry(1, born, joined.blob, names=names, site_of=SITES.__getitem__)
+    assert after_it == expected.entry
+    assert [list(update)[position] for position in joined.write] == list(expected.write)
