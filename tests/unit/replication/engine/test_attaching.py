@@ -470,3 +470,16 @@ def test_mending_gates_capture_when_the_application_adds_a_local_trigger(
     assert capture.is_complete(connection, spec)
     connection.execute("CREATE TRIGGER both AFTER INSERT ON numbered BEGIN DELETE FROM t; END")
     assert mend(connection).mixed == {"numbered"}
+
+
+def test_mending_heals_a_rename_that_left_the_old_name_in_triggers(connection: sqlite3.Connection) -> None:
+    attached(connection, TableChoice(name="numbered", shared_ids=True))
+    connection.execute("PRAGMA legacy_alter_table = ON")
+    connection.execute("ALTER TABLE numbered RENAME TO counted")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        connection.execute("INSERT INTO counted VALUES (7, 'x')")
+    assert mend(connection).uncaptured == {"counted"}
+    connection.execute("INSERT INTO counted VALUES (7, 'x')")
+    assert connection.execute("SELECT kind, k0 FROM _litecast_log_1").fetchall() == [(1, 7)]
+    detach(connection)
+    assert ours(connection) == []
