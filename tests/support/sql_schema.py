@@ -141,13 +141,21 @@ SPANS: Final = Table(
     counter=False,
     whole_rows=True,
 )
+NAMED: Final = Table(
+    name='we"ird [t]äble',
+    create="""CREATE TABLE "we""ird [t]äble" (
+        "rowid" TEXT, k1 TEXT NOT NULL, "k0" NOT NULL, "gone", "life" DEFAULT 1.0, "d.k0", "new" DEFAULT NULL,
+        "select" BLOB DEFAULT x'00', n INTEGER NOT NULL DEFAULT 0, "cells", "t" REAL, PRIMARY KEY ("k0", k1))""",
+    key={"k0": one_of(1, "1", -0.5, ""), "k1": one_of("k0", "new", "")},
+    cells=dict.fromkeys(("rowid", "gone", "life", "d.k0", "new", "select", "cells", "t"), values),
+)
 AUDIT: Final = Table(
     name="audit",
     create="CREATE TABLE audit (id TEXT PRIMARY KEY NOT NULL, last, n INTEGER NOT NULL DEFAULT 0)",
     key={"id": one_of("people", "pets", "gone")},
     cells={"last": values},
 )
-TABLES: Final = (PEOPLE, PETS, PAIRS, TYPED, LOOSE, NUMBERED, SPANS, AUDIT)
+TABLES: Final = (PEOPLE, PETS, PAIRS, TYPED, LOOSE, NUMBERED, SPANS, NAMED, AUDIT)
 
 # The application's own triggers: they write attached tables only, so a merge leaves them off.
 TRIGGERS: Final = (

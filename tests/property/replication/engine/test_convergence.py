@@ -18,7 +18,7 @@ from tests.support.playing import AnySql, Counting, state_of
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
 
 # Read when this file is: in a test, no LITECAST_ variable of the desk is left.
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "60"))
+RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
 SEED = os.environ.get("LITECAST_SEED")
 CHUNKS = 5
 

@@ -15,7 +15,7 @@ from tests.support.playing import AnySql, assert_equal
 from tests.support.replicas import attach_file, choices, fast_folder, new_site, open_database
 from tests.support.sql_schema import LOOSE, Table, one_of
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "80"))
+RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "60"))
 SEED = os.environ.get("LITECAST_SEED")
 
 PLAIN = Table(

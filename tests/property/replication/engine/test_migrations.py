@@ -18,7 +18,7 @@ from tests.support.playing import AnySql, assert_equal
 from tests.support.replicas import attach_file, choices, fast_folder, new_site, open_database
 from tests.support.sql_schema import LOOSE, PAIRS, PEOPLE, SPANS, TABLES, TYPED, quoted, values
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "60"))
+RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "40"))
 SEED = os.environ.get("LITECAST_SEED")
 CHUNKS = 4
 ADDED = ("x1", "x2", "x3", 'x "4"')
