@@ -13,7 +13,7 @@ A counter's cell is the sum of all sites' contributions to this life; the own on
 taken from it. So it does not matter how the application computed the number, or how often."""
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Stamp, first_after, next_stamp
 from replication.engine.table import Table
 from replication.engine.transacting import merging_transaction, transaction, writing_rows
-from replication.engine.values import Key, Value, canonical_key, cell_hash, digest64, packer, row_hashes, same
+from replication.engine.values import Key, Value, row_hashes, same
 
 type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
 
@@ -166,7 +166,6 @@ class _TableFold:
         self._ended: list[Key] = []
         self._rewrites: list[tuple[str, int, Key]] = []
         self._shares = Shares()
-        self._pack = packer().pack
         self._begun: list[tuple[Any, ...]] = []
         self._lives: list[int] = []
 
@@ -175,12 +174,11 @@ class _TableFold:
         table = self._table
         spec = table.spec
         rows = table.read_dirty(everything=self._everything)
-        if spec.counters and rows:
-            self._shares = Shares.of(table.read_dirty_counts(everything=self._everything), len(spec.key))
         size = len(spec.key)
+        same_life: list[tuple[Any, ...]] = []
         for row in rows:
             key = row[:size]
-            gone, there, life, _, _, blob = row[size : size + 6]
+            gone, there, life = row[size : size + 3]
             if life is None or not life & 1:
                 if there:
                     self._begin(row, _next_life(life, spec.floor))
@@ -192,7 +190,13 @@ class _TableFold:
                     held.drop(table.connection, spec.tid, key)
                 self._begin(row, life + 2)
             else:
-                self._compare(row, life, blob)
+                same_life.append(row)
+        if spec.counters and same_life:
+            self._shares = Shares.of(table.read_dirty_counts(everything=self._everything), size)
+        cells = slice(size + 6, size + 6 + len(spec.cells))
+        hashes = row_hashes([row[:size] for row in same_life], same_life, cells)
+        for row, found in zip(same_life, hashes, strict=True):
+            self._compare(row, found)
         self._insert_all()
         self._write()
         if not self._groups:
@@ -249,19 +253,18 @@ class _TableFold:
         self._entries.append((*key, life + 1, self._stamp, self._own, b""))
         self._groups.setdefault((ChangeKind.DELETE, (), ()), []).append((*key, life + 1))
 
-    def _compare(self, row: tuple[Any, ...], life: int, blob: bytes) -> None:
+    def _compare(self, row: tuple[Any, ...], hashes: tuple[int, ...]) -> None:
         table, spec = self._table, self._table.spec
         size = len(spec.key)
         key = row[:size]
-        born_stamp, born_site = row[size + 3], row[size + 4]
+        life, born_stamp, born_site, blob = row[size + 2 : size + 6]
         cells = row[size + 6 : size + 6 + len(spec.cells)]
         born, later = split(blob)
-        changed = self._changed_cells(key, cells, born, later)
+        changed = self._changed_cells(key, cells, hashes, born, later)
         silent = self._taken_silently(changed, born, later)
         sent = [name for name in changed if name not in silent]
         if sent and spec.rule is MergeRule.ROW:
-            seed = _seed(self._pack, key)
-            changed = {name: cell_hash(value, seed) for name, value in zip(spec.cells, cells, strict=True)}
+            changed = dict(zip(spec.cells, hashes, strict=True))
             sent = list(changed)
             silent = set()
             if self._any_held:
@@ -280,17 +283,20 @@ class _TableFold:
             self._groups.setdefault(shape, []).append((*key, life, *values, *counts.values()))
 
     def _changed_cells(
-        self, key: Key, cells: Sequence[Value], born: Mapping[int, int], later: Mapping[int, Later]
+        self,
+        key: Key,
+        cells: Sequence[Value],
+        hashes: tuple[int, ...],
+        born: Mapping[int, int],
+        later: Mapping[int, Later],
     ) -> dict[str, int]:
         """The cells that are not as the entry has them, by name, with their hashes."""
         table = self._table
-        seed = _seed(self._pack, key)
         found: dict[str, int] = {}
         holding = held.of_key(table.connection, table.spec.tid, key) if self._any_held else {}
         if held.ROW in holding:
             held.drop(table.connection, table.spec.tid, key, held.ROW)  # somebody wrote the row that could not be
-        for name, number, value in zip(table.spec.cells, table.cell_ids, cells, strict=True):
-            value_hash = 0 if value is None else cell_hash(value, seed)
+        for name, number, value, value_hash in zip(table.spec.cells, table.cell_ids, cells, hashes, strict=True):
             known = born.get(number)
             if known is None:
                 written = later.get(number)
@@ -374,10 +380,3 @@ class _TableFold:
 def _next_life(life: object, floor: int) -> int:
     """The next odd number above both."""
     return (max(life if isinstance(life, int) else 0, floor) + 1) | 1
-
-
-def _seed(pack: Callable[[object], bytes], key: Key) -> int:
-    for value in key:
-        if type(value) is float:
-            return digest64(pack(canonical_key(key)))
-    return digest64(pack(key))
