@@ -1,8 +1,9 @@
-"""A database in memory with attached tables, and the few things that tests of the engine do with one."""
+"""A database with attached tables, in memory if not said otherwise, and what tests of the engine do with one."""
 
 import sqlite3
 from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 from weakref import finalize
 
@@ -35,8 +36,9 @@ class Attached:
         cluster: str = CLUSTER,
         site: str | None = None,
         attached: bool = True,
+        path: Path | str = ":memory:",
     ) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = sqlite3.connect(path, isolation_level=None)
         finalize(self, self.connection.close)  # a test makes as many as it likes, and closes none
         self.connection.executescript(schema)
         self.now_ms = 1_700_000_000_000

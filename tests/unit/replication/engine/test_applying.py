@@ -1,8 +1,10 @@
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from replication.engine.applying import merge_all
 from replication.engine.changesets import decode, encode
 from replication.engine.stamps import Stamp, ms_of
 from tests.support.attached import PAGES, Attached, Fork, Merged, Refused, Repeat, TooEarly, Waits, exchange
@@ -284,3 +286,54 @@ def test_a_merge_inside_a_transaction_of_the_caller_s_is_refused(pair: tuple[Att
     assert b.connection.in_transaction
     b.sql("ROLLBACK")
     b.merged(encoded)
+
+
+def test_a_locked_database_leaves_the_merge_undone_and_the_connection_as_it_was(tmp_path: Path) -> None:
+    a, b = Attached(), Attached(path=tmp_path / "b.db")
+    encoded = insert(a, "x")
+    b.sql("PRAGMA foreign_keys = ON")
+    before = settings(b)
+    other = sqlite3.connect(tmp_path / "b.db", isolation_level=None, timeout=0)
+    other.execute("BEGIN IMMEDIATE")
+    b.sql("PRAGMA busy_timeout = 1")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        b.merge(encoded)
+    assert settings(b) == before
+    other.execute("ROLLBACK")
+    other.close()
+    b.merged(encoded)
+    assert settings(b) == before
+
+
+def test_one_failing_changeset_of_several_is_told_apart_and_the_others_are_merged() -> None:
+    a, b = Attached(), Attached()
+    first, second, third = insert(a, "x"), insert(a, "y"), insert(a, "z")
+    outcomes = merge_all(b.connection, [first, third, b"damaged", second, first, third], now_ms=b.now_ms + 9)
+    assert [type(outcome) for outcome in outcomes] == [Merged, Waits, Refused, Merged, Repeat, Merged]
+    assert b.rows() == a.rows()
+
+
+def test_ten_thousand_rows_are_folded_and_merged_in_one_changeset() -> None:
+    a, b = Attached(), Attached()
+    a.connection.execute("BEGIN")
+    a.connection.executemany(
+        "INSERT INTO pages VALUES (?, ?, ?, ?)", [(f"{n * 7919 % 10_000}", n, n / 3, n % 5) for n in range(10_000)]
+    )
+    a.connection.execute("COMMIT")
+    assert b.merged(a.published()).rows == 10_000
+    a.sql("UPDATE pages SET title = title + 1, visits = visits + 1 WHERE visits > 1")
+    b.merged(a.published())
+    a.sql("DELETE FROM pages WHERE visits = 0")
+    b.merged(a.published())
+    assert a.rows() == b.rows()
+    assert b.fold() is None
+
+
+def test_a_row_that_is_there_without_an_entry_is_written_over() -> None:
+    """Damage, or a write that nothing captured: what was merged is what holds."""
+    a, b = Attached(), Attached()
+    b.sql("INSERT INTO pages VALUES ('x', 'uncaptured', NULL, 9)")
+    b.sql("DELETE FROM _litecast_log_1")
+    b.merged(a.write("INSERT INTO pages VALUES ('w', '', '', 0), ('x', 'captured', '', 1), ('y', '', '', 0)"))
+    assert a.rows() == b.rows()
+    assert b.fold() is None
