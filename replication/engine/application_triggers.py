@@ -8,11 +8,13 @@ without any of them running.
   the origin was captured there.
 - A trigger that writes something else (a full-text index, a table that is not attached) is *local*: it has to run on
   every node. A table whose triggers are all local is merged with triggers on, and capture's own are gated.
-- Anything between is a mixture, with which neither works.
+- Anything between is a mixture, with which neither works. So is a trigger that writes a table which is not attached,
+  whose own triggers write one that is.
 """
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from replication.engine.catalogue import OURS
@@ -30,27 +32,59 @@ class Triggers(Enum):
     MIXED = "mixed"
 
 
-def written_by_triggers(
-    connection: sqlite3.Connection, table: str, columns: Collection[str]
-) -> Mapping[str, frozenset[str]]:
-    """For each trigger of the application's on `table`: the tables that it writes, in lower case.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerWrites:
+    """What the application's triggers on one table write, and what follows from that. Tables' names in lower case."""
+
+    direct: Mapping[str, frozenset[str]]
+    """For each trigger on the table: the tables and views that stand in it."""
+    onward: Mapping[str, frozenset[str]]
+    """For each other table or view with triggers that these set off: what stands in them."""
+    views: frozenset[str]
+
+    def of(self, trigger: str, attached: Collection[str]) -> frozenset[str]:
+        """The tables that a trigger on the table writes, also through triggers of tables that are not attached.
+
+        What triggers of an attached table write is that table's affair: it is merged by itself.
+        """
+        found: set[str] = set()
+        waiting = list(self.direct[trigger])
+        while waiting:
+            table = waiting.pop()
+            if table not in found:
+                found.add(table)
+                if table not in attached:
+                    waiting.extend(self.onward.get(table, ()))
+        return frozenset(found - self.views)
+
+    def classified(self, attached: Collection[str]) -> Triggers:
+        """How the table is merged. `attached` names all attached tables."""
+        written = [self.of(trigger, attached) for trigger in self.direct]
+        if all(tables.issubset(attached) for tables in written):
+            return Triggers.OFF
+        local = all(tables and tables.isdisjoint(attached) for tables in written)
+        return Triggers.LOCAL if local else Triggers.MIXED
+
+
+def written_by_triggers(connection: sqlite3.Connection, table: str, columns: Collection[str]) -> TriggerWrites:
+    """What the application's triggers on `table` write.
 
     `columns` are the table's, without generated ones. Runs nothing and changes nothing; the connection's authorizer is
     removed. Raises sqlite3.OperationalError if a write to the table cannot be prepared here: it, or a trigger, uses a
     function, a collation or a table that is not there.
     """
-    names = [
-        name
-        for (name,) in connection.execute(
-            "SELECT name FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE", (table,)
-        )
+    on = {
+        name: target.lower()
+        for name, target in connection.execute("SELECT name, tbl_name FROM main.sqlite_master WHERE type = 'trigger'")
         if not name.lower().startswith(OURS)
-    ]
-    written: dict[str, set[str]] = {name: set() for name in names}
+    }
+    views = connection.execute("SELECT lower(name) FROM main.sqlite_master WHERE type = 'view'").fetchall()
+    written: dict[str, set[str]] = {name: set() for name, target in on.items() if target == table.lower()}
 
     def note(action: int, target: str | None, _: str | None, database: str | None, trigger: str | None) -> int:
-        if action in _WRITES and trigger in written and target is not None and not target.startswith("sqlite_"):
-            written[trigger].add(target.lower())
+        ours_to_note = action in _WRITES and target is not None and not target.startswith("sqlite_")
+        if ours_to_note and trigger is not None and trigger in on:
+            written.setdefault(trigger, set()).add(str(target).lower())
         return sqlite3.SQLITE_OK
 
     enabled = connection.getconfig(_TRIGGERS)  # a merge switches triggers off, and then nothing of them is prepared
@@ -62,16 +96,15 @@ def written_by_triggers(
     finally:
         connection.setconfig(_TRIGGERS, enabled)
         connection.set_authorizer(None)
-    return {name: frozenset(tables) for name, tables in written.items()}
-
-
-def classified(written: Mapping[str, frozenset[str]], attached: Collection[str]) -> Triggers:
-    """How a table whose triggers write this is merged. `attached` names all attached tables, in lower case."""
-    local = [name for name, tables in written.items() if tables and tables.isdisjoint(attached)]
-    captured = [name for name, tables in written.items() if tables.issubset(attached)]
-    if len(captured) == len(written):
-        return Triggers.OFF
-    return Triggers.LOCAL if len(local) == len(written) else Triggers.MIXED
+    onward: dict[str, set[str]] = {}
+    for name, tables in written.items():
+        if on[name] != table.lower():
+            onward.setdefault(on[name], set()).update(tables)
+    return TriggerWrites(
+        direct={name: frozenset(tables) for name, tables in written.items() if on[name] == table.lower()},
+        onward={target: frozenset(tables) for target, tables in onward.items()},
+        views=frozenset(name for (name,) in views),
+    )
 
 
 def _every_write(table: str, columns: Collection[str]) -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """What a database says of a table that is to be attached: everything that `refusals` decides upon."""
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from replication.engine import create_table
-from replication.engine.application_triggers import written_by_triggers
+from replication.engine.application_triggers import TriggerWrites, written_by_triggers
 from replication.engine.catalogue import OURS
 from replication.tables import quoted
 
@@ -66,8 +65,8 @@ class Described:
     uniques: tuple[UniqueIndex, ...] = ()
     checks: tuple[frozenset[str], ...] = ()
     """The columns that each CHECK mentions, in lower case."""
-    triggers: Mapping[str, frozenset[str]] | None = None
-    """The application's triggers and the tables they write, in lower case; None if that could not be told."""
+    triggers: TriggerWrites | None = None
+    """What the application's triggers write; None if that could not be told."""
     unpreparable: str = ""
     """Why SQLite could not even prepare a write to the table."""
 
@@ -172,7 +171,7 @@ def _described(connection: sqlite3.Connection, name: str, sql: str) -> Described
         )
         for column, type_, not_null, pk, hidden in rows
     )
-    triggers: Mapping[str, frozenset[str]] | None = None
+    triggers: TriggerWrites | None = None
     unpreparable = ""
     try:
         plain = [column.name for column in columns if not column.generated]

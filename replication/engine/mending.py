@@ -6,11 +6,10 @@ then compares the tables that had lost triggers row by row: what was written mea
 """
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from replication.engine import catalogue
-from replication.engine.application_triggers import Triggers, classified, written_by_triggers
+from replication.engine.application_triggers import Triggers, TriggerWrites, written_by_triggers
 from replication.engine.capture import drop_trigger_statements, is_complete, trigger_statements
 from replication.engine.catalogue import TableSpec
 
@@ -54,7 +53,7 @@ def gate(connection: sqlite3.Connection) -> frozenset[str]:
         written = _triggers_of(connection, spec)
         if written is None:
             continue
-        verdict = classified(written, names)
+        verdict = written.classified(names)
         if verdict is Triggers.MIXED:
             mixed.add(name)
         local = verdict is Triggers.LOCAL
@@ -71,7 +70,7 @@ def _make_triggers(connection: sqlite3.Connection, spec: TableSpec) -> None:
         connection.execute(statement)
 
 
-def _triggers_of(connection: sqlite3.Connection, spec: TableSpec) -> Mapping[str, frozenset[str]] | None:
+def _triggers_of(connection: sqlite3.Connection, spec: TableSpec) -> TriggerWrites | None:
     """What the application's triggers on the table write, or None if a write to it cannot be prepared just now."""
     try:
         return written_by_triggers(connection, spec.name, (*spec.key, *spec.cells, *spec.counters))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from replication.engine import catalogue, refusals, state
-from replication.engine.application_triggers import Triggers, classified
+from replication.engine.application_triggers import Triggers
 from replication.engine.catalogue import MergeRule, TableSpec
 from replication.engine.description import Described, count_unusable, describe
 from replication.engine.refusals import AttachRefused, Refusal, TableChoice
@@ -69,14 +69,14 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
     return Plan(
         new=tuple(_spelt(described, choice) for described, choice in new),
         known=tuple(known),
-        local=frozenset(name for name, written in triggers.items() if classified(written, attached) is Triggers.LOCAL),
+        local=frozenset(name for name, written in triggers.items() if written.classified(attached) is Triggers.LOCAL),
     )
 
 
 def of_remaining(connection: sqlite3.Connection) -> list[Refusal]:
     """What speaks against the tables that are attached being so together, without any other."""
     names = list(catalogue.load(connection))
-    triggers = {name: describe(connection, name).triggers or {} for name in names}
+    triggers = {name: found for name in names if (found := describe(connection, name).triggers) is not None}
     return refusals.of_triggers(triggers, {name.lower() for name in names})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replication.engine.application_triggers import Triggers, classified
+from replication.engine.application_triggers import Triggers, TriggerWrites
 from replication.engine.catalogue import MergeRule, TableSpec
 from replication.engine.description import COUNTER_LIMIT, Column, Described, TableKind, UniqueIndex
 from replication.errors import ReplicationError
@@ -101,7 +101,7 @@ def of_table(described: Described, choice: TableChoice) -> list[Refusal]:
     return found
 
 
-def of_triggers(written: Mapping[str, Mapping[str, frozenset[str]]], attached: Collection[str]) -> list[Refusal]:
+def of_triggers(written: Mapping[str, TriggerWrites], attached: Collection[str]) -> list[Refusal]:
     """What speaks against these tables being attached together.
 
     `written` has, for each of them, what its triggers write; `attached` are all that are or will be attached. Names of
@@ -110,7 +110,7 @@ def of_triggers(written: Mapping[str, Mapping[str, frozenset[str]]], attached: C
     return [
         _of_mixture(table, triggers, attached)
         for table, triggers in written.items()
-        if classified(triggers, attached) is Triggers.MIXED
+        if triggers.classified(attached) is Triggers.MIXED
     ]
 
 
@@ -346,11 +346,10 @@ def _of_counter(described: Described, counter: str) -> list[Refusal]:
     return found
 
 
-def _of_mixture(table: str, triggers: Mapping[str, frozenset[str]], attached: Collection[str]) -> Refusal:
-    listed = ", ".join(
-        f"{name} writes {', '.join(sorted(tables)) or 'nothing'}" for name, tables in sorted(triggers.items())
-    )
-    others = sorted({written for tables in triggers.values() for written in tables} - set(attached))
+def _of_mixture(table: str, triggers: TriggerWrites, attached: Collection[str]) -> Refusal:
+    written = {name: triggers.of(name, attached) for name in sorted(triggers.direct)}
+    listed = ", ".join(f"{name} writes {', '.join(sorted(tables)) or 'nothing'}" for name, tables in written.items())
+    others = sorted({other for tables in written.values() for other in tables} - set(attached))
     return Refusal(
         table=table,
         code=RefusalCode.TRIGGERS_MIXED,

@@ -183,6 +183,10 @@ TRIGGERS: Mapping[str, tuple[tuple[str, ...], list[RefusalCode]]] = {
     "nothing": (("SELECT 1",), []),
     "other table": (("INSERT INTO other VALUES (new.id)",), []),
     "full-text index": (("INSERT INTO words VALUES (new.v)", "DELETE FROM words"), []),
+    "other table whose trigger writes others": (("INSERT INTO relay_far VALUES (1)",), []),
+    "other table whose trigger writes an attached one": (("INSERT INTO relay VALUES (1)",), [R.TRIGGERS_MIXED]),
+    "view whose trigger writes an attached one": (("INSERT INTO door VALUES (1)",), []),
+    "view whose trigger writes another": (("INSERT INTO far_door VALUES (1)",), []),
     "both": (("INSERT INTO other VALUES (new.id); INSERT INTO u VALUES (new.id)",), [R.TRIGGERS_MIXED]),
     "one and the other": (("INSERT INTO other VALUES (1)", "INSERT INTO u VALUES (new.id)"), [R.TRIGGERS_MIXED]),
     "other and none": (("INSERT INTO other VALUES (1)", "SELECT RAISE(ABORT, 'no') WHERE 0"), [R.TRIGGERS_MIXED]),
@@ -196,12 +200,33 @@ def test_triggers_that_neither_run_nor_rest_on_every_node_are_refused(
 ) -> None:
     connection.executescript(
         "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, v); CREATE TABLE u (id TEXT PRIMARY KEY NOT NULL);"
-        "CREATE TABLE other (x); CREATE VIRTUAL TABLE words USING fts5 (body)"
+        "CREATE TABLE other (x); CREATE VIRTUAL TABLE words USING fts5 (body);"
+        "CREATE TABLE relay (x); CREATE TABLE relay_far (x);"
+        "CREATE TRIGGER relayed AFTER INSERT ON relay BEGIN INSERT INTO u VALUES (new.x); END;"
+        "CREATE TRIGGER relayed_far AFTER INSERT ON relay_far BEGIN INSERT INTO other VALUES (new.x); END;"
+        "CREATE VIEW door AS SELECT id FROM u; CREATE VIEW far_door AS SELECT x FROM other;"
+        "CREATE TRIGGER through INSTEAD OF INSERT ON door BEGIN INSERT INTO u VALUES (new.id); END;"
+        "CREATE TRIGGER far_through INSTEAD OF INSERT ON far_door BEGIN INSERT INTO other VALUES (new.x); END"
     )
     for number, body in enumerate(bodies):
         connection.execute(f"CREATE TRIGGER g{number} AFTER {event} ON t BEGIN {body}; END")
     found = refused(connection, TableChoice(name="t"), TableChoice(name="u"))
     assert found == [("t", code) for code in codes]
+
+
+@pytest.mark.parametrize(("body", "local"), [("door", False), ("far_door", True)])
+def test_a_trigger_that_writes_a_view_counts_by_what_the_views_triggers_write(
+    connection: sqlite3.Connection, body: str, local: bool
+) -> None:
+    connection.executescript(
+        "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL); CREATE TABLE other (x);"
+        "CREATE VIEW door AS SELECT id FROM t; CREATE VIEW far_door AS SELECT x FROM other;"
+        "CREATE TRIGGER through INSTEAD OF INSERT ON door BEGIN DELETE FROM t WHERE id = new.id || 'x'; END;"
+        "CREATE TRIGGER far_through INSTEAD OF INSERT ON far_door BEGIN INSERT INTO other VALUES (new.x); END;"
+        f"CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO {body} VALUES (new.id); END"
+    )
+    (table,) = check(connection, [TableChoice(name="t")], cluster=CLUSTER).tables
+    assert table.local_triggers is local
 
 
 def test_a_table_that_is_attached_later_can_make_a_mixture(connection: sqlite3.Connection) -> None:
