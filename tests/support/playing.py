@@ -33,7 +33,7 @@ def rows_of(replica: Replica, tables: Sequence[Table]) -> dict[str, dict[Key, di
 
 
 def assert_equal(replicas: Replicas, tables: Sequence[Table], *, members: Sequence[Replica] = ()) -> None:
-    """All members, or these, hold the same rows and heads, and those that the reference has."""
+    """All members, or these, hold the same rows, clocks and heads, and the rows that the reference has."""
     names = [table.name for table in tables]
     first, *others = members or replicas.members
     for other in others:
@@ -48,6 +48,15 @@ def assert_equal(replicas: Replicas, tables: Sequence[Table], *, members: Sequen
             if mine[name] != theirs[name]
         ]
         assert other.heads() == first.heads(), (other.heads(), first.heads())
+        known, known_there = state_of(first), state_of(other)
+        assert known == known_there, [
+            (
+                [row for row in known[name] if row not in known_there[name]],
+                [row for row in known_there[name] if row not in known[name]],
+            )
+            for name in names
+            if known[name] != known_there[name]
+        ]
     expected = reference(decode(encoded) for encoded in replicas.everything())
     found = rows_of(first, tables)
     columns = {name: set().union(*(row for row in rows.values())) for name, rows in found.items()}

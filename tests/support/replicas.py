@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from replication.engine.applying import Merged, Outcome, Repeat, Waits, merge_all
+from replication.engine.applying import Merged, Outcome, Repeat, TooEarly, Waits, merge_all
 from replication.engine.attaching import TableChoice, attach
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import Changeset, decode, digest
@@ -25,6 +25,7 @@ from tests.support.sql_schema import COUNTER, TABLES, Table
 
 CLUSTER: Final = "replicas"
 START_MS: Final = 1_700_000_000_000
+FAR_AHEAD_MS: Final = 100_000  # more than the bound: what is stamped so has to wait
 SHARED_MEMORY: Final = Path("/dev/shm")
 
 type Schema = Callable[[sqlite3.Connection], None]
@@ -157,7 +158,7 @@ class Replicas:
 
     def skewed(self) -> int:
         """What a clock that is not quite right says."""
-        return self.tick() + self.rng.choice((0, 0, 0, -3000, 500, 20_000))
+        return self.tick() + self.rng.choice((0, 0, 0, 0, -3000, 500, 20_000, FAR_AHEAD_MS))
 
     def fold(self, at: int) -> Folded | None:
         return self.members[at].fold(self.skewed())
@@ -172,7 +173,7 @@ class Replicas:
             return []
         for encoded, outcome in zip(changesets, outcomes, strict=True):
             self.trace.append(f"{to} <- {digest(encoded).hex()[:6]}: {type(outcome).__name__}")
-            assert isinstance(outcome, Merged | Repeat | Waits), outcome
+            assert isinstance(outcome, Merged | Repeat | Waits | TooEarly), outcome
         return outcomes
 
     def gossip(self, times: int) -> None:
@@ -192,9 +193,9 @@ class Replicas:
 
     def settle(self) -> None:
         """Nobody writes any more, and everything reaches everybody, in any order that deps allow, some of it twice."""
-        self.now_ms += 60_000  # a clock that ran ahead is not ahead any more
         for at in self._shuffled(range(len(self.members))):
             self.fold(at)
+        self.now_ms += FAR_AHEAD_MS  # a clock that ran ahead is not ahead any more
         while True:
             moved = False
             for at in self._shuffled(range(len(self.members))):
