@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         with opened(args.database) as connection:
             report = detach(connection, args.tables)
     except AttachRefused as refused:
-        lines = [f"litecast: {args.database} was left as it is. What would remain attached cannot be alone:"]
+        lines = [f"litecast: {args.database} was left as it is:"]
         lines += [f"  - {refusal}" for refusal in refused.refusals]
         print("\n".join(lines), file=sys.stderr)
         return EXIT_REFUSED

@@ -82,9 +82,8 @@ def written_by_triggers(connection: sqlite3.Connection, table: str, columns: Col
     written: dict[str, set[str]] = {name: set() for name, target in on.items() if target == table.lower()}
 
     def note(action: int, target: str | None, _: str | None, database: str | None, trigger: str | None) -> int:
-        ours_to_note = action in _WRITES and target is not None and not target.startswith("sqlite_")
-        if ours_to_note and trigger is not None and trigger in on:
-            written.setdefault(trigger, set()).add(str(target).lower())
+        if action in _WRITES and target and trigger and trigger in on and not target.startswith("sqlite_"):
+            written.setdefault(trigger, set()).add(target.lower())
         return sqlite3.SQLITE_OK
 
     enabled = connection.getconfig(_TRIGGERS)  # a merge switches triggers off, and then nothing of them is prepared

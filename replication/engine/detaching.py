@@ -14,7 +14,7 @@ from replication.engine import capture, catalogue, state
 from replication.engine.catalogue import OURS
 from replication.engine.journal_mode import journal_mode, set_journal_mode
 from replication.engine.mending import gate
-from replication.engine.planning import as_merge_sees_it, of_remaining, refuse
+from replication.engine.planning import as_merge_sees_it, of_format, of_remaining, refuse
 from replication.engine.transacting import transaction
 from replication.errors import ReplicationError
 from replication.tables import quoted
@@ -49,9 +49,9 @@ class DetachReport:
 def detach(connection: sqlite3.Connection, tables: Sequence[str] | None = None) -> DetachReport:
     """Detaches these tables, or, with None, everything. After the last one nothing of attach's is left.
 
-    What was written since the last fold is in the tables as ever, but no peer will hear of it. Raises NotAttached, with
-    nothing changed; AttachRefused if the tables that remain cannot do so without these; and sqlite3.OperationalError if
-    the write lock cannot be had.
+    What was written since the last fold is in the tables as ever, but no peer will hear of it. Raises, with nothing
+    changed, NotAttached; AttachRefused if the tables that remain cannot do so without these, or a newer Litecast has
+    attached them; sqlite3.OperationalError if the write lock cannot be had.
     """
     if connection.in_transaction:
         raise RuntimeError("a transaction is open on the connection: detach makes its own")
@@ -62,6 +62,7 @@ def detach(connection: sqlite3.Connection, tables: Sequence[str] | None = None) 
         return DetachReport(tables=(), journal_mode=mode, journal_mode_wanted=mode)
     wanted = journal_mode(connection)
     with as_merge_sees_it(connection), transaction(connection):
+        refuse(of_format(connection))
         leaving = _leaving(connection, tables)
         for tid in leaving:
             detach_table(connection, tid)

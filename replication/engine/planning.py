@@ -80,6 +80,16 @@ def of_remaining(connection: sqlite3.Connection) -> list[Refusal]:
     return refusals.of_triggers(triggers, {name.lower() for name in names})
 
 
+def of_format(connection: sqlite3.Connection) -> list[Refusal]:
+    """What speaks against touching what a newer Litecast has written into the database."""
+    if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = '_litecast_state'").fetchone() is None:
+        return []
+    row = connection.execute("SELECT format FROM main._litecast_state").fetchone()
+    if row is None or row[0] <= state.NEWEST_FORMAT:
+        return []
+    return [refusals.newer_format(row[0], state.NEWEST_FORMAT)]
+
+
 def refuse(found: Sequence[Refusal]) -> None:
     """Raises AttachRefused if anything was found."""
     if found:
@@ -107,20 +117,12 @@ def _of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:
     found = refusals.of_encoding(encoding)
     if not _can_write(connection):
         found.append(refusals.read_only())
-    written_in = _format(connection)
-    if written_in is not None and written_in > state.NEWEST_FORMAT:
-        return [*found, refusals.newer_format(written_in, state.NEWEST_FORMAT)]
+    if newer := of_format(connection):
+        return [*found, *newer]
     known = state.read(connection)
     if known is not None and known.cluster != cluster:
         found.append(refusals.other_cluster(known.cluster, cluster))
     return found
-
-
-def _format(connection: sqlite3.Connection) -> int | None:
-    if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = '_litecast_state'").fetchone() is None:
-        return None
-    row = connection.execute("SELECT format FROM main._litecast_state").fetchone()
-    return int(row[0]) if row is not None else None
 
 
 def _can_write(connection: sqlite3.Connection) -> bool:

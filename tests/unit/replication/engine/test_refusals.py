@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replication.engine import create_table
-from replication.engine.attaching import TableChoice, attach, check
+from replication.engine.attaching import TableChoice, attach, check, detach
 from replication.engine.catalogue import MergeRule
 from replication.engine.refusals import AttachRefused, RefusalCode
 from replication.engine.stamps import Site
@@ -261,6 +261,10 @@ def test_a_database_of_a_newer_litecast_is_refused(connection: sqlite3.Connectio
     attach(connection, [TableChoice(name="t")], cluster=CLUSTER, new_site=lambda: SITE)
     connection.execute("UPDATE _litecast_state SET format = 99")
     assert refused(connection, TableChoice(name="t"))[0] == ("", R.NEWER_LITECAST)
+    before = list(connection.iterdump())
+    with pytest.raises(AttachRefused, match="upgrade litecast"):
+        detach(connection)
+    assert list(connection.iterdump()) == before
 
 
 def test_other_counters_of_an_attached_table_are_refused(connection: sqlite3.Connection) -> None:
