@@ -20,7 +20,6 @@ from typing import Any
 from replication.engine import held, journal, state
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import (
-    COUNT_MAX,
     ChangeKind,
     Changeset,
     RowGroup,
@@ -29,15 +28,15 @@ from replication.engine.changesets import (
     encode,
 )
 from replication.engine.columns import Looked
-from replication.engine.contributions import Shares, saturated
+from replication.engine.contributions import Shares
+from replication.engine.counting import CounterFold
 from replication.engine.entries import Later, split
 from replication.engine.looking import look
-from replication.engine.merging import Contribution, merge_contribution
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Stamp, first_after, next_stamp
 from replication.engine.table import Table
-from replication.engine.transacting import merging_transaction, transaction, writing_rows
+from replication.engine.transacting import merging_transaction, transaction
 from replication.engine.values import Key, Value, row_hashes, same
 
 type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
@@ -104,8 +103,8 @@ def fold_inside(session: Session, *, now_ms: int) -> Folded | None:
         change = work.run()
         if last is not None:
             table.clear_log(last)
-        clamped += work.clamped
-        not_integers += work.not_integers
+        clamped += work.counters.clamped
+        not_integers += work.counters.not_integers
         if change is not None:
             tables.append(change)
     if not tables:
@@ -150,22 +149,20 @@ class _TableFold:
     """The fold of one table."""
 
     def __init__(self, session: Session, table: Table, stamp: Stamp, looked: Looked | None) -> None:
-        self.clamped = 0
-        self.not_integers = 0
         self._session = session
         self._table = table
         self._stamp = stamp
         self._own = session.sites.short(session.site)
         self._everything = looked is not None
         self._fresh_cells = looked.cells if looked else frozenset[str]()
-        self._fresh_counters = looked.counters if looked else frozenset[str]()
         self._any_held = held.is_any(session.connection, table.spec.tid)
+        fresh = looked.counters if looked else frozenset[str]()
+        self.counters = CounterFold(
+            table, own=self._own, genesis=session.sites.short(GENESIS), stamp=stamp, fresh=fresh
+        )
         self._groups: dict[_Shape, list[tuple[Value, ...]]] = {}
         self._entries: list[tuple[Value, ...]] = []
-        self._counts: list[tuple[Value, ...]] = []
         self._ended: list[Key] = []
-        self._rewrites: list[tuple[str, int, Key]] = []
-        self._shares = Shares()
         self._begun: list[tuple[Any, ...]] = []
         self._lives: list[int] = []
 
@@ -192,7 +189,7 @@ class _TableFold:
             else:
                 same_life.append(row)
         if spec.counters and same_life:
-            self._shares = Shares.of(table.read_dirty_counts(everything=self._everything), size)
+            self.counters.shares = Shares.of(table.read_dirty_counts(everything=self._everything), size)
         cells = slice(size + 6, size + 6 + len(spec.cells))
         hashes = row_hashes([row[:size] for row in same_life], same_life, cells)
         for row, found in zip(same_life, hashes, strict=True):
@@ -227,22 +224,14 @@ class _TableFold:
             for row, life, found in zip(rows, lives, hashes, strict=True)
         ]
         if spec.counters:
+            first = self.counters.first
             lines = [
-                (*row[:size], life, *row[cells_at:counts_at], *self._first_counts(row[:size], life, row[counts_at:]))
+                (*row[:size], life, *row[cells_at:counts_at], *first(row[:size], life, row[counts_at:]))
                 for row, life in zip(rows, lives, strict=True)
             ]
         else:
             lines = [(*row[:size], life, *row[cells_at:]) for row, life in zip(rows, lives, strict=True)]
         self._groups[ChangeKind.INSERT, spec.cells, spec.counters] = lines
-
-    def _first_counts(self, key: Key, life: int, values: Sequence[Value]) -> tuple[int, ...]:
-        counts: list[int] = []
-        for name, number, value in zip(self._table.spec.counters, self._table.counter_ids, values, strict=True):
-            share = self._share(key, name, value, others=0, before=0)
-            if share:
-                self._counts.append((*key, number, life, self._own, share, self._stamp))
-            counts.append(share)
-        return tuple(counts)
 
     def _end(self, key: Key, life: int) -> None:
         if self._any_held:
@@ -270,7 +259,7 @@ class _TableFold:
             if self._any_held:
                 for name in sent:  # the row is as it is shown here, and what was held for a cell of it has lost
                     held.drop(table.connection, spec.tid, key, name)
-        counts = self._changed_counts(key, life, row[size + 6 + len(spec.cells) :]) if spec.counters else {}
+        counts = self.counters.changed(key, life, row[size + 6 + len(spec.cells) :]) if spec.counters else {}
         for name, value in changed.items():
             number = table.columns.number(name)
             born.pop(number, None)
@@ -324,57 +313,12 @@ class _TableFold:
             name for name in changed if name in self._fresh_cells and ids[name] not in born and ids[name] not in later
         }
 
-    def _changed_counts(self, key: Key, life: int, values: Sequence[Value]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for name, number, value in zip(self._table.spec.counters, self._table.counter_ids, values, strict=True):
-            if name in self._fresh_counters:
-                self._start_counter(key, life, name, number, value)
-                continue
-            others, before = self._shares.split(key, number, self._own)
-            share = self._share(key, name, value, others=others, before=before)
-            if share != before:
-                self._counts.append((*key, number, life, self._own, share, self._stamp))
-                counts[name] = share
-        return counts
-
-    def _start_counter(self, key: Key, life: int, name: str, number: int, value: Value) -> None:
-        """A counter that is new here: what it shows came from the schema or a migration, and is genesis' share."""
-        shown = value if isinstance(value, int) else 0
-        genesis = Contribution(BASELINE_STAMP, max(-COUNT_MAX, min(COUNT_MAX, shown)))
-        short = self._session.sites.short(GENESIS)
-        before = self._shares.get(key, number, short)
-        if merge_contribution(before, genesis) != before and (before or genesis.value):
-            self._shares.put(key, number, short, genesis)
-            self._counts.append((*key, number, life, short, genesis.value, genesis.stamp))
-        total = self._shares.total(key, number)
-        if value != saturated(total):
-            self._rewrites.append((name, saturated(total), key))
-
-    def _share(self, key: Key, name: str, value: Value, *, others: int, before: int) -> int:
-        if isinstance(value, int):
-            share = value - others
-            if -COUNT_MAX <= share <= COUNT_MAX:
-                return share
-            if saturated(others + before) == value:
-                return before  # the sum is beyond what a cell can hold, and nobody wrote
-            self.clamped += 1
-            share = max(-COUNT_MAX, min(COUNT_MAX, share))
-        else:
-            self.not_integers += 1
-            share = before
-        self._rewrites.append((name, saturated(others + share), key))
-        return share
-
     def _write(self) -> None:
         table = self._table
         if self._ended:
             table.end_counts.run_many(table.connection, self._ended)
         table.put_entry.run_many(table.connection, self._entries)
-        table.put_count.run_many(table.connection, self._counts)
-        if self._rewrites:
-            with writing_rows(table.connection, table):
-                for name, value, key in self._rewrites:
-                    table.update((name,)).run(table.connection, (value, *key))
+        self.counters.write()
 
 
 def _next_life(life: object, floor: int) -> int:

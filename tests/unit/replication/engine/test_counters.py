@@ -94,10 +94,10 @@ def test_a_contribution_beyond_the_limit_is_clamped_and_the_cell_written_again()
     assert b.fold() is None
 
 
-def test_a_sum_stays_within_what_a_cell_can_hold() -> None:
+@pytest.mark.parametrize("site_count", [1_024, 1_100])
+def test_a_sum_stays_within_what_a_cell_can_hold(site_count: int) -> None:
     a = Attached()
     a.write("INSERT INTO pages VALUES ('a', '', '', 1)")
-    site_count = 1_100
     a.connection.executemany(
         "INSERT INTO _litecast_count_1 SELECT 'a', id, 1, ?, ?, 1 FROM _litecast_columns WHERE name = 'visits'",
         [(site, COUNT_MAX) for site in range(100, 100 + site_count)],
