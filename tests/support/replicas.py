@@ -197,7 +197,9 @@ class Replicas:
         for at in self._shuffled(range(len(self.members))):
             self.fold(at)
         self.now_ms += FAR_AHEAD_MS  # a clock that ran ahead is not ahead any more
-        while True:
+        all_there_is = len(self.everything())
+        moved = True
+        while moved:
             moved = False
             for at in self._shuffled(range(len(self.members))):
                 for encoded in self._shuffled(self.everything()):
@@ -206,8 +208,7 @@ class Replicas:
                         (outcome,) = self.send(encoded, to=at)
                         assert known == isinstance(outcome, Repeat), outcome
                         moved |= isinstance(outcome, Merged)
-            if not moved:
-                break
+            assert len(self.everything()) == all_there_is, "a merge was taken for an application's write"
         for at, member in enumerate(self.members):
             lacking = [e for e in self.everything() if digest(e) not in member.merged]
             assert not lacking, f"{at} never merged {[(decode(e).site, decode(e).upto) for e in lacking]}"
