@@ -176,7 +176,7 @@ def test_a_replaced_row_stays_the_row_it_was(nodes: MakeNodes, statement: str, r
 
 
 def test_a_delete_right_after_an_ignored_insert_is_taken_for_half_of_a_replace(nodes: MakeNodes) -> None:
-    """A known limit: triggers see the same of these three statements as of one REPLACE. All end equal; 5 is not lost."""
+    """A known limit: triggers see of these three statements what they see of one REPLACE. All end equal, 5 stays."""
     a, b, c = seeded(nodes)
     a.write(
         "INSERT OR IGNORE INTO clicks (page) VALUES ('a')",
