@@ -157,8 +157,12 @@ AUDIT: Final = Table(
 )
 TABLES: Final = (PEOPLE, PETS, PAIRS, TYPED, LOOSE, NUMBERED, SPANS, NAMED, AUDIT)
 
-# The application's own triggers: they write attached tables only, so a merge leaves them off.
+# The application's own triggers, and a view to write through. They write attached tables only: a merge leaves them off.
 TRIGGERS: Final = (
+    "CREATE VIEW folk AS SELECT id, name, n FROM people",
+    """CREATE TRIGGER folk_written INSTEAD OF UPDATE ON folk BEGIN
+        UPDATE OR REPLACE people SET id = NEW.id, name = NEW.name WHERE id = OLD.id;
+        INSERT OR IGNORE INTO numbered (id, v) VALUES (length(NEW.id), OLD.name); END""",
     """CREATE TRIGGER people_counted AFTER INSERT ON people BEGIN
         INSERT INTO audit (id, n, last) VALUES ('people', 1, NEW.name) ON CONFLICT (id) DO UPDATE SET n = n + 1; END""",
     """CREATE TRIGGER pets_gone AFTER DELETE ON pets BEGIN

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from tests.support.sql_schema import COUNTER, TABLES, BadText, Bound, Drawn, Table, quoted
+from tests.support.sql_schema import COUNTER, PEOPLE, TABLES, BadText, Bound, Drawn, Table, quoted, texts
 
 CONFLICTS: Final = ("", "", "", "OR REPLACE", "OR IGNORE", "OR ABORT", "OR FAIL", "OR ROLLBACK")
 INCREMENTS: Final = (1, 1, 1, 2, -1, 1000)
@@ -179,12 +179,18 @@ class SqlWriter:
     # -- statements
 
     def _statement(self) -> Sql:
+        if PEOPLE in self._tables and self._rng.random() < 0.02:
+            return self._by_view()
         table = self._rng.choice(self._tables)
         make = self._rng.choices(
             (self._insert, self._insert_select, self._update, self._key_update, self._update_from, self._delete),
             (8, 1, 8, 2, 1, 3),
         )[0]
         return make(table)
+
+    def _by_view(self) -> Sql:
+        sql = Sql().add("UPDATE folk SET name =").value(texts(self._rng)).add(", id =").value(self._drawn(PEOPLE, "id"))
+        return sql.add("WHERE id =").value(self._drawn(PEOPLE, "id"))
 
     def _insert(self, table: Table) -> Sql:
         rng, sql = self._rng, Sql()
