@@ -9,7 +9,7 @@ IN_MEMORY = "memory"
 def journal_mode(connection: sqlite3.Connection) -> str:
     """The mode now, in lower case."""
     (mode,) = connection.execute("PRAGMA main.journal_mode").fetchone()
-    return str(mode)
+    return mode.decode() if isinstance(mode, bytes) else str(mode)  # the connection's owner may want text as bytes
 
 
 def set_journal_mode(connection: sqlite3.Connection, mode: str) -> str:

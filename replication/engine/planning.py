@@ -100,16 +100,22 @@ def refuse(found: Sequence[Refusal]) -> None:
 def as_merge_sees_it(connection: sqlite3.Connection) -> Iterator[None]:
     """Foreign keys and CHECK off, as when a peer's changes are merged: a parent table may be missing.
 
-    Around a transaction, not inside one: there SQLite ignores a change of foreign_keys.
+    Rows come as plain tuples and text as str meanwhile, whatever the connection's owner wants of them. Around a
+    transaction, not inside one: there SQLite ignores a change of foreign_keys.
     """
-    before = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MERGE_PRAGMAS}
+    factories = connection.row_factory, connection.text_factory
+    connection.row_factory, connection.text_factory = None, str
     try:
-        for name, value in _MERGE_PRAGMAS.items():
-            connection.execute(f"PRAGMA {name} = {value}")
-        yield
+        before = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MERGE_PRAGMAS}
+        try:
+            for name, value in _MERGE_PRAGMAS.items():
+                connection.execute(f"PRAGMA {name} = {value}")
+            yield
+        finally:
+            for name, value in before.items():
+                connection.execute(f"PRAGMA {name} = {value}")
     finally:
-        for name, value in before.items():
-            connection.execute(f"PRAGMA {name} = {value}")
+        connection.row_factory, connection.text_factory = factories
 
 
 def _of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:

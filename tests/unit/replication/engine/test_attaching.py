@@ -250,6 +250,18 @@ def test_foreign_keys_and_checks_are_enforced_as_before(connection: sqlite3.Conn
     assert connection.getconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER)
 
 
+def test_what_the_connection_makes_of_rows_and_text_is_no_matter(connection: sqlite3.Connection) -> None:
+    before = dumps(connection)
+    connection.row_factory, connection.text_factory = sqlite3.Row, bytes
+    attached(connection)
+    attached(connection)
+    assert detach(connection, ["T"]).journal_mode == "wal"
+    assert detach(connection).journal_mode == "delete"
+    assert (connection.row_factory, connection.text_factory) == (sqlite3.Row, bytes)
+    connection.row_factory = None
+    assert dumps(connection) == before
+
+
 @pytest.mark.parametrize("step", [attached, detach])
 def test_an_open_transaction_is_not_committed_by_accident(
     connection: sqlite3.Connection, step: Callable[[sqlite3.Connection], object]
