@@ -138,7 +138,7 @@ def _is_shadow(connection: sqlite3.Connection, name: str) -> bool:
     return bool(
         connection.execute(
             "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'"
-            " AND substr(?1, 1, length(name) + 1) = name || '_'",
+            " AND substr(?, 1, length(name) + 1) = name || '_'",
             (name,),
         ).fetchone()
     )

@@ -53,8 +53,8 @@ class Application(threading.Thread):
         """In one statement, so that no commit comes between reading and writing."""
         connection.execute(
             "INSERT OR REPLACE INTO clicks (page, n) "
-            "VALUES (?1, 1 + coalesce((SELECT n FROM clicks WHERE page = ?1), 0))",
-            (page,),
+            "VALUES (?, 1 + coalesce((SELECT n FROM clicks WHERE page = ?), 0))",
+            (page, page),
         )
 
 
