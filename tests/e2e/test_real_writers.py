@@ -371,6 +371,7 @@ class Migration(migrations.Migration):
 """
 DJANGO_WRITER = """
 import sys
+from uuid import UUID
 import django
 django.setup()
 from django.db import connection, transaction
@@ -380,7 +381,8 @@ from django.contrib.sessions.backends.db import SessionStore
 
 who = sys.argv[1]
 title = sys.argv[2]
-first, _ = Author.objects.get_or_create(name="FIRST", defaults={})
+# By key: nothing but the key is unique, and two writers may come here at once.
+first, _ = Author.objects.get_or_create(pk=UUID(int=1), defaults={"name": "FIRST"})
 for turn in range(12):
     author = Author.objects.create(name=f"{who} {turn}")
     with transaction.atomic():
