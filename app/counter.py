@@ -8,10 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from app.errors import AppError
+from replication.declared import TableDeclaration
 from replication.errors import DatabaseError, ReplicationError, RepoClosed
 from replication.rows import Op, Row
 
 TABLE = "page_counts"
+
+# In naive mode every replica stamps its own time: the two times say nothing of drift.
+DECLARATION = TableDeclaration(name=TABLE, counters=("count",), drift_ignore=("inserted_at", "updated_at"))
+"""How the table is kept if the settings do not say otherwise."""
 
 # The two times are kept by the Repo.
 MIGRATIONS: tuple[str, ...] = (

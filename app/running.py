@@ -165,6 +165,8 @@ def _unready(config: Config, node: Node) -> Sequence[str]:
         case Mode.NAIVE:
             if REPO_REPLICATION not in node.processes:
                 reasons.append("the replication actor is not running")
+        case Mode.CONVERGENT:
+            reasons.append("nothing replicates in mode convergent yet")
         case Mode.NONE:
             pass
         case mode:

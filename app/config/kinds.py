@@ -4,7 +4,6 @@
 should be. A secret's text never shows the value.
 """
 
-import math
 import os
 import re
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from cluster.errors import AddressError, SecretError
 from cluster.security import Secret
 
 _SHOWN_MAX_CHARS = 60
+_DAY_S = 86_400
+_BYTES_MAX = 2**63 - 1  # what SQLite can count
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -104,10 +105,37 @@ def _port(value: object) -> int:
     return value
 
 
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400 or math.isnan(value):
-        raise ValueError(f"= {shown(value)} is not a number of seconds: more than 0 and at most 86400 is needed")
-    return float(value)
+def _bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _BYTES_MAX:
+        raise ValueError(f"= {shown(value)} is not a number of bytes: a whole number from 1 to {_BYTES_MAX} is needed")
+    return value
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"= {shown(value)} is {_type_name(value)}, and true or false is needed, without quotes")
+    return value
+
+
+def _column(value: object) -> str:
+    text = _text(value)
+    if not is_sql_name(text):
+        raise ValueError(f"= {shown(text)} is not the name of a column")
+    return text
+
+
+def _columns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"= {shown(value)} is {_type_name(value)}, and a list of columns is needed: ['NAME']")
+    return tuple(_column(item) for item in value)
+
+
+def is_sql_name(text: str) -> bool:
+    """Whether a table or a column can have this name: SQLite takes nearly anything between quotes."""
+    try:
+        return bool(text.encode()) and "\0" not in text
+    except UnicodeEncodeError:  # what the environment has instead of bytes that are not UTF-8
+        return False
 
 
 def _secret(value: object) -> Secret:
@@ -136,6 +164,24 @@ def _items(text: str) -> object:
     return [item for part in text.split(",") if (item := part.strip())]
 
 
+def _truth(text: str) -> object:
+    """What TOML would have said, or the text itself, which is then refused."""
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _seconds(at_most_s: int) -> Kind[float]:
+    """More than 0, since no setting means anything at 0; the limit tells a time in milliseconds from one in seconds."""
+
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= at_most_s:
+            raise ValueError(
+                f"= {shown(value)} is not a number of seconds: more than 0 and at most {at_most_s} is needed"
+            )
+        return float(value)
+
+    return Kind("seconds", read, _number)
+
+
 def choice[E: StrEnum](options: type[E]) -> Kind[E]:
     """One of an enumeration's values."""
     known = " | ".join(options)
@@ -156,5 +202,9 @@ PATH = Kind("path", _path)
 ADDRESS = Kind("address", _address)
 ADDRESSES = Kind("list of addresses", _addresses, _items)
 PORT = Kind("port", _port, _number)
-SECONDS = Kind("seconds", _seconds, _number)
+SECONDS = _seconds(_DAY_S)
+AGE = _seconds(3660 * _DAY_S)
+BYTES = Kind("bytes", _bytes, _number)
+BOOLEAN = Kind("true or false", _boolean, _truth)
+COLUMNS = Kind("list of columns", _columns, _items)
 SECRET = Kind("secret", _secret)

@@ -6,7 +6,7 @@ the day on which the variable is gone.
 
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,23 @@ from app.config.model import (
     ReplicationConfig,
 )
 from app.config.sources import BUS_PORT, Given, Layer, read_database_path, read_environment, read_file, read_fly
-from app.config.table import Setting
+from app.config.table import Setting, of_table
+from app.counter import DECLARATION
 from app.errors import ConfigError
 from cluster.address import Address, parse_address
 from cluster.discovery import Method
 from cluster.errors import SecretError
 from cluster.security import Secret, is_readable_by_others, read_secret_file
+from replication.declared import TableDeclaration
 from replication.opening import Synchronous
 
 _DEFAULT_BUS_BIND = f"tcp://127.0.0.1:{BUS_PORT}"
 _DEFAULT_HTTP_BIND = "127.0.0.1:8080"
 _DEFAULT_POLL_INTERVAL_S = 5.0
+_DEFAULT_JOIN_TIMEOUT_S = 2.0
+_DEFAULT_CLOCK_BOUND_S = 60.0
+_DEFAULT_JOURNAL_MAX_AGE_S = 604_800.0  # a week
+_DEFAULT_JOURNAL_MAX_BYTES = 2**30
 
 
 def load_config(
@@ -50,8 +56,11 @@ def load_config(
     Reads the file and `bus.secret_file`, and nothing else. Raises ConfigError, one line, for what cannot be used.
     """
     folder = Path.cwd() if path is None else path.absolute().parent
+    file = Layer() if path is None else read_file(path)
+    known_tables = _with_own(file.tables)
+    environment = read_environment(environ, tables=known_tables)
     values = _Values(
-        stated=(read_environment(environ), read_database_path(environ), {} if path is None else read_file(path)),
+        stated=(environment, read_database_path(environ), file),
         assumed=read_fly(environ),
         folder=folder,
     )
@@ -72,7 +81,14 @@ def load_config(
         ),
         bus=BusConfig(bind=bind, advertise=values.get(table.BUS_ADVERTISE), secret=secret, secret_file=secret_file),
         discovery=_discovery(values, bind),
-        replication=ReplicationConfig(mode=values.get(table.REPLICATION_MODE) or Mode.NONE),
+        replication=ReplicationConfig(
+            mode=values.get(table.REPLICATION_MODE) or Mode.NONE,
+            tables=tuple(_declaration(values, name) for name in dict.fromkeys((*known_tables, *environment.tables))),
+            join_timeout_s=values.get(table.REPLICATION_JOIN_TIMEOUT_S) or _DEFAULT_JOIN_TIMEOUT_S,
+            clock_bound_s=values.get(table.REPLICATION_CLOCK_BOUND_S) or _DEFAULT_CLOCK_BOUND_S,
+            journal_max_age_s=values.get(table.REPLICATION_JOURNAL_MAX_AGE_S) or _DEFAULT_JOURNAL_MAX_AGE_S,
+            journal_max_bytes=values.get(table.REPLICATION_JOURNAL_MAX_BYTES) or _DEFAULT_JOURNAL_MAX_BYTES,
+        ),
         http=HttpConfig(bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND)),
         log=LogConfig(
             level=values.get(table.LOG_LEVEL) or LogLevel.INFO,
@@ -93,10 +109,11 @@ class _Values:
 
     def get[T](self, setting: Setting[T]) -> T | None:
         """The strongest value of the key, None without one. Raises ConfigError if any that was stated is wrong."""
-        values = [self._read(setting, layer[setting]) for layer in self._stated if setting in layer]
+        values = [self._read(setting, layer.values[setting]) for layer in self._stated if setting in layer.values]
         if values:
             return values[0]
-        return self._read(setting, self._assumed[setting]) if setting in self._assumed else None
+        assumed = self._assumed.values
+        return self._read(setting, assumed[setting]) if setting in assumed else None
 
     def path(self, setting: Setting[Path]) -> Path | None:
         """As `get`, counted from the configuration file's folder."""
@@ -109,7 +126,7 @@ class _Values:
 
     def is_stated(self, setting: Setting[Any]) -> bool:
         """Whether a person wrote the key, in any place."""
-        return any(setting in layer for layer in self._stated)
+        return any(setting in layer.values for layer in self._stated)
 
     def is_in_file_only(self, setting: Setting[Any], *, unlike: Setting[Any]) -> bool:
         """Whether a key was written in the file and nowhere else, and the other key is from the environment."""
@@ -122,7 +139,9 @@ class _Values:
 
     def _strongest(self, setting: Setting[Any]) -> tuple[int, Given]:
         layers = (*self._stated, self._assumed)
-        return next((strength, layer[setting]) for strength, layer in enumerate(layers) if setting in layer)
+        return next(
+            (strength, layer.values[setting]) for strength, layer in enumerate(layers) if setting in layer.values
+        )
 
     def _read[T](self, setting: Setting[T], given: Given) -> T:
         try:
@@ -191,4 +210,27 @@ def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
         dns_name=dns_name,
         dns_port=values.get(table.DISCOVERY_DNS_PORT) or bind.port or BUS_PORT,
         poll_interval_s=values.get(table.DISCOVERY_POLL_INTERVAL_S) or _DEFAULT_POLL_INTERVAL_S,
+    )
+
+
+def _with_own(tables: Sequence[str]) -> tuple[str, ...]:
+    """These tables and the counter's own, which is declared without a word."""
+    own = DECLARATION.name.lower()
+    return (*tables, *([] if own in map(str.lower, tables) else [DECLARATION.name]))
+
+
+def _declaration(values: _Values, name: str) -> TableDeclaration:
+    own = name.lower() == DECLARATION.name.lower()
+    default = DECLARATION if own else TableDeclaration(name=name)
+
+    def given[T](setting: Setting[T], otherwise: T) -> T:
+        value = values.get(of_table(setting, name))
+        return otherwise if value is None else value
+
+    return TableDeclaration(
+        name=name,
+        counters=given(table.TABLE_COUNTERS, default.counters),
+        merge=given(table.TABLE_MERGE, default.merge),
+        shared_ids=given(table.TABLE_SHARED_IDS, default.shared_ids),
+        drift_ignore=given(table.TABLE_DRIFT_IGNORE, default.drift_ignore),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from cluster.address import Address
 from cluster.discovery import Method
 from cluster.security import Secret
+from replication.declared import TableDeclaration
 from replication.opening import Synchronous
 
 
@@ -15,6 +16,7 @@ class Mode(StrEnum):
 
     NONE = "none"
     NAIVE = "naive"
+    CONVERGENT = "convergent"
 
 
 class LogLevel(StrEnum):
@@ -84,9 +86,14 @@ class DiscoveryConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicationConfig:
-    """`[replication]`."""
+    """`[replication]`, with one of `tables` for each `[replication.tables.NAME]`: they hold in every mode."""
 
     mode: Mode
+    tables: tuple[TableDeclaration, ...]
+    join_timeout_s: float
+    clock_bound_s: float
+    journal_max_age_s: float
+    journal_max_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

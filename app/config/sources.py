@@ -8,11 +8,12 @@ import difflib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.config import table_sections
 from app.config.kinds import shown
 from app.config.table import (
     BUS_BIND,
@@ -24,7 +25,12 @@ from app.config.table import (
     NODE_NAME,
     NODE_REGION,
     SETTINGS,
+    TABLE_SECTION,
+    TABLE_SETTINGS,
     Setting,
+    of_table,
+    section_of_table,
+    shown_section,
 )
 from app.errors import ConfigError
 
@@ -33,8 +39,9 @@ FLY_HTTP_BIND = "0.0.0.0:8080"
 
 _PREFIX = "LITECAST_"
 _SECTIONS = tuple(dict.fromkeys(setting.section for setting in SETTINGS))
+_TOP_SECTIONS = tuple(section for section in _SECTIONS if section != TABLE_SECTION)
 _BY_KEY = {(setting.section, setting.key): setting for setting in SETTINGS}
-_BY_ENV = {setting.env: setting for setting in SETTINGS}
+_BY_ENV = {setting.env: setting for setting in SETTINGS if setting not in TABLE_SETTINGS}
 # LITECAST_NODE_NAME, with one underscore too few, would otherwise be ignored without a word.
 _ALMOST = {re.sub("__", "_", name): name for name in _BY_ENV}
 # A key that stands in the wrong section is more likely than one misspelt this badly.
@@ -49,7 +56,12 @@ class Given:
     place: str
 
 
-type Layer = Mapping[Setting[Any], Given]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What one source says, and the tables that it names: also one of which it says nothing further."""
+
+    values: Mapping[Setting[Any], Given] = field(default_factory=dict[Setting[Any], Given])
+    tables: tuple[str, ...] = ()
 
 
 def read_file(path: Path) -> Layer:
@@ -57,22 +69,47 @@ def read_file(path: Path) -> Layer:
 
     Raises ConfigError if the file cannot be read, is not TOML in UTF-8, or has a key that does not exist.
     """
-    layer: dict[Setting[Any], Given] = {}
+    values: dict[Setting[Any], Given] = {}
+    tables: list[str] = []
+
+    def put(setting: Setting[Any], value: object) -> None:
+        values[setting] = Given(value=value, place=f"{path}: {setting}")
+
     for section, table in _parse(path).items():
-        if section not in _SECTIONS:
+        if section not in _TOP_SECTIONS:
             raise _unknown_section(path, section, table)
         if not isinstance(table, dict):
             raise ConfigError(
                 f"{path}: {section} is a section, and is given as a value: write [{section}] and its keys below it"
             )
         for key, value in table.items():
+            if (section, key) == (table_sections.SECTION, table_sections.KEY):
+                for name, keys in table_sections.read_sections(path, value):
+                    tables.append(name)
+                    for table_key, table_value in keys.items():
+                        put(_table_setting(path, name, table_key), table_value)
+                continue
             setting = _BY_KEY.get((section, key))
             if setting is None:
-                raise ConfigError(
-                    f"{path}: [{section}] has no key {shown(key)}; the nearest known key is {_nearest(section, key)}"
-                )
-            layer[setting] = Given(value=value, place=f"{path}: {setting}")
-    return layer
+                nearest = TABLE_SETTINGS[0] if _is_table(section, value) else _nearest(section, key)
+                raise ConfigError(f"{path}: [{section}] has no key {shown(key)}; the nearest known key is {nearest}")
+            put(setting, value)
+    return Layer(values=values, tables=tuple(tables))
+
+
+def _is_table(section: str, value: object) -> bool:
+    """Whether a key that does not exist is probably the section of a table."""
+    return section == table_sections.SECTION and isinstance(value, dict)
+
+
+def _table_setting(path: Path, name: str, key: str) -> Setting[Any]:
+    template = _BY_KEY.get((TABLE_SECTION, key))
+    if template is not None:
+        return of_table(template, name)
+    nearest = _nearest(TABLE_SECTION, key)
+    nearest = of_table(nearest, name) if nearest in TABLE_SETTINGS else nearest
+    section = shown_section(section_of_table(name))
+    raise ConfigError(f"{path}: [{section}] has no key {shown(key)}; the nearest known key is {nearest}")
 
 
 def _parse(path: Path) -> dict[str, object]:
@@ -121,32 +158,42 @@ def _nearest(section: str, key: str) -> Setting[Any]:
     return keys[difflib.get_close_matches(key, keys, n=1, cutoff=0)[0]]
 
 
-def read_environment(environ: Mapping[str, str]) -> Layer:
+def read_environment(environ: Mapping[str, str], *, tables: Sequence[str] = ()) -> Layer:
     """What `LITECAST_<SECTION>__<KEY>` variables say. An empty one counts as not set, but empties a list.
 
-    Raises ConfigError for a variable of that form that names no setting.
+    `tables` are those that are known: a variable's name may mean one of them. Raises ConfigError for a variable of that
+    form that names no setting.
     """
-    layer: dict[Setting[Any], Given] = {}
+    values: dict[Setting[Any], Given] = {}
+    named: dict[str, None] = {}
     for name, text in sorted(environ.items()):
         if not name.startswith(_PREFIX):
             continue
-        setting = _BY_ENV.get(name)
+        table, setting = table_sections.table_setting(name, tables) or (None, _BY_ENV.get(name))
         if setting is not None:
             value = setting.kind.from_text(text)
             if text or isinstance(value, list):
-                layer[setting] = Given(value=value, place=f"environment variable {name}")
-        elif "__" in name or name in _ALMOST:
-            near = _ALMOST.get(name) or difflib.get_close_matches(name, _BY_ENV, n=1, cutoff=0)[0]
+                values[setting] = Given(value=value, place=f"environment variable {name}")
+                named |= {} if table is None else {table: None}
+        elif "__" in name or name in _ALMOST or table_sections.is_meant_for_table(name):
+            near = _ALMOST.get(name) or _nearest_variable(name, tables)
             raise ConfigError(f"environment variable {name} names no setting; the nearest known one is {near}")
-    return layer
+    return Layer(values=values, tables=tuple(named))
+
+
+def _nearest_variable(name: str, tables: Sequence[str]) -> str:
+    of_tables = [of_table(setting, table).env for table in tables for setting in TABLE_SETTINGS]
+    known = [*_BY_ENV, *(setting.env for setting in TABLE_SETTINGS), *of_tables]
+    return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
 
 
 def read_database_path(environ: Mapping[str, str]) -> Layer:
     """`DATABASE_PATH`, relative to the working directory: the programs that share it with the node read it so."""
     text = environ.get("DATABASE_PATH", "")
     if not text:
-        return {}
-    return {DATABASE_PATH: Given(value=str(Path.cwd() / text), place="environment variable DATABASE_PATH")}
+        return Layer()
+    given = Given(value=str(Path.cwd() / text), place="environment variable DATABASE_PATH")
+    return Layer(values={DATABASE_PATH: given})
 
 
 def read_fly(environ: Mapping[str, str]) -> Layer:
@@ -154,10 +201,10 @@ def read_fly(environ: Mapping[str, str]) -> Layer:
 
     Raises ConfigError if `FLY_PRIVATE_IP` is not an IP address.
     """
-    layer: dict[Setting[Any], Given] = {}
+    values: dict[Setting[Any], Given] = {}
 
     def put(setting: Setting[Any], variable: str, value: str) -> None:
-        layer[setting] = Given(value=value, place=f"environment variable {variable}: {setting}")
+        values[setting] = Given(value=value, place=f"environment variable {variable}: {setting}")
 
     for variable in ("MY_REGION", "FLY_REGION"):
         if region := environ.get(variable):
@@ -171,7 +218,7 @@ def read_fly(environ: Mapping[str, str]) -> Layer:
         put(HTTP_BIND, "FLY_APP_NAME", FLY_HTTP_BIND)
     if ip := environ.get("FLY_PRIVATE_IP"):
         put(BUS_BIND, "FLY_PRIVATE_IP", f"tcp://{_bracketed(ip)}:{BUS_PORT}")
-    return layer
+    return Layer(values=values)
 
 
 def _bracketed(ip: str) -> str:

@@ -3,18 +3,45 @@
 `docs/configuration.md` documents what stands here, and a test compares the two.
 """
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
-from app.config.kinds import ADDRESS, ADDRESSES, DNS_NAME, NAME, PATH, PORT, SECONDS, SECRET, Kind, choice
+from app.config.kinds import (
+    ADDRESS,
+    ADDRESSES,
+    AGE,
+    BOOLEAN,
+    BYTES,
+    COLUMNS,
+    DNS_NAME,
+    NAME,
+    PATH,
+    PORT,
+    SECONDS,
+    SECRET,
+    Kind,
+    choice,
+)
 from app.config.model import LogFormat, LogLevel, Mode
 from cluster.discovery import Method
+from replication.engine.catalogue import MergeRule
 from replication.opening import Synchronous
+
+TABLES_SECTION = "replication.tables"
+TABLE_SECTION = f"{TABLES_SECTION}.NAME"
+"""The section of a table that the person names: `of_table` puts the name in."""
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting[T]:
-    """One key of the configuration file. `default` is for readers; `app.config.load` computes the real one."""
+    """One key of the configuration file. `default` is for readers; `app.config.load` computes the real one.
+
+    A `section` with dots is that of a table: `replication.tables.` and the table's name, which may have dots itself.
+    """
 
     section: str
     key: str
@@ -25,11 +52,32 @@ class Setting[T]:
     @property
     def env(self) -> str:
         """The environment variable that overrides the key."""
-        return f"LITECAST_{self.section}__{self.key}".upper()
+        return f"LITECAST_{'__'.join(map(env_name, self.section.split('.', 2)))}__{self.key.upper()}"
 
     def __str__(self) -> str:
         """The key as an error message names it."""
-        return f"[{self.section}] {self.key}"
+        return f"[{shown_section(self.section)}] {self.key}"
+
+
+def env_name(name: str) -> str:
+    """A name as it stands in an environment variable's: capitals, `_` for all but ASCII letters, digits and `_`."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name).upper()
+
+
+def shown_section(section: str) -> str:
+    """The section as the file has it: a table's name in quotes where TOML needs them."""
+    *above, name = section.split(".", 2)
+    return ".".join((*above, name if _BARE.fullmatch(name) else json.dumps(name)))
+
+
+def of_table[T](setting: Setting[T], name: str) -> Setting[T]:
+    """One of `TABLE_SETTINGS`, for the table of this name."""
+    return replace(setting, section=section_of_table(name))
+
+
+def section_of_table(name: str) -> str:
+    """The section of a table, as `Setting.section` has it."""
+    return f"{TABLES_SECTION}.{name}"
 
 
 CLUSTER_NAME = Setting(
@@ -98,7 +146,40 @@ DISCOVERY_POLL_INTERVAL_S = Setting(
 )  # fmt: skip
 REPLICATION_MODE = Setting(
     section="replication", key="mode", kind=choice(Mode), default="none",
-    doc="How writes reach the other nodes. `naive` loses some, and exists to show that.",
+    doc="How writes reach the other nodes. `naive` loses some, and exists to show that; `convergent` loses none.",
+)  # fmt: skip
+REPLICATION_JOIN_TIMEOUT_S = Setting(
+    section="replication", key="join_timeout_s", kind=SECONDS, default="2",
+    doc="How long a starting node waits for what its peers know of it, before it sends anything.",
+)  # fmt: skip
+REPLICATION_CLOCK_BOUND_S = Setting(
+    section="replication", key="clock_bound_s", kind=SECONDS, default="60",
+    doc="How far a node's clock may be off. A change from further ahead waits until its time comes.",
+)  # fmt: skip
+REPLICATION_JOURNAL_MAX_AGE_S = Setting(
+    section="replication", key="journal_max_age_s", kind=AGE, default="604800",
+    doc="How long the journal keeps a change for nodes that are away; 604800 is a week.",
+)  # fmt: skip
+REPLICATION_JOURNAL_MAX_BYTES = Setting(
+    section="replication", key="journal_max_bytes", kind=BYTES, default="1073741824",
+    doc="How large the journal grows before the oldest changes leave it; 1073741824 is 1 GiB.",
+)  # fmt: skip
+TABLE_COUNTERS = Setting(
+    section=TABLE_SECTION, key="counters", kind=COLUMNS, default="none; of `page_counts`: count",
+    doc="INTEGER NOT NULL columns in which what each node adds is added up, instead of the last write winning.",
+)  # fmt: skip
+TABLE_MERGE = Setting(
+    section=TABLE_SECTION, key="merge", kind=choice(MergeRule), default="cell",
+    doc="What is merged as one: each `cell` by itself, or the whole `row`.",
+)  # fmt: skip
+TABLE_SHARED_IDS = Setting(
+    section=TABLE_SECTION, key="shared_ids", kind=BOOLEAN, default="false",
+    doc="Whether the application chooses integer keys itself, and no two nodes choose one twice.",
+)  # fmt: skip
+TABLE_DRIFT_IGNORE = Setting(
+    section=TABLE_SECTION, key="drift_ignore", kind=COLUMNS,
+    default="none; of `page_counts`: inserted_at, updated_at",
+    doc="Columns that may differ between nodes: drift is not looked for in them.",
 )  # fmt: skip
 HTTP_BIND = Setting(
     section="http", key="bind", kind=ADDRESS, default="127.0.0.1:8080",
@@ -113,8 +194,12 @@ LOG_FORMAT = Setting(
     doc="`text` for people, `json` (one object a line) for programs.",
 )  # fmt: skip
 
+TABLE_SETTINGS: tuple[Setting[Any], ...] = (TABLE_COUNTERS, TABLE_MERGE, TABLE_SHARED_IDS, TABLE_DRIFT_IGNORE)
+
 SETTINGS: tuple[Setting[Any], ...] = (
     CLUSTER_NAME, NODE_NAME, NODE_REGION, NODE_DATA_DIR, NODE_SLOTS_DIR, DATABASE_PATH, DATABASE_SYNCHRONOUS, BUS_BIND,
     BUS_ADVERTISE, BUS_SECRET, BUS_SECRET_FILE, DISCOVERY_METHOD, DISCOVERY_PEERS, DISCOVERY_DNS_NAME,
-    DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, HTTP_BIND, LOG_LEVEL, LOG_FORMAT,
+    DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, REPLICATION_JOIN_TIMEOUT_S,
+    REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, *TABLE_SETTINGS, HTTP_BIND,
+    LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

@@ -15,7 +15,21 @@ scalars = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.text(st.characters(exclude_categories=["Cs"])),
-    st.sampled_from(["none", "static", "dns", "zeroconf", "naive", "127.0.0.1:1", "tcp://[::]:0", "x" * 40, "json"]),
+    st.sampled_from(
+        [
+            "none",
+            "static",
+            "dns",
+            "zeroconf",
+            "naive",
+            "convergent",
+            "row",
+            "127.0.0.1:1",
+            "tcp://[::]:0",
+            "x" * 40,
+            "json",
+        ]
+    ),
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
 keys = st.sampled_from(SETTINGS).map(lambda setting: (setting.section, setting.key))
@@ -65,6 +79,16 @@ def test_any_value_of_a_known_key_gives_settings_or_names_the_key(table: dict[tu
     result = outcome(text.encode(), {})
     if isinstance(result, ConfigError):
         assert any(f"[{section}] {key}" in str(result) for section, key in table)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.text(max_size=20))
+def test_any_name_of_a_table_gives_a_declaration_or_one_line(name: str, variable: str) -> None:
+    result = outcome(
+        f"[replication.tables.{as_toml(name)}]\nmerge = 'row'".encode(),
+        {f"LITECAST_REPLICATION__TABLES__{variable.replace(chr(0), '').upper()}__MERGE": "row"},
+    )
+    if isinstance(result, Config):
+        assert name in {table.name for table in result.replication.tables}
 
 
 @given(st.dictionaries(st.sampled_from([setting.env for setting in SETTINGS]), st.text(max_size=50), max_size=4))

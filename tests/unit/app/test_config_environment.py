@@ -8,13 +8,22 @@ import pytest
 from app.config import SETTINGS, Config, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
 from app.errors import ConfigError
 from cluster.address import Address
+from replication.declared import TableDeclaration
+from replication.engine.catalogue import MergeRule
 
+TABLES = "LITECAST_REPLICATION__TABLES__"
 FLY = {
     "FLY_APP_NAME": "shop",
     "FLY_MACHINE_ID": "683d314fdd4d68",
     "FLY_REGION": "ams",
     "FLY_PRIVATE_IP": "fdaa:0:1::3",
 }
+
+
+def declared(config: Config, table: str) -> TableDeclaration:
+    (found,) = [one for one in config.replication.tables if one.name == table]
+    return found
+
 
 # Of each key: a text for its variable, and what must come of it.
 OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
@@ -39,6 +48,14 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_DISCOVERY__DNS_PORT": ("7401", lambda c: c.discovery.dns_port, 7401),
     "LITECAST_DISCOVERY__POLL_INTERVAL_S": ("0.25", lambda c: c.discovery.poll_interval_s, 0.25),
     "LITECAST_REPLICATION__MODE": ("none", lambda c: c.replication.mode, Mode.NONE),
+    "LITECAST_REPLICATION__JOIN_TIMEOUT_S": ("0.5", lambda c: c.replication.join_timeout_s, 0.5),
+    "LITECAST_REPLICATION__CLOCK_BOUND_S": ("5", lambda c: c.replication.clock_bound_s, 5.0),
+    "LITECAST_REPLICATION__JOURNAL_MAX_AGE_S": ("90000", lambda c: c.replication.journal_max_age_s, 90_000.0),
+    "LITECAST_REPLICATION__JOURNAL_MAX_BYTES": ("4096", lambda c: c.replication.journal_max_bytes, 4096),
+    "LITECAST_REPLICATION__TABLES__NAME__COUNTERS": ("a, b,", lambda c: declared(c, "name").counters, ("a", "b")),
+    "LITECAST_REPLICATION__TABLES__NAME__MERGE": ("row", lambda c: declared(c, "name").merge, MergeRule.ROW),
+    "LITECAST_REPLICATION__TABLES__NAME__SHARED_IDS": ("TRUE", lambda c: declared(c, "name").shared_ids, True),
+    "LITECAST_REPLICATION__TABLES__NAME__DRIFT_IGNORE": ("t", lambda c: declared(c, "name").drift_ignore, ("t",)),
     "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
     "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),
     "LITECAST_LOG__FORMAT": ("json", lambda c: c.log.format, LogFormat.JSON),
@@ -57,7 +74,7 @@ def sample(tmp_path: Path) -> Path:
         database.path = "alpha.db"
         bus = {bind = "127.0.0.1:7400", secret = "a secret of the file, of enough characters"}
         discovery = {method = "static", peers = ["127.0.0.1:7401"]}
-        replication.mode = "naive"
+        replication = {mode = "naive", tables.name = {counters = ["n"]}}
         http.bind = "127.0.0.1:8080"
         log = {level = "warning", format = "text"}
     """)
@@ -89,6 +106,10 @@ def test_empty_variable_counts_as_not_set_but_empties_a_list(sample: Path) -> No
     assert config.node.name == "alpha"
     assert config.bus.secret is not None
     assert config.discovery.peers == ()
+    variables = {"LITECAST_REPLICATION__TABLES__NAME__COUNTERS": "", "LITECAST_REPLICATION__TABLES__OTHER__MERGE": ""}
+    config = load_config(sample, variables)
+    assert declared(config, "name").counters == ()
+    assert [one.name for one in config.replication.tables] == ["name", "page_counts"]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +119,13 @@ def test_empty_variable_counts_as_not_set_but_empties_a_list(sample: Path) -> No
         ("LITECAST_BUS__BIND_ADDRESS", "LITECAST_BUS__BIND"),
         ("LITECAST_NODE_DATA_DIR", "LITECAST_NODE__DATA_DIR"),
         ("LITECAST_NODE__DATA__DIR", "LITECAST_NODE__DATA_DIR"),
+        (f"{TABLES}PAGE_COUNTS__COUNTRES", f"{TABLES}PAGE_COUNTS__COUNTERS"),
+        (f"{TABLES}PAGE_COUNTS_MERGE", f"{TABLES}PAGE_COUNTS__MERGE"),
+        (f"{TABLES}COUNTERS", f"{TABLES}NAME__COUNTERS"),
+        (f"{TABLES}__COUNTERS", f"{TABLES}NAME__COUNTERS"),
+        (f"{TABLES}notes__COUNTERS", f"{TABLES}NAME__COUNTERS"),
+        (f"{TABLES}MY NAME__COUNTERS", f"{TABLES}NAME__COUNTERS"),
+        ("LITECAST_REPLICATION_TABLES_PAGE_COUNTS_COUNTERS", f"{TABLES}PAGE_COUNTS__COUNTERS"),
     ],
 )
 def test_variable_that_names_no_setting_is_refused_with_the_nearest(variable: str, nearest: str) -> None:
@@ -124,6 +152,9 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
         ("LITECAST_NODE__NAME", "\udcff", "= '\\udcff' is not a name"),
         ("LITECAST_BUS__SECRET", "\udcff" * 40, "is not UTF-8; `litecast keygen`"),
         ("LITECAST_LOG__FORMAT", "xml", "= 'xml' is not one of text | json"),
+        ("LITECAST_REPLICATION__JOURNAL_MAX_BYTES", "1 GiB", "= '1 GiB' is not a number of bytes: a whole number"),
+        (f"{TABLES}NOTES__SHARED_IDS", "yes", "= 'yes' is text, and true or false is needed"),
+        (f"{TABLES}NOTES__COUNTERS", "\udcff", "= '\\udcff' is not the name of a column"),
     ],
 )
 def test_wrong_value_is_refused_by_the_name_of_its_variable(variable: str, text: str, message: str) -> None:
@@ -178,3 +209,39 @@ def test_database_path_is_stronger_than_the_file_and_weaker_than_the_variable(
     assert load_config(sample, {"DATABASE_PATH": "a.db"}).database.path == sample.parent / "work" / "a.db"
     both = {"DATABASE_PATH": "/srv/a.db", "LITECAST_DATABASE__PATH": "/srv/b.db"}
     assert load_config(sample, both).database.path == Path("/srv/b.db")
+
+
+def test_a_variable_finds_the_table_that_the_file_names(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("""
+        [replication.tables.Notes]
+        [replication.tables."order lines"]
+        merge = "row"
+        [replication.tables.Page_Counts]
+    """)
+    variables = {
+        f"{TABLES}NOTES__MERGE": "row",
+        f"{TABLES}ORDER_LINES__COUNTERS": "n",
+        f"{TABLES}PAGE_COUNTS__DRIFT_IGNORE": "",
+        f"{TABLES}A__B___SHARED_IDS": "true",
+    }
+    assert load_config(file, variables).replication.tables == (
+        TableDeclaration(name="Notes", merge=MergeRule.ROW),
+        TableDeclaration(name="order lines", counters=("n",), merge=MergeRule.ROW),
+        TableDeclaration(name="Page_Counts", counters=("count",)),
+        TableDeclaration(name="a__b_", shared_ids=True),
+    )
+
+
+def test_a_variable_that_fits_two_tables_of_the_file_is_for_the_one_it_spells_or_for_none(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('replication.tables = {"a b" = {}, "a-b" = {}, A_B = {}}')
+    variables = {f"{TABLES}A_B__COUNTERS": "n"}
+    assert declared(load_config(file, variables), "A_B").counters == ("n",)
+    file.write_text('replication.tables = {"a b" = {}, "a-b" = {}}')
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, variables)
+    assert str(caught.value) == (
+        f'environment variable {TABLES}A_B__COUNTERS could be for [replication.tables."a b"] or '
+        "[replication.tables.a-b]: set it in the file, in one of them"
+    )

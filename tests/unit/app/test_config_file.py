@@ -1,5 +1,6 @@
 """What stands in `config.toml`: what comes of it, and what is said of a mistake."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,13 @@ import pytest
 from app.config import SETTINGS, Config, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
 from app.errors import ConfigError
 from cluster.address import Address
+from replication.declared import TableDeclaration
+from replication.engine.catalogue import MergeRule
 
 ROOT = Path(__file__).parents[3]
 SECRET = "0123456789abcdef0123456789abcdef"
+OF_PAGES = "[replication.tables.page_counts]"
+PAGES = f"{OF_PAGES}\n"
 
 
 def load(folder: Path, text: str, **environ: str) -> Config:
@@ -40,6 +45,8 @@ def test_without_any_setting_one_node_runs_on_a_laptop(tmp_path: Path, monkeypat
     assert (config.discovery.dns_name, config.discovery.dns_port) == (None, 7400)
     assert config.discovery.poll_interval_s == 5.0
     assert config.replication.mode is Mode.NONE
+    assert (config.replication.join_timeout_s, config.replication.clock_bound_s) == (2.0, 60.0)
+    assert (config.replication.journal_max_age_s, config.replication.journal_max_bytes) == (7 * 24 * 3600, 2**30)
     assert config.http.bind == Address("127.0.0.1", 8080)
     assert (config.log.level, config.log.format) == (LogLevel.INFO, LogFormat.TEXT)
     assert (config.file, config.warnings) == (None, ())
@@ -54,6 +61,45 @@ def test_sample_file_of_the_repository_is_usable_as_it_stands() -> None:
     assert config.discovery.peers == (Address("127.0.0.1", 7401),)
     assert config.replication.mode is Mode.NAIVE
     assert config.bus.secret is not None
+
+
+OWN = TableDeclaration(name="page_counts", counters=("count",), drift_ignore=("inserted_at", "updated_at"))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_tables_are_declared_alike_in_every_mode(tmp_path: Path, mode: Mode) -> None:
+    text = """
+        [replication.tables.notes]
+        [replication.tables."order lines"]
+        counters = ["amount", "of these"]
+        merge = "row"
+        drift_ignore = ["seen_at"]
+        shared_ids = true
+    """
+    replication = load(tmp_path, f"replication.mode = '{mode}'\n{text}").replication
+    assert replication.mode is mode
+    assert replication.tables == (
+        TableDeclaration(name="notes"),
+        TableDeclaration(
+            name="order lines",
+            counters=("amount", "of these"),
+            merge=MergeRule.ROW,
+            drift_ignore=("seen_at",),
+            shared_ids=True,
+        ),
+        OWN,
+    )
+
+
+def test_the_counters_table_is_declared_and_a_section_changes_it_key_by_key(tmp_path: Path) -> None:
+    def own(text: str) -> TableDeclaration:
+        (found,) = load(tmp_path, text).replication.tables
+        return found
+
+    assert own("") == own(PAGES) == OWN
+    assert own(f"{PAGES}drift_ignore = []") == replace(OWN, drift_ignore=())
+    assert own(f"{PAGES}merge = 'row'") == replace(OWN, merge=MergeRule.ROW)
+    assert own("[replication.tables.Page_Counts]\ncounters = []") == replace(OWN, name="Page_Counts", counters=())
 
 
 @pytest.mark.parametrize(
@@ -118,6 +164,32 @@ def test_dns_without_a_name_is_refused(tmp_path: Path) -> None:
         ("[replicaton]", "no section is named 'replicaton'; the nearest known key is in [replication]"),
         ('["a\\nb"]\nc = 1', "no section is named 'a\\nb'; the nearest known key is "),
         ('data_dir = "x"', "'data_dir' stands outside of any section; the nearest known key is [node] data_dir"),
+        ("[replication]\nmerge = 'row'", "[replication] has no key 'merge'; the nearest known key is [replication.tab"),
+        (
+            "[replication.pages]\nx = 1",
+            "[replication] has no key 'pages'; the nearest known key is [replication.tables.",
+        ),
+        (f"{PAGES}counter = []", f"{OF_PAGES} has no key 'counter'; the nearest known key is {OF_PAGES} counters"),
+        (f"{PAGES}mode = 'none'", f"{OF_PAGES} has no key 'mode'; the nearest known key is [replication] mode"),
+        (
+            "[replication.tables.a.b]",
+            "[replication.tables.a] has no key 'b'; the nearest known key is [replication.tab",
+        ),
+        (
+            "[replication]\ntables = 1",
+            "replication.tables is a section, and is given as a value: write [replication.ta",
+        ),
+        ("[replication.tables]\na = 1", "replication.tables.a is a section, and is given as a value: write [replicati"),
+        ('["replication.tables.a"]', "no section is named 'replication.tables.a'; the nearest known key is "),
+        (
+            '[replication.tables.""]',
+            '[replication.tables.""] cannot be the name of a table: write [replication.tables.N',
+        ),
+        ('[replication.tables."\\u0000"]', '[replication.tables."\\u0000"] cannot be the name of a table: write [repl'),
+        (
+            "[replication.tables.Notes]\n[replication.tables.notes]",
+            "[replication.tables.Notes] and [replication.tables.notes] are one table, since SQLite tells no capitals",
+        ),
         ('bus = "x"', "bus is a section, and is given as a value: write [bus] and its keys below it"),
     ],
 )
@@ -150,7 +222,18 @@ def test_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path, text:
         ("[discovery]\ndns_port = true", "[discovery] dns_port = True is not a port"),
         ("[discovery]\npoll_interval_s = 0", "[discovery] poll_interval_s = 0 is not a number of seconds"),
         ("[discovery]\npoll_interval_s = nan", "[discovery] poll_interval_s = nan is not a number of seconds"),
-        ('[replication]\nmode = "convergent"', "[replication] mode = 'convergent' is not one of none | naive"),
+        ('[replication]\nmode = "converge"', "[replication] mode = 'converge' is not one of none | naive | convergent"),
+        ("[replication]\nclock_bound_s = 86401", "[replication] clock_bound_s = 86401 is not a number of seconds"),
+        ("[replication]\njournal_max_age_s = inf", "[replication] journal_max_age_s = inf is not a number of seconds"),
+        ("[replication]\njournal_max_bytes = 1e9", "[replication] journal_max_bytes = 1000000000.0 is not a number of"),
+        ("[replication]\njournal_max_bytes = true", "[replication] journal_max_bytes = True is not a number of bytes"),
+        ("[replication]\njournal_max_bytes = 0", "[replication] journal_max_bytes = 0 is not a number of bytes"),
+        (f"{PAGES}counters = 'count'", f"{OF_PAGES} counters = 'count' is text, and a list of columns is needed: ["),
+        (f"{PAGES}counters = [1]", f"{OF_PAGES} counters = 1 is a number, and text in quotes is needed"),
+        (f"{PAGES}drift_ignore = ['']", f"{OF_PAGES} drift_ignore = '' is not the name of a column"),
+        (f"{PAGES}merge = 'rows'", f"{OF_PAGES} merge = 'rows' is not one of cell | row"),
+        (f"{PAGES}shared_ids = 'true'", f"{OF_PAGES} shared_ids = 'true' is text, and true or false is needed, with"),
+        ('[replication.tables."a\\nb"]\nmerge = 1', '[replication.tables."a\\nb"] merge = 1 is a number, and'),
         ('[log]\nlevel = "INFO"', "[log] level = 'INFO' is not one of debug | info | warning | error"),
     ],
 )
