@@ -177,7 +177,8 @@ def read_environment(environ: Mapping[str, str], *, tables: Sequence[str] = ()) 
                 named |= {} if table is None else {table: None}
         elif "__" in name or name in _ALMOST or table_sections.is_meant_for_table(name):
             near = _ALMOST.get(name) or _nearest_variable(name, tables)
-            raise ConfigError(f"environment variable {name} names no setting; the nearest known one is {near}")
+            spelt = name if name.isprintable() else shown(name)
+            raise ConfigError(f"environment variable {spelt} names no setting; the nearest known one is {near}")
     return Layer(values=values, tables=tuple(named))
 
 
