@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -54,15 +54,20 @@ class Node:
         detector: DetectorSettings | None = None,
         dialing: DialSettings | None = None,
         random: Random | None = None,
+        incarnation: str | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
-        """Starts nothing. Raises ValueError for a name, region or cluster that no peer would accept."""
+        """Starts nothing. Raises ValueError for a name, region or cluster that no peer would accept.
+
+        `random`, `incarnation` and `now_s`, the time since 1970, are for who wants runs to be repeatable; by default
+        they are the system's, and no two incarnations are the same."""
         for what, text in (("name", name), ("region", region), ("cluster", cluster)):
             if not is_short_text(text):
                 raise ValueError(f"a node's {what} is 1 to {TEXT_MAX_BYTES} bytes of printable text, not {text!r:.80}")
         self.name = name
         self.region = region
         self.cluster = cluster
-        self.incarnation = os.urandom(_INCARNATION_BYTES).hex()
+        self.incarnation = os.urandom(_INCARNATION_BYTES).hex() if incarnation is None else incarnation
         self.counters = Counters()
         self.processes: dict[str, Process] = {}
         self._transport = transport
@@ -72,6 +77,7 @@ class Node:
         self._detector = detector
         self._dialing = dialing
         self._random = random
+        self._now_s = now_s
         self._monitors: list[str] = []
         self._bus: Bus | None = None
         self._running: Running | None = None
@@ -100,7 +106,7 @@ class Node:
             incarnation=self.incarnation,
             region=self.region,
             address=str(self._address),
-            started_at_ms=int(time.time() * 1000),
+            started_at_ms=int(self._now_s() * 1000),
         )
         self._bus = Bus(
             hello,
