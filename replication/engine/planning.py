@@ -64,7 +64,15 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
         if (described := describe(connection, spec.name)).triggers is not None
     }
     attached = {*specs, *(described.name.lower() for described, _ in new)}
-    found += refusals.of_triggers(triggers, attached)
+    # A table that an application's new trigger has made a mixture of keeps no other table from being attached.
+    mixed_before = {
+        name
+        for name, written in triggers.items()
+        if name.lower() in specs and name.lower() not in seen and written.classified(set(specs)) is Triggers.MIXED
+    }
+    found += refusals.of_triggers(
+        {name: written for name, written in triggers.items() if name not in mixed_before}, attached
+    )
     refuse(found)
     return Plan(
         new=tuple(_spelt(described, choice) for described, choice in new),

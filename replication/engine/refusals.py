@@ -121,7 +121,7 @@ def of_counter_values(table: str, counter: str, rows: int) -> Refusal:
         code=RefusalCode.COUNTER_VALUES,
         reason=f"counter {counter} holds, in {rows} row(s), what is no integer between -{COUNTER_LIMIT} and "
         f"{COUNTER_LIMIT} (2 to the power of 53)",
-        way_out=f"put integers there, or attach it without --counter {counter}",
+        way_out=f"put integers there, or attach it without counter {counter}",
     )
 
 
@@ -258,8 +258,8 @@ def _of_key(described: Described, choice: TableChoice) -> list[Refusal]:
                 code=RefusalCode.HANDED_OUT_KEY,
                 reason=f"SQLite hands out its key {key[0].name} (INTEGER PRIMARY KEY), so two nodes would give one key "
                 "to two rows",
-                way_out="use a UUID as key, attach with --shared-ids if the application chooses each key itself, "
-                + _PRIMARY_MODE,
+                way_out="use a UUID as key, or attach with --shared-ids (shared_ids = true) if the application chooses "
+                "each key itself, " + _PRIMARY_MODE,
             )
         ]
     nullable = [column for column in key if not column.not_null]
@@ -310,7 +310,7 @@ def _of_checks(described: Described, choice: TableChoice) -> list[Refusal]:
             table=described.name,
             code=RefusalCode.CHECK_ACROSS_COLUMNS,
             reason=f"it has a CHECK across columns (on {names}), which cells of two nodes can break together",
-            way_out="attach it with --merge row, so that rows are merged whole",
+            way_out='attach it with --merge row (merge = "row"), so that rows are merged whole',
         )
     ]
 
@@ -320,7 +320,7 @@ def _of_counter(described: Described, counter: str) -> list[Refusal]:
         return Refusal(table=described.name, code=code, reason=reason, way_out=way_out)
 
     column = described.column(counter)
-    without = f"attach it without --counter {counter}"
+    without = f"attach it without counter {counter}"
     if column is None:
         names = ", ".join(column.name for column in described.columns)
         reason = f"it has no column {counter} that could be a counter"
