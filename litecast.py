@@ -4,7 +4,8 @@
 
 `Node` is a member of a cluster: it runs actors, finds its peers, and carries messages between them. `Repo` is one
 SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers` tie the two together as `mode =
-"naive"` does. The command `litecast` (package `app`) runs all of it from a `config.toml`.
+"naive"` does. `attach` prepares tables of any SQLite database for replication, as `litecast attach` does, and `detach`
+leaves it as it was. The command `litecast` (package `app`) runs all of it from a `config.toml`.
 """
 
 from cluster.actor import Actor
@@ -14,6 +15,11 @@ from cluster.node import Node
 from cluster.security import Secret
 from cluster.supervisor import ActorChild, Supervisor
 from cluster.zeromq import ZeroMqTransport
+from replication.database_file import attach, detach
+from replication.engine.attaching import AttachReport
+from replication.engine.catalogue import MergeRule
+from replication.engine.detaching import DetachReport
+from replication.engine.refusals import AttachRefused, TableChoice
 from replication.errors import ReplicationError
 from replication.naive import RepoReplication, cast_to_peers
 from replication.repo import Repo
@@ -23,8 +29,12 @@ __all__ = [
     "Actor",
     "ActorChild",
     "Address",
+    "AttachRefused",
+    "AttachReport",
     "CallTimeout",
     "ClusterError",
+    "DetachReport",
+    "MergeRule",
     "NoSuchActor",
     "Node",
     "NodeDown",
@@ -35,6 +45,9 @@ __all__ = [
     "Row",
     "Secret",
     "Supervisor",
+    "TableChoice",
     "ZeroMqTransport",
+    "attach",
     "cast_to_peers",
+    "detach",
 ]

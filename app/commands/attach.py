@@ -4,16 +4,16 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from app.commands import Subparsers
 
 if TYPE_CHECKING:
     from replication.engine.attaching import AttachReport, TableChoice
     from replication.engine.refusals import AttachRefused
-    from replication.engine.stamps import Site
 
 EXIT_REFUSED = 1
 
@@ -26,12 +26,14 @@ def register(subparsers: Subparsers) -> None:
         description="Prepares tables of an existing SQLite database: from then on, what any program commits to them is "
         "captured, whether Litecast runs or not. Refuses what merging cannot keep, with every reason and the way out, "
         "before it changes anything; exit status 1 then. Attaching what is attached changes nothing. "
-        "`--counter`, `--merge` and `--shared-ids` belong to the `--table` before them. See docs/attach.md.",
+        "`--counter`, `--merge` and `--shared-ids` belong to the `--table` before them. With `--config` instead of a "
+        "database, the tables that the file declares are attached in the database that it names, as a node does when "
+        "it starts in mode convergent. See docs/attach.md.",
     )
-    parser.add_argument("database", type=Path, metavar="DB", help="the database file")
-    parser.add_argument(
-        "--table", action=_Table, required=True, dest="tables", metavar="NAME", help="attach this table"
-    )
+    parser.set_defaults(wrong=parser.error)
+    parser.add_argument("database", nargs="?", type=Path, metavar="DB", help="the database file")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="instead of DB and tables: a node's settings")
+    parser.add_argument("--table", action=_Table, dest="tables", metavar="NAME", help="attach this table")
     parser.add_argument(
         "--counter",
         action=_OfTable,
@@ -57,24 +59,57 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Attaches and says so: 0; refused: 1. Raises ConfigError, DatabaseError."""
-    from app.commands.database_file import opened
-    from app.config import load_config
-    from replication.engine.attaching import attach, check
+    from replication.database_file import attach
     from replication.engine.refusals import AttachRefused
 
-    cluster: str = args.cluster if args.cluster is not None else load_config(None, os.environ).cluster.name
-    choices = [_choice(table) for table in args.tables]
+    wanted = _wanted(args)
     try:
-        with opened(args.database) as connection:
-            if args.dry_run:
-                report = check(connection, choices, cluster=cluster)
-            else:
-                report = attach(connection, choices, cluster=cluster, new_site=_new_site)
+        report = attach(
+            wanted.database,
+            wanted.choices,
+            cluster=wanted.cluster,
+            dry_run=args.dry_run,
+            skip_missing=wanted.skip_missing,
+        )
     except AttachRefused as refused:
-        _print_refusals(args, refused)
+        _print_refusals(args, wanted, refused)
         return EXIT_REFUSED
-    _print_report(args, report)
+    _print_report(args, wanted, report)
     return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the arguments come to."""
+
+    database: Path
+    choices: "Sequence[TableChoice]"
+    cluster: str
+    skip_missing: bool
+    """Tables that do not exist are for later, instead of being a mistake."""
+
+
+def _wanted(args: argparse.Namespace) -> _Wanted:
+    from app.config import ConfigError, load_config
+
+    wrong: Callable[[str], NoReturn] = args.wrong
+    if args.config is None:
+        if args.database is None or not args.tables:
+            wrong("name the database and its tables, DB --table NAME, or a node's settings, --config FILE")
+        choices = [_choice(table) for table in args.tables]
+        cluster = load_config(None, os.environ).cluster.name if args.cluster is None else args.cluster
+        return _Wanted(database=args.database, choices=choices, cluster=cluster, skip_missing=False)
+    if args.database is not None or args.tables:
+        wrong("--config FILE names the database and its tables: leave DB and --table out")
+    config = load_config(args.config, os.environ)
+    cluster = config.cluster.name if args.cluster is None else args.cluster
+    if config.node.slots_dir is not None:
+        raise ConfigError(
+            f"{args.config}: with [node] slots_dir, a node has a database only once it has started: name the file, "
+            "litecast attach DB --table NAME"
+        )
+    choices = [declared.choice for declared in config.replication.tables]
+    return _Wanted(database=config.database.path, choices=choices, cluster=cluster, skip_missing=True)
 
 
 class _Chosen:
@@ -134,13 +169,7 @@ def _choice(table: _Chosen) -> "TableChoice":
     )
 
 
-def _new_site() -> "Site":
-    from replication.engine.stamps import Site
-
-    return Site(os.urandom(16).hex())
-
-
-def _print_refusals(args: argparse.Namespace, refused: "AttachRefused") -> None:
+def _print_refusals(args: argparse.Namespace, wanted: _Wanted, refused: "AttachRefused") -> None:
     if args.json:
         listed = [
             {"table": one.table, "code": one.code.value, "reason": one.reason, "way_out": one.way_out}
@@ -148,7 +177,7 @@ def _print_refusals(args: argparse.Namespace, refused: "AttachRefused") -> None:
         ]
         print(json.dumps({"refused": listed}, indent=2))
         return
-    lines = [f"litecast: {args.database} was left as it is. Merging cannot keep this:"]
+    lines = [f"litecast: {wanted.database} was left as it is. Merging cannot keep this:"]
     about = None
     for one in sorted(refused.refusals, key=lambda one: one.table):
         if one.table != about:
@@ -159,7 +188,9 @@ def _print_refusals(args: argparse.Namespace, refused: "AttachRefused") -> None:
     print("\n".join(lines), file=sys.stderr)
 
 
-def _print_report(args: argparse.Namespace, report: "AttachReport") -> None:
+def _print_report(args: argparse.Namespace, wanted: _Wanted, report: "AttachReport") -> None:
+    there = {table.name.lower() for table in report.tables}
+    missing = [choice.name for choice in wanted.choices if choice.name.lower() not in there]
     if args.json:
         tables = [
             {
@@ -173,11 +204,12 @@ def _print_report(args: argparse.Namespace, report: "AttachReport") -> None:
             for table in report.tables
         ]
         answer = {
-            "database": str(args.database),
+            "database": str(wanted.database),
             "cluster": report.cluster,
             "dry_run": args.dry_run,
             "journal_mode_found": report.journal_mode_found,
             "tables": tables,
+            "missing": missing,
         }
         print(json.dumps(answer, indent=2))
         return
@@ -192,4 +224,7 @@ def _print_report(args: argparse.Namespace, report: "AttachReport") -> None:
         else:
             done = f"{'would be' if args.dry_run else 'is'} attached, with {table.rows} row(s) as its baseline"
         print(f"table {table.name} {done} ({'; '.join(facts)})")
-    print(f"cluster {report.cluster}; journal mode wal, was {report.journal_mode_found}")
+    for name in missing:
+        print(f"table {name} is not there yet; a node in mode convergent attaches it as soon as it is")
+    if report.tables:
+        print(f"cluster {report.cluster}; journal mode wal, was {report.journal_mode_found}")

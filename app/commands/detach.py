@@ -26,13 +26,11 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detaches and says so: 0; 1 if the tables that remain cannot do without. Raises DatabaseError, NotAttached."""
-    from app.commands.database_file import opened
-    from replication.engine.attaching import detach
+    from replication.database_file import detach
     from replication.engine.refusals import AttachRefused
 
     try:
-        with opened(args.database) as connection:
-            report = detach(connection, args.tables)
+        report = detach(args.database, args.tables)
     except AttachRefused as refused:
         lines = [f"litecast: {args.database} was left as it is:"]
         lines += [f"  - {refusal}" for refusal in refused.refusals]

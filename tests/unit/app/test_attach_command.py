@@ -143,7 +143,7 @@ def test_what_is_no_database_is_one_line_and_stays_as_it_is(run: Run, tmp_path: 
 def test_attach_waits_for_a_writer_and_says_so_when_it_takes_too_long(
     run: Run, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.commands.database_file.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("replication.database_file.BUSY_TIMEOUT_S", 0.1)
     with closing(sqlite3.connect(database, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         status, _, err = run("attach", database, "--table", "pages")
@@ -153,7 +153,7 @@ def test_attach_waits_for_a_writer_and_says_so_when_it_takes_too_long(
 
 
 def test_detach_says_what_keeps_the_journal_mode(run: Run, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.commands.database_file.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("replication.database_file.BUSY_TIMEOUT_S", 0.1)
     run("attach", database, "--table", "pages")
     with closing(sqlite3.connect(database, isolation_level=None)) as reader:
         reader.execute("SELECT * FROM pages").fetchall()
@@ -168,6 +168,80 @@ def test_the_default_cluster_is_that_of_the_settings(run: Run, database: Path, m
     status, _, err = run("attach", database, "--table", "pages", "--cluster", "butchery")
     assert status == 1
     assert "the database belongs to cluster bakery, not to butchery" in err
+
+
+@pytest.fixture
+def config(database: Path) -> Path:
+    """Settings of a node that has the database, and declares `pages`, `notes` and a table that is not there yet."""
+    file = database.parent / "config.toml"
+    file.write_text("""
+        cluster.name = "bakery"
+        database.path = "shop.db"
+        [replication.tables.pages]
+        counters = ["views", "likes"]
+        [replication.tables.notes]
+        merge = "row"
+        [replication.tables.later]
+    """)
+    return file
+
+
+def test_attach_takes_database_tables_and_cluster_from_a_config(run: Run, config: Path, database: Path) -> None:
+    before = database.read_bytes()
+    assert json.loads(run("attach", "--config", config, "--dry-run", "--json")[1])["missing"] == [
+        "later",
+        "page_counts",
+    ]
+    assert database.read_bytes() == before
+    status, out, err = run("attach", "--config", config)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "table pages is attached, with 2 row(s) as its baseline (merged by cell; counters views, likes)",
+        "table notes is attached, with 0 row(s) as its baseline (merged by row)",
+        "table later is not there yet; a node in mode convergent attaches it as soon as it is",
+        "table page_counts is not there yet; a node in mode convergent attaches it as soon as it is",
+        "cluster bakery; journal mode wal, was delete",
+    ]
+    answer = json.loads(run("attach", "--config", config, "--json")[1])
+    assert answer["database"] == str(database)
+    assert [one["was_attached"] for one in answer["tables"]] == [True, True]
+
+
+def test_a_config_whose_tables_cannot_all_be_kept_changes_nothing(run: Run, config: Path, database: Path) -> None:
+    config.write_text(config.read_text() + "[replication.tables.users]")
+    before = database.read_bytes()
+    status, out, err = run("attach", "--config", config)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"litecast: {database} was left as it is.")
+    assert "[unique]" in err
+    assert database.read_bytes() == before
+
+
+def test_a_config_whose_tables_are_all_missing_changes_nothing(run: Run, config: Path, database: Path) -> None:
+    config.write_text('database.path = "shop.db"')
+    before = database.read_bytes()
+    status, out, err = run("attach", "--config", config)
+    assert (status, err) == (0, "")
+    assert out == "table page_counts is not there yet; a node in mode convergent attaches it as soon as it is\n"
+    assert database.read_bytes() == before
+
+
+def test_a_config_in_which_nodes_claim_their_database_names_none(run: Run, config: Path) -> None:
+    config.write_text('node.slots_dir = "nodes"')
+    status, _, err = run("attach", "--config", config)
+    assert status == 1
+    assert "[node] slots_dir" in err
+    assert "litecast attach DB --table NAME" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("shop.db",), ("--table", "pages"), ("shop.db", "--config", "c"), ("--table", "pages", "--config", "c")],
+)
+def test_either_a_database_with_tables_or_a_config_is_named(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["attach", *arguments])
+    assert caught.value.code == 2
 
 
 def test_the_command_is_there_for_a_shell(database: Path) -> None:

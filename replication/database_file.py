@@ -1,0 +1,83 @@
+"""Attach and detach for whoever names a file: what `litecast attach` and `litecast detach` do, from Python.
+
+The file is opened as it is and never created. Both block for as long as they take, at most the busy timeout plus a scan
+of the tables; other programs, a node among them, may have the file open meanwhile.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from replication.engine import attaching
+from replication.engine.attaching import AttachReport
+from replication.engine.description import TableKind, describe
+from replication.engine.detaching import DetachReport
+from replication.engine.refusals import TableChoice
+from replication.engine.stamps import Site
+from replication.errors import DatabasePathError
+from replication.translation import SQLITE_ERRORS, translated
+
+BUSY_TIMEOUT_S = 5.0
+"""How long the write lock is waited for."""
+
+_SITE_BYTES = 16
+
+
+def attach(
+    path: Path | str,
+    tables: Sequence[TableChoice],
+    *,
+    cluster: str,
+    dry_run: bool = False,
+    skip_missing: bool = False,
+) -> AttachReport:
+    """Prepares tables of an SQLite database: from now on, what any program commits to them is captured.
+
+    `cluster` is the name that the nodes' settings give it. What is attached already, with the same counters, stays as
+    it is. With `dry_run` nothing is changed, and the report says what would be. With `skip_missing`, tables that do not
+    exist are left out of the report instead of being refused.
+
+    Raises, with nothing changed, AttachRefused (`.refusals` has every reason, with the way out) and DatabaseError.
+    """
+    with _opened(Path(path)) as connection:
+        wanted = [choice for choice in tables if not (skip_missing and _is_missing(connection, choice.name))]
+        if dry_run:
+            return attaching.check(connection, wanted, cluster=cluster)
+        return attaching.attach(connection, wanted, cluster=cluster, new_site=new_site)
+
+
+def detach(path: Path | str, tables: Sequence[str] | None = None) -> DetachReport:
+    """Detaches these tables, or everything: after the last one, nothing of Litecast's is left in the schema.
+
+    No node may be running on the file: what was written since it last looked would reach no other. Raises, with nothing
+    changed, NotAttached; AttachRefused if the tables that remain cannot do without these; DatabaseError.
+    """
+    with _opened(Path(path)) as connection:
+        return attaching.detach(connection, tables)
+
+
+def new_site() -> Site:
+    """A site that nobody had before."""
+    return Site(os.urandom(_SITE_BYTES).hex())
+
+
+def _is_missing(connection: sqlite3.Connection, table: str) -> bool:
+    return describe(connection, table).kind is TableKind.MISSING
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to the database. What SQLite raises meanwhile becomes a DatabaseError with a remedy."""
+    if not path.is_file():
+        problem = "is a directory" if path.is_dir() else "does not exist"
+        raise DatabasePathError(path, problem, "name the database file that the application uses")
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except SQLITE_ERRORS as error:
+        raise translated(error, path=path, busy_timeout_s=BUSY_TIMEOUT_S) from error
