@@ -3,6 +3,7 @@
     ReplicationError
     ├── RepoError                  the caller asked for what cannot be done; the database is fine
     │   ├── RepoClosed             used before open() or after close()
+    │   ├── WaitInTransaction      wait_for() inside a transaction
     │   ├── NoSuchTable            .table
     │   ├── NoSuchColumn           .table .column
     │   ├── NoSuchRow              .table .key
@@ -15,6 +16,7 @@
     │   └── MigrationError         .number
     │       ├── MigrationChanged   another text already ran under this number
     │       └── MigrationFailed    .reason
+    ├── PositionTimeout            .missing .timeout_s; the write that it is of was done all the same
     ├── DatabaseError              the world: .path .problem .remedy, one line an operator can act on
     │   ├── DatabasePathError      is a directory, folder missing, not a plain file, ...
     │   ├── DatabaseReadOnly       file or folder cannot be written
@@ -52,6 +54,13 @@ class RepoClosed(RepoError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"the repo on {path} is not open; use it inside `async with repo:`")
+
+
+class WaitInTransaction(RepoError):
+    """A position was waited for inside a transaction, which would wait for itself."""
+
+    def __init__(self) -> None:
+        super().__init__("wait_for() inside a transaction would wait for itself; wait before it or after it")
 
 
 class NoSuchTable(RepoError):
@@ -166,6 +175,18 @@ class _Operators(ReplicationError):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{self._what} {path}: {problem}; {remedy}")
+
+
+class PositionTimeout(ReplicationError):
+    """A position was not reached in time. Whatever was written stays written; it is only not visible here yet."""
+
+    def __init__(self, missing: str, timeout_s: float) -> None:
+        self.missing = missing
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"position not reached within {timeout_s:g} s (missing {missing}); the write itself is done, and arrives as "
+            "soon as its node, or another that has it, is reached"
+        )
 
 
 class DatabaseError(_Operators):

@@ -119,6 +119,27 @@ def attach(
             raise
 
 
+def begin_without_tables(connection: sqlite3.Connection, *, cluster: str, new_site: Callable[[], Site]) -> None:
+    """Makes the database one of the cluster's with no table attached, unless it is one: what peers send is held then.
+
+    Raises as `attach` does."""
+    if is_attached(connection):
+        return
+    with as_merge_sees_it(connection):
+        with _looking(connection):
+            make_plan(connection, [], cluster)
+        mode_before = journal_mode(connection)
+        _use_wal(connection, mode_before)
+        try:
+            with transaction(connection):
+                make_plan(connection, [], cluster)
+                if not is_attached(connection):
+                    _begin_with(connection, cluster, new_site, mode_before)
+        except BaseException:
+            set_journal_mode(connection, mode_before)
+            raise
+
+
 def _attach(
     connection: sqlite3.Connection, plan: Plan, cluster: str, new_site: Callable[[], Site], mode_before: str
 ) -> Mapping[str, int]:

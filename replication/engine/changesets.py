@@ -117,6 +117,18 @@ class Changeset:
     tables: tuple[TableChange, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A changeset without its tables: what decides whether, and after what, it can be merged."""
+
+    cluster: str
+    site: Site
+    after: Stamp
+    upto: Stamp
+    previous: bytes
+    deps: Mapping[Site, Stamp]
+
+
 def table_change(table: str, key: Sequence[str], rows: Iterable[RowChange]) -> TableChange:
     """Rows put into groups."""
     groups: dict[tuple[ChangeKind, tuple[str, ...], tuple[str, ...]], list[tuple[Value, ...]]] = {}
@@ -169,13 +181,60 @@ def encodable(tables: Sequence[TableChange]) -> Any:
 def decode(encoded: bytes) -> Changeset:
     """The changeset that the bytes are. Raises ChangesetError, and nothing else, if they are none."""
     fields = _fields(encoded)
-    if not isinstance(fields, tuple) or not fields or type(fields[0]) is not int:
+    if not isinstance(fields, tuple) or not fields:
         raise ChangesetError("not a changeset")
-    if fields[0] != FORM:
-        raise ChangesetError(f"a changeset of form {fields[0]}, and only form {FORM} is known; upgrade litecast")
-    if len(fields) != 8:
+    _check_form(fields[0], len(fields))
+    head = _header(fields[1:7])
+    tables = fields[7]
+    if not isinstance(tables, tuple):
+        raise ChangesetError("the tables are not a list")
+    changes = tuple(_table(table) for table in tables)
+    if len({change.table for change in changes}) != len(changes):
+        raise ChangesetError("a table occurs twice")
+    return Changeset(
+        cluster=head.cluster,
+        site=head.site,
+        after=head.after,
+        upto=head.upto,
+        previous=head.previous,
+        deps=head.deps,
+        tables=changes,
+    )
+
+
+def header(encoded: bytes) -> Header:
+    """The header of the changeset that the bytes are, without a look at the rest. Raises ChangesetError."""
+    if len(encoded) > CHANGESET_MAX_BYTES:
+        raise ChangesetError(f"larger than {CHANGESET_MAX_BYTES} bytes")
+    unpacker = msgpack.Unpacker(
+        use_list=False,
+        unicode_errors="surrogateescape",
+        object_pairs_hook=_no_map,
+        ext_hook=_no_extension,
+        max_buffer_size=CHANGESET_MAX_BYTES,
+    )
+    try:
+        unpacker.feed(encoded)
+        count = unpacker.read_array_header()
+        _check_form(unpacker.unpack(), count)
+        return _header(tuple(unpacker.unpack() for _ in range(6)))
+    except ChangesetError:
+        raise
+    except Exception as error:  # as in `_fields`
+        raise ChangesetError(f"not a changeset ({type(error).__name__})") from error
+
+
+def _check_form(form: Any, count: int) -> None:
+    if type(form) is not int:
+        raise ChangesetError("not a changeset")
+    if form != FORM:
+        raise ChangesetError(f"a changeset of form {form}, and only form {FORM} is known; upgrade litecast")
+    if count != 8:
         raise ChangesetError("a changeset has eight fields")
-    _, cluster, site, after, upto, previous, deps, tables = fields
+
+
+def _header(fields: tuple[Any, ...]) -> Header:
+    cluster, site, after, upto, previous, deps = fields
     if not isinstance(cluster, str) or len(cluster) > _NAME_MAX:
         raise ChangesetError("the cluster is not a name")
     if not is_site(site):
@@ -186,19 +245,8 @@ def decode(encoded: bytes) -> Changeset:
         raise ChangesetError("a baseline has the stamp 0, and nothing else has")
     if not isinstance(previous, bytes) or len(previous) != (0 if after == first_after(site) else DIGEST_BYTES):
         raise ChangesetError("the hash of the previous changeset is not one")
-    if not isinstance(tables, tuple):
-        raise ChangesetError("the tables are not a list")
-    changes = tuple(_table(table) for table in tables)
-    if len({change.table for change in changes}) != len(changes):
-        raise ChangesetError("a table occurs twice")
-    return Changeset(
-        cluster=cluster,
-        site=Site(site),
-        after=Stamp(after),
-        upto=Stamp(upto),
-        previous=previous,
-        deps=_deps(deps),
-        tables=changes,
+    return Header(
+        cluster=cluster, site=Site(site), after=Stamp(after), upto=Stamp(upto), previous=previous, deps=_deps(deps)
     )
 
 

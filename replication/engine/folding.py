@@ -15,7 +15,7 @@ taken from it. So it does not matter how the application computed the number, or
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from replication.engine import held, journal, state
 from replication.engine.catalogue import MergeRule
@@ -39,6 +39,8 @@ from replication.engine.table import Table
 from replication.engine.transacting import merging_transaction, transaction
 from replication.engine.values import Key, Value, row_hashes, same
 
+NOTHING_OWED: Final = Stamp(0)
+
 type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
 
 
@@ -57,21 +59,22 @@ class Folded:
     not_integers: int = 0
 
 
-def fold(connection: sqlite3.Connection, *, now_ms: int) -> Folded | None:
+def fold(connection: sqlite3.Connection, *, now_ms: int, owed: Stamp = NOTHING_OWED) -> Folded | None:
     """Makes a changeset of what was written here since the last fold; None if nothing changed. Commits.
 
-    Looks first, without the write lock, and writes nothing at all if the log is empty and the schema what it was.
-    Raises NotAttached, sqlite3.OperationalError (the lock, the disk), and RuntimeError inside a transaction; nothing
-    is changed then."""
-    if not is_due(connection):
+    `owed` is a position that somebody waits for elsewhere: if the writes that it was given out for changed nothing, an
+    empty changeset brings the head there. Looks first, without the write lock, and writes nothing at all if the log is
+    empty and the schema what it was. Raises NotAttached, sqlite3.OperationalError (the lock, the disk), and
+    RuntimeError inside a transaction; nothing is changed then."""
+    if not is_due(connection) and owed == NOTHING_OWED:
         return None
     if _is_schema_new(connection):
         with merging_transaction(connection):
-            return fold_inside(open_session(connection), now_ms=now_ms)
+            return fold_inside(open_session(connection), now_ms=now_ms, owed=owed)
     with transaction(connection):
         if not _is_schema_new(connection):
-            return fold_inside(open_session(connection), now_ms=now_ms)
-    return fold(connection, now_ms=now_ms)  # the schema changed between the look and the lock
+            return fold_inside(open_session(connection), now_ms=now_ms, owed=owed)
+    return fold(connection, now_ms=now_ms, owed=owed)  # the schema changed between the look and the lock
 
 
 def is_due(connection: sqlite3.Connection) -> bool:
@@ -89,7 +92,7 @@ def _is_schema_new(connection: sqlite3.Connection) -> bool:
     return found is None or found.schema != state.schema_version(connection)
 
 
-def fold_inside(session: Session, *, now_ms: int) -> Folded | None:
+def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) -> Folded | None:
     """`fold` in the transaction at work, which is a merging transaction if the schema is new."""
     stamp = next_stamp(now_ms=now_ms, clock=session.clock)
     looked = look(session)
@@ -107,7 +110,8 @@ def fold_inside(session: Session, *, now_ms: int) -> Folded | None:
         not_integers += work.counters.not_integers
         if change is not None:
             tables.append(change)
-    if not tables:
+    head = session.sites.head(session.site)
+    if not tables and (head.stamp if head else NOTHING_OWED) >= owed:
         return None
     return _publish(session, stamp, tuple(tables), clamped=clamped, not_integers=not_integers)
 

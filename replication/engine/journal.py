@@ -1,9 +1,10 @@
 """Changesets by (site, upto), own and merged, their bytes as their origin made them: what a peer is served."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from replication.engine.stamps import Stamp
+from replication.engine.stamps import Site, Stamp
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS _litecast_journal (
@@ -46,3 +47,35 @@ def read(connection: sqlite3.Connection, site: int, *, after: Stamp) -> list[byt
         "SELECT bytes FROM main._litecast_journal WHERE site = ? AND upto > ? ORDER BY upto", (site, after)
     )
     return [encoded for (encoded,) in rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of what a peer lacks. `beyond`: sites whose journal does not reach back to what the peer has."""
+
+    changesets: tuple[bytes, ...]
+    more: bool
+    beyond: frozenset[Site]
+
+
+def page(connection: sqlite3.Connection, have: Mapping[Site, Stamp], *, max_bytes: int, max_count: int) -> Page:
+    """Changesets beyond `have`, of all sites, in the order of their stamps, which is a causal one."""
+    rows = connection.execute(
+        "SELECT s.site, j.upto, length(j.bytes) FROM main._litecast_journal j JOIN main._litecast_sites s"
+        " ON s.short = j.site ORDER BY j.upto, s.site"
+    )
+    found: list[bytes] = []
+    size = 0
+    for site, upto, length in rows:
+        if upto <= have.get(Site(site), -2):
+            continue
+        if found and (size + length > max_bytes or len(found) >= max_count):
+            return Page(changesets=tuple(found), more=True, beyond=frozenset())
+        (encoded,) = connection.execute(
+            "SELECT j.bytes FROM main._litecast_journal j JOIN main._litecast_sites s ON s.short = j.site"
+            " WHERE s.site = ? AND j.upto = ?",
+            (site, upto),
+        ).fetchone()
+        found.append(encoded)
+        size += length
+    return Page(changesets=tuple(found), more=False, beyond=frozenset())

@@ -1,0 +1,33 @@
+"""What peers are served from: a second connection, which only reads, so that serving one never waits for a merge."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+
+from replication.engine.journal import Page, page
+from replication.engine.stamps import Site, Stamp
+
+PAGE_MAX_BYTES = 1024 * 1024
+PAGE_MAX_COUNT = 5_000
+
+
+class Shelf:
+    """See the module. `connect` is called by `open`, in the thread of its engine."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._opened: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Opens the connection."""
+        self._opened = self._connect()
+
+    def close(self) -> None:
+        """Closes it."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            opened.close()
+
+    def page(self, have: Mapping[Site, Stamp]) -> Page:
+        """The next changesets for who has merged as far as this."""
+        assert self._opened is not None, "the shelf is open"
+        return page(self._opened, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)

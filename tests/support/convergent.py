@@ -1,0 +1,164 @@
+"""Nodes of a convergent cluster in one process: real database files, the bus in memory or over ZeroMQ."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from cluster.address import Address
+from cluster.memory import MemoryNetwork
+from cluster.node import Node
+from cluster.supervisor import ActorChild
+from replication.convergent.asking import REPLICATION
+from replication.convergent.durability import WalBarrier
+from replication.convergent.engine import ThreadEngine
+from replication.convergent.noticing import WalWatch
+from replication.convergent.replication import Replication, Settings
+from replication.convergent.shelf import Shelf
+from replication.convergent.store import Store, StoreSettings
+from replication.convergent.worker import ReplicationWorker
+from replication.engine.applying import CLOCK_BOUND_MS
+from replication.engine.attaching import TableChoice, attach
+from replication.engine.folding import is_due
+from replication.engine.sites import vector
+from replication.engine.stamps import Site
+from tests.support.clusters import DIALS, FAST, Listed
+from tests.support.eventually import eventually
+
+CLUSTER = "convergent"
+PAGES = "CREATE TABLE IF NOT EXISTS pages (page TEXT PRIMARY KEY NOT NULL, title, count INTEGER NOT NULL DEFAULT 0)"
+
+_sites = count(1)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def new_site() -> Site:
+    return Site(f"{next(_sites):032x}")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+@dataclass(eq=False)
+class Member:
+    """One node, while it runs. `writer` is what another process would have: a connection that knows nothing of us."""
+
+    node: Node
+    replication: Replication
+    path: Path
+    writer: sqlite3.Connection
+
+    def rows(self, sql: str = "SELECT * FROM pages ORDER BY 1") -> list[Any]:
+        return self.writer.execute(sql).fetchall()
+
+
+class ConvergentCluster:
+    """Starts, stops and looks at nodes; `network` is where links are broken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.network = MemoryNetwork()
+        self.members: dict[str, Member] = {}
+        self.addresses: dict[str, Address] = {}
+
+    async def start(self, name: str, *, schema: str = PAGES, expects_peers: bool = True) -> Member:
+        path = self.folder / f"{name}.db"
+        writer = connect(path)
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute(schema)
+        attach(writer, [TableChoice(name="pages", counters=("count",))], cluster=CLUSTER, new_site=new_site)
+        replication = Replication(
+            Store(
+                lambda: connect(path),
+                StoreSettings(cluster=CLUSTER, now_ms=now_ms, new_site=new_site, barrier=WalBarrier(path)),
+            ),
+            Shelf(lambda: connect(path)),
+            engine=ThreadEngine(f"engine {name}"),
+            shelf_engine=ThreadEngine(f"shelf {name}"),
+            watch=WalWatch(path),
+            settings=Settings(
+                now_ms=now_ms,
+                clock_bound_ms=CLOCK_BOUND_MS,
+                join_timeout_s=0.5,
+                expects_peers=expects_peers and bool(self.members),
+            ),
+        )
+        await replication.open()
+        nodes: list[Node] = []
+        address = self.addresses.get(name)
+        node = Node(
+            name=name,
+            cluster=CLUSTER,
+            transport=self.network.transport(address),
+            discovery=Listed(list(self.addresses.values())),
+            children=[ActorChild(REPLICATION, lambda: ReplicationWorker(replication, nodes[0]))],
+            detector=FAST,
+            dialing=DIALS,
+        )
+        nodes.append(node)
+        await node.start()
+        replication.start(node)
+        self.addresses[name] = node.address
+        member = self.members[name] = Member(node, replication, path, writer)
+        return member
+
+    async def trio(self) -> tuple[Member, Member, Member]:
+        a, b, c = [await self.start(name) for name in "abc"]
+        return a, b, c
+
+    async def stop(self, name: str) -> None:
+        member = self.members.pop(name)
+        await member.replication.stop()
+        await member.node.stop()
+        await member.replication.close()
+        member.writer.close()
+
+    async def kill(self, name: str) -> None:
+        """As kill -9 would: nothing is folded or told any more."""
+        member = self.members.pop(name)
+        self.network.kill(member.node.address)
+        member.replication.abandon()
+        await member.node.stop()
+        await member.replication.close()
+        member.writer.close()
+
+    async def close(self) -> None:
+        for name in list(self.members):
+            await self.stop(name)
+
+    async def equal(self, sql: str = "SELECT * FROM pages ORDER BY 1", *, within_s: float = 10.0) -> list[Any]:
+        """Waits until everything is folded and merged, and all show the same rows and heads, and gives the rows."""
+
+        def are_equal() -> bool:
+            members = list(self.members.values())
+            first = members[0]
+            return (
+                not any(is_due(member.writer) for member in members)
+                and all(
+                    member.rows(sql) == first.rows(sql) and vector(member.writer) == vector(first.writer)
+                    for member in members[1:]
+                )
+                and not any(member.replication.status().waiting for member in members)
+            )
+
+        await eventually(
+            are_equal,
+            within_s,
+            why=lambda: {name: (m.rows(sql), m.replication.status()) for name, m in self.members.items()},
+        )
+        return next(iter(self.members.values())).rows(sql)
+
+
+async def wait_until(condition: Callable[[], object], members: Sequence[Member]) -> None:
+    await eventually(condition, why=lambda: [member.replication.status() for member in members])
+    await asyncio.sleep(0)
