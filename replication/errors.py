@@ -184,8 +184,8 @@ class PositionTimeout(ReplicationError):
         self.missing = missing
         self.timeout_s = timeout_s
         super().__init__(
-            f"position not reached within {timeout_s:g} s (missing {missing}); the write itself is done, and arrives as "
-            "soon as its node, or another that has it, is reached"
+            f"position not reached within {timeout_s:g} s (missing {missing}); the write itself is done, and arrives "
+            "as soon as its node, or another that has it, is reached"
         )
 
 

@@ -1,1 +1,1 @@
-"""The runtime of convergent mode: one worker a node, which folds, casts, merges and catches up. See `replication.py`."""
+"""The runtime of convergent mode: a worker a node, which folds, casts, merges, catches up. See `replication.py`."""

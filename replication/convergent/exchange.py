@@ -1,7 +1,7 @@
 """Whom to ask, and when: what each peer has, as far as it said, beside what is here. Pure.
 
-Every node says its heads when a link comes up and every second. Links are ordered and a loss on one is known to the bus,
-so whatever a peer cast before its heads has arrived before them. That makes three cases in which something that a
+Every node says its heads when a link comes up and every second. Links are ordered and a loss on one is known to the
+bus, so whatever a peer cast before its heads has arrived before them. That makes three cases in which something that a
 peer has and this node has not is *missing*, and not merely on its way:
 
 - it is of the peer's own site: its cast came before the heads, or never will;

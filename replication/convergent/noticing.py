@@ -1,7 +1,7 @@
 """Noticing that somebody else committed: another process, or another connection of this one.
 
-The kernel says when the write-ahead log was written to (inotify, Linux); it may say so before the commit can be seen, so
-for 20 ms after that the database is asked a few times. Everywhere, and as a safety net, it is asked twice a second;
+The kernel says when the write-ahead log was written to (inotify, Linux); it may say so before the commit can be seen,
+so for 20 ms after that the database is asked a few times. Everywhere, and as a safety net, it is asked twice a second;
 where there is no inotify, forty times a second, which costs about a thousandth of a core."""
 
 import asyncio
@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-if sys.platform == "linux":
-    from asyncinotify import Inotify, Mask
+if TYPE_CHECKING:
+    from asyncinotify import Inotify
 
 AFTERWARDS_S: Final = (0.002, 0.003, 0.005, 0.010)
 """When to look again after a notification whose commit could not be seen yet. A commit was seen late 3 times in 200."""
@@ -37,15 +37,18 @@ class WalWatch:
     async def __call__(self, noticed: Callable[[], None], /) -> None:
         """See `Watch`."""
         if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # the user's limit of instances
-                with Inotify() as inotify:
-                    await self._watch(inotify, noticed)
+            from asyncinotify import Inotify  # here: it looks for the C library, by a process of its own
+
+            with contextlib.suppress(OSError), Inotify() as inotify:  # the user's limit of instances
+                await self._watch(inotify, noticed)
         while True:
             await asyncio.sleep(FAST_POLL_S)
             noticed()
 
     async def _watch(self, inotify: "Inotify", noticed: Callable[[], None]) -> None:
         """Raises OSError if the file cannot be watched: the limit of watches, a file system that has none."""
+
+        from asyncinotify import Mask
 
         def readable() -> None:
             with contextlib.suppress(BlockingIOError):

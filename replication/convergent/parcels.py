@@ -1,8 +1,8 @@
 """Answers larger than a message: sent as pieces that the asker fetches one by one.
 
-An answer is a parcel: `[total, ref, piece]`. What is longer than a piece stays with the sender for a while, under `ref`,
-and the asker fetches `["more", ref, offset]` until it has `total` bytes. So no message is larger than the bus takes,
-the asker sets the pace, and other messages pass between two pieces.
+An answer is a parcel: `[total, ref, piece]`. What is longer than a piece stays with the sender for a while, under
+`ref`, and the asker fetches `["more", ref, offset]` until it has `total` bytes. So no message is larger than the bus
+takes, the asker sets the pace, and other messages pass between two pieces.
 
 The sender keeps a bounded number of bytes for a bounded time; who comes too late asks anew."""
 

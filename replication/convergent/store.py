@@ -28,7 +28,7 @@ CHECKPOINT_PAGES = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """A changeset that could not be merged for a reason that nobody thought of. It is not asked for again in this run."""
+    """A changeset that could not be merged, nobody knows why. It is not asked for again in this run."""
 
     reason: str
 

@@ -18,7 +18,7 @@ class PositionWaiters:
     async def wait_for(
         self, position: Position, *, timeout_s: float, behind: Callable[[], Mapping[Site, Stamp]]
     ) -> None:
-        """Returns once the position is reached. Raises PositionTimeout, which says of how many sites how much is missing.
+        """Returns once the position is reached. Raises PositionTimeout, which says what is missing.
 
         The waiter is entered before the position is looked at, so that no news between the two is missed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
