@@ -23,14 +23,19 @@ from app.web.application import WebApp
 from app.web.server import WebServer, bind
 from cluster.address import Address
 from cluster.counters import Count
-from cluster.discovery import Discovery, make_discovery
+from cluster.discovery import Discovery, Method, make_discovery
 from cluster.errors import ClusterError
 from cluster.node import Node
 from cluster.security import derive_curve_keys
 from cluster.supervisor import ActorChild, Child
 from cluster.zeromq import ZeroMqTransport
+from replication.convergent.asking import REPLICATION
+from replication.convergent.for_file import replication_for_file
+from replication.convergent.replication import Replication
+from replication.convergent.worker import ReplicationWorker
 from replication.lock import DataDirLock
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
+from replication.opening import resolved
 from replication.repo import Repo
 
 log = logging.getLogger(__name__)
@@ -76,6 +81,7 @@ class RunningNode:
     node: Node
     repo: Repo
     url: str
+    replication: Replication | None
 
 
 @asynccontextmanager
@@ -87,7 +93,8 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
         repo = await stack.enter_async_context(_repo(config))
         await repo.migrate(MIGRATIONS)
-        node = _node(config, repo)
+        replication = await _replication(config, repo, stack)
+        node = _node(config, repo, replication)
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
         report = ClusterReport(node, PageReader(repo, node.counters))
@@ -96,25 +103,52 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
             counter=PageCounter(repo),
             report=report,
             mode=config.replication.mode,
-            unready=lambda: _unready(config, node),
+            unready=lambda: _unready(config, node, replication),
         )
         server = WebServer(web, listener)
         _log_start(config, node, server.url)
         await node.start()
         stack.push_async_callback(node.stop)
         stack.push_async_callback(report.close)
+        if replication is not None:
+            replication.start(node)
+            stack.push_async_callback(replication.stop)
         await server.start()
         stack.push_async_callback(server.stop)
-        yield RunningNode(node=node, repo=repo, url=server.url)
+        yield RunningNode(node=node, repo=repo, url=server.url, replication=replication)
 
 
 def _repo(config: Config) -> Repo:
-    return Repo(config.database.path, synchronous=config.database.synchronous)
+    return Repo(
+        config.database.path,
+        synchronous=config.database.synchronous,
+        gives_positions=config.replication.mode is Mode.CONVERGENT,
+    )
 
 
-def _node(config: Config, repo: Repo) -> Node:
+async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Replication | None:
+    """What folds and merges, opened, in the modes that do; the repo knows of it."""
+    if config.replication.mode is not Mode.CONVERGENT:
+        return None
+    replication = replication_for_file(
+        resolved(config.database.path),
+        cluster=config.cluster.name,
+        declared=config.replication.tables,
+        clock_bound_ms=int(config.replication.clock_bound_s * 1000),
+        join_timeout_s=config.replication.join_timeout_s,
+        expects_peers=config.discovery.method is not Method.NONE,
+    )
+    stack.push_async_callback(replication.close)
+    await replication.open()
+    repo.link = replication
+    return replication
+
+
+def _node(config: Config, repo: Repo, replication: Replication | None) -> Node:
     secret = config.bus.secret
     children: list[Child] = []
+    if replication is not None:
+        children.append(ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)))
     if config.replication.mode is Mode.NAIVE:
         children.append(
             ActorChild(
@@ -157,7 +191,7 @@ def _reached_at(config: Config) -> Address:
     return config.bus.advertise or config.bus.bind
 
 
-def _unready(config: Config, node: Node) -> Sequence[str]:
+def _unready(config: Config, node: Node, replication: Replication | None) -> Sequence[str]:
     reasons: list[str] = []
     if not node.joined:
         reasons.append("the bus has not joined")
@@ -166,7 +200,10 @@ def _unready(config: Config, node: Node) -> Sequence[str]:
             if REPO_REPLICATION not in node.processes:
                 reasons.append("the replication actor is not running")
         case Mode.CONVERGENT:
-            reasons.append("nothing replicates in mode convergent yet")
+            if replication is None or REPLICATION not in node.processes:
+                reasons.append("the replication actor is not running")
+            else:
+                reasons += replication.unready()
         case Mode.NONE:
             pass
         case mode:

@@ -23,7 +23,7 @@ def migrate(
     it ran, so that a run that was cut short goes on where it stopped. Numbers beyond the list, from a newer version of
     the application, are left alone. Raises MigrationChanged, MigrationFailed, DatabaseError.
     """
-    applied = in_transaction(connection, tables, surroundings, _applied)
+    applied = in_transaction(connection, tables, surroundings, _applied).result
     for number, statement in enumerate(statements, start=1):
         if applied.get(number, statement) != statement:
             raise MigrationChanged(number)
@@ -31,7 +31,7 @@ def migrate(
     for number, statement in enumerate(statements, start=1):
         if number not in applied:
             step = partial(_apply, number, statement, surroundings)
-            applied_count += in_transaction(connection, tables, surroundings, step)
+            applied_count += in_transaction(connection, tables, surroundings, step).result
     return applied_count
 
 

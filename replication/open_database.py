@@ -2,6 +2,7 @@
 
 import functools
 import sqlite3
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
@@ -12,9 +13,10 @@ from replication.lock import DatabaseLock
 from replication.migrations import migrate
 from replication.opening import Settings, claim, open_reader, open_writer
 from replication.point_reader import PointReader
+from replication.positions import Position
 from replication.rows import Key, Row
 from replication.tables import Tables
-from replication.transaction import Surroundings, Transaction, Verbs, in_transaction, leave_no_transaction
+from replication.transaction import Surroundings, Transaction, Verbs, Written, in_transaction, leave_no_transaction
 
 _STEPS_BETWEEN_CHECKS = (
     10_000  # of SQLite's virtual machine, under a millisecond: how soon a query notices it is unwanted
@@ -33,8 +35,12 @@ class OpenDatabase:
     def __init__(self, settings: Settings, now: Callable[[], datetime], lock: DatabaseLock) -> None:
         self._settings = settings
         self._surroundings = Surroundings(
-            path=settings.path, busy_timeout_s=settings.busy_timeout_s, stamp=lambda: iso(now())
+            path=settings.path,
+            busy_timeout_s=settings.busy_timeout_s,
+            stamp=lambda: iso(now()),
+            gives_positions=settings.gives_positions,
         )
+        self._transaction_thread: int | None = None
         self._lock = lock
         self._writer = OneHopConnection(functools.partial(open_writer, settings))
         self._writer_tables = Tables()
@@ -89,21 +95,34 @@ class OpenDatabase:
         finally:
             query.abandoned = True
 
-    async def write[T](self, step: Callable[[Verbs], T]) -> T:
-        """What `step`, a single statement, returns, run in the writer's thread. It commits by itself."""
-        return await self._writer.run(functools.partial(self._write, step))
+    async def write[T](self, step: Callable[[Verbs], T], *, alone: bool = False) -> Written[T]:
+        """What `step`, a single statement, returns, run in the writer's thread. It commits by itself.
 
-    async def transact[T](self, work: Callable[[Transaction], T]) -> T:
-        """What `work` returns, run in the writer's thread inside one transaction."""
-        return await self._writer.run(
-            lambda connection: in_transaction(connection, self._writer_tables, self._surroundings, work)
-        )
+        `alone`: it cannot stand in a transaction."""
+        if self._surroundings.gives_positions and not alone:  # which have to be read under the lock that the write has
+            return await self.transact(step)
+        return Written(await self._writer.run(functools.partial(self._write, step)), Position())
+
+    async def transact[T](self, work: Callable[[Transaction], T]) -> Written[T]:
+        """What `work` returns, run in the writer's thread inside one transaction, and the transaction's position."""
+        return await self._writer.run(functools.partial(self._transact, work))
+
+    def is_in_transaction(self) -> bool:
+        """True in the thread of a transaction's function, while it runs."""
+        return self._transaction_thread == threading.get_ident()
 
     async def migrate(self, statements: tuple[str, ...]) -> int:
         """How many of the statements ran."""
         return await self._writer.run(
             lambda connection: migrate(connection, statements, self._writer_tables, self._surroundings)
         )
+
+    def _transact[T](self, work: Callable[[Transaction], T], connection: sqlite3.Connection) -> Written[T]:
+        self._transaction_thread = threading.get_ident()
+        try:
+            return in_transaction(connection, self._writer_tables, self._surroundings, work)
+        finally:
+            self._transaction_thread = None
 
     def _write[T](self, step: Callable[[Verbs], T], connection: sqlite3.Connection) -> T:
         verbs = Verbs(connection, self._writer_tables, self._surroundings)

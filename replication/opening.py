@@ -36,6 +36,9 @@ class Settings:
     path: Path
     synchronous: Synchronous
     busy_timeout_s: float
+    gives_positions: bool = False
+    """Whether an engine folds what is written. It then owns the checkpoints, too: of our connections only one should,
+    since in SQLite before 3.51.3 one that writes while another checkpoints can, rarely, corrupt the log."""
 
 
 def resolved(path: Path | str) -> Path:
@@ -97,7 +100,8 @@ def open_writer(settings: Settings) -> sqlite3.Connection:
             remedy = "put it on a local disk; network file systems have no shared memory"
             raise DatabaseError(settings.path, f"cannot use a write-ahead log (stays in mode {mode})", remedy)
         connection.execute(f"PRAGMA synchronous = {settings.synchronous.value}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
+        checkpoint_pages = 0 if settings.gives_positions else WAL_CHECKPOINT_PAGES
+        connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
         connection.execute("PRAGMA foreign_keys = ON")
         _write_state(connection)
     except SQLITE_ERRORS as error:

@@ -20,23 +20,40 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from replication.errors import DatabaseBusy, ReplicationError, RepoClosed
+from replication.errors import DatabaseBusy, ReplicationError, RepoClosed, WaitInTransaction
 from replication.open_database import OpenDatabase
 from replication.opening import Settings, Synchronous, resolved
+from replication.positions import Position
 from replication.rows import Key, Op, Parameters, Row
-from replication.transaction import Transaction
+from replication.transaction import Transaction, Written, stands_alone
 
 type Replicator = Callable[[Row, Op], None]
 """Sends a whole row to the peers. Called in the event loop's thread; must not block."""
 
+WAIT_TIMEOUT_S = 5.0
+"""How long `wait_for` waits, if not told otherwise."""
+
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's transaction: as long as a `call` between nodes."""
+
+
+class Link(Protocol):
+    """What a repo needs of the replication that folds what it writes."""
+
+    def committed(self, position: Position) -> None:
+        """Something was committed that this is the position of. In the event loop; does not block."""
+        ...
+
+    async def wait_for(self, position: Position, *, timeout_s: float) -> None:
+        """Returns once the position is reached here. Raises PositionTimeout."""
+        ...
+
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +79,19 @@ class Repo:
         replicator: Replicator | None = None,
         now: Callable[[], datetime] = utc_now,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        gives_positions: bool = False,
     ) -> None:
-        """Opens nothing yet. `replicator` is what `replicate` hands rows to; None in the modes that send nothing."""
+        """Opens nothing yet. `replicator` is what `replicate` hands rows to; None in the modes that send nothing.
+
+        `gives_positions`: in the modes in which an engine makes changesets of what is written; `link` is set then."""
         self.path = Path(path)
         self.synchronous = Synchronous(synchronous)
         self.replicator = replicator
+        self.link: Link | None = None
+        """The replication of this database, once it is there."""
+        self.position = Position()
+        """That of the last write that was awaited here: what another node waits for to show it and all before it."""
+        self._gives_positions = gives_positions
         self._now = now
         self._busy_timeout_s = busy_timeout_s
         self._open: OpenDatabase | None = None
@@ -130,7 +155,7 @@ class Repo:
         `inserted_at` and `updated_at`, where the table has them, are set to now (ISO 8601, UTC, microseconds) unless
         given. Generated columns are left out. Raises DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
         """
-        return await self._opened().write(lambda verbs: verbs.insert(table, row))
+        return self._done(await self._opened().write(lambda verbs: verbs.insert(table, row)))
 
     async def insert_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """How many rows were inserted: all, in one transaction, or none. Columns are filled as by `insert`."""
@@ -142,15 +167,15 @@ class Repo:
 
         Raises NoSuchRow, DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
         """
-        return await self._opened().write(lambda verbs: verbs.update(table, key, changes))
+        return self._done(await self._opened().write(lambda verbs: verbs.update(table, key, changes)))
 
     async def delete(self, table: str, key: Key) -> Row:
         """The row as it was. Raises NoSuchRow, ConstraintFailed, NoSuchTable."""
-        return await self._opened().write(lambda verbs: verbs.delete(table, key))
+        return self._done(await self._opened().write(lambda verbs: verbs.delete(table, key)))
 
     async def execute(self, sql: str, params: Parameters = ()) -> int:
         """How many rows one statement, of any kind but BEGIN and COMMIT, changed."""
-        return await self._opened().write(lambda verbs: verbs.execute(sql, params))
+        return self._done(await self._opened().write(lambda verbs: verbs.execute(sql, params), alone=stands_alone(sql)))
 
     async def transaction[T](self, work: Callable[[Transaction], T]) -> T:
         """What `work` returns, once it is committed.
@@ -162,7 +187,7 @@ class Repo:
         """
         if inspect.iscoroutinefunction(work):
             raise TypeError("a transaction's function is a plain `def`, run in the writer's thread")
-        return await self._opened().transact(work)
+        return self._done(await self._opened().transact(work))
 
     async def migrate(self, statements: Sequence[str]) -> int:
         """How many of these statements ran now. Each has the number of its place, from 1, and runs once on a database.
@@ -186,10 +211,35 @@ class Repo:
                 _log.exception("the replicator failed on a row of %s", result.table)
         return result
 
+    def wait_for(self, position: Position, *, timeout_s: float = WAIT_TIMEOUT_S) -> Awaitable[None]:
+        """`await` it: it returns once what was written at `position`, here or elsewhere, can be read here.
+
+        Cancelling it has no effect but that. Raises PositionTimeout, and at once WaitInTransaction inside a transaction
+        (it would wait for itself). Where no changesets are made, every position is reached."""
+        if self._opened().is_in_transaction():
+            raise WaitInTransaction
+        return self._wait_for(position, timeout_s)
+
+    async def _wait_for(self, position: Position, timeout_s: float) -> None:
+        if self.link is not None:
+            await self.link.wait_for(position, timeout_s=timeout_s)
+
+    def _done[T](self, written: Written[T]) -> T:
+        if written.position:
+            self.position = written.position
+            if self.link is not None:
+                self.link.committed(written.position)
+        return written.result
+
     def _opened(self) -> OpenDatabase:
         if self._open is None:
             raise RepoClosed(self.path)
         return self._open
 
     def _settings(self) -> Settings:
-        return Settings(path=resolved(self.path), synchronous=self.synchronous, busy_timeout_s=self._busy_timeout_s)
+        return Settings(
+            path=resolved(self.path),
+            synchronous=self.synchronous,
+            busy_timeout_s=self._busy_timeout_s,
+            gives_positions=self._gives_positions,
+        )

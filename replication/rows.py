@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Self
 
+from replication.positions import Position
+
 type Value = int | float | str | bytes | None
 """What SQLite can keep in a cell."""
 
@@ -28,15 +30,20 @@ class Row(dict[str, Any]):
     use. A row that a free query gave has `.table == ""`.
     """
 
-    __slots__ = ("table",)
+    __slots__ = ("position", "table")
 
     def __init__(self, table: str, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         super().__init__(values)
         self.table = table
+        self.position = Position()
+        """Of a row that was written: what a reader on another node waits for to see it. Empty where nothing is
+        replicated by changesets."""
 
     def copy(self) -> Self:
         """The same row in a dict of its own."""
-        return type(self)(self.table, self)
+        same = type(self)(self.table, self)
+        same.position = self.position
+        return same
 
     def __repr__(self) -> str:
         return f"Row({self.table!r}, {super().__repr__()})"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from replication.errors import ConstraintFailed, DatabaseReadOnly, NoSuchRow, QueryFailed, TransactionOver
+from replication.positions import Position, of_next_fold
 from replication.rows import Key, Parameters, Row
 from replication.tables import INSERTED_AT, UPDATED_AT, Table, Tables
 from replication.translation import SQLITE_ERRORS, translated
@@ -17,6 +18,7 @@ from replication.translation import SQLITE_ERRORS, translated
 _COMMENTS = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))+", re.DOTALL)
 _ROLLBACK_TO = re.compile(r"ROLLBACK(\s+TRANSACTION)?\s+TO\b", re.IGNORECASE)
 _CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK"})
+_ALONE = frozenset({"VACUUM", "PRAGMA", "ATTACH", "DETACH"})
 _ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES"})
 
 
@@ -28,6 +30,8 @@ class Surroundings:
     busy_timeout_s: float
     stamp: Callable[[], str]
     """The time now, as it is written into inserted_at and updated_at."""
+    gives_positions: bool = False
+    """Whether what is written becomes changesets, so that others can wait for it."""
 
 
 class Verbs:
@@ -37,6 +41,8 @@ class Verbs:
         self._connection = connection
         self._tables = tables
         self._surroundings = surroundings
+        self.position = Position()
+        """What a reader on another node waits for to see what is written here. Empty where there is no such thing."""
 
     def get(self, table: str, key: Key) -> Row | None:
         """The row with this primary key, or None. Raises NoSuchTable, WrongKey."""
@@ -67,7 +73,7 @@ class Verbs:
         names, found = self._run(self._tables.insert(known, columns), values, table)
         if not found:
             raise ConstraintFailed(table, "ignored by a trigger's RAISE(IGNORE) or by ON CONFLICT IGNORE")
-        return Row(table, zip(names, found[0], strict=True))
+        return self._written(table, names, found[0])
 
     def insert_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """How many rows were inserted. Columns are filled as by `insert`; the rows may name different columns."""
@@ -99,7 +105,7 @@ class Verbs:
             names, found = self._run(known.select, parameters, table)
         if not found:
             raise NoSuchRow(table, key)
-        return Row(table, zip(names, found[0], strict=True))
+        return self._written(table, names, found[0])
 
     def delete(self, table: str, key: Key) -> Row:
         """The row as it was. Raises NoSuchRow, ConstraintFailed, NoSuchTable."""
@@ -107,7 +113,7 @@ class Verbs:
         names, found = self._run(known.delete, known.key_values(key), table)
         if not found:
             raise NoSuchRow(table, key)
-        return Row(table, zip(names, found[0], strict=True))
+        return self._written(table, names, found[0])
 
     def key_of(self, table: str, row: Mapping[str, Any]) -> Key:
         """The primary key of a row given by its columns. Raises NoSuchTable; WrongKey if the row lacks a part of it."""
@@ -133,6 +139,11 @@ class Verbs:
             self._tables.check(self._connection)
         except SQLITE_ERRORS as error:
             raise self._translated(error, "", "") from error
+
+    def _written(self, table: str, names: list[str], values: tuple[Any, ...]) -> Row:
+        row = Row(table, zip(names, values, strict=True))
+        row.position = self.position
+        return row
 
     def _live(self) -> sqlite3.Connection:
         return self._connection
@@ -175,6 +186,11 @@ class Transaction(Verbs):
 
     _over = False
 
+    def begun(self) -> None:
+        """The transaction has the write lock: from now on no fold comes between it and its commit."""
+        if self._surroundings.gives_positions:
+            self.position = of_next_fold(self._connection)
+
     def end(self) -> None:
         """From now on every verb raises TransactionOver."""
         self._over = True
@@ -189,10 +205,17 @@ class Transaction(Verbs):
         return self._connection
 
 
+class Written[T](NamedTuple):
+    """What a write returned, and its position."""
+
+    result: T
+    position: Position
+
+
 def in_transaction[T](
     connection: sqlite3.Connection, tables: Tables, surroundings: Surroundings, work: Callable[[Transaction], T]
-) -> T:
-    """What `work` returns, after its COMMIT. Whatever it raises rolls everything back and is raised.
+) -> Written[T]:
+    """What `work` returns, after its COMMIT, and its position. Whatever it raises rolls everything back and is raised.
 
     Raises TypeError if `work` turns out to be a coroutine function: it could not run in this thread.
     """
@@ -201,6 +224,7 @@ def in_transaction[T](
         _run_control(connection, "BEGIN IMMEDIATE", surroundings)
         transaction = Transaction(connection, tables, surroundings)
         try:
+            transaction.begun()
             transaction.look_again()
             result = work(transaction)
             if inspect.iscoroutine(result):
@@ -213,12 +237,17 @@ def in_transaction[T](
         _run_control(connection, "COMMIT", surroundings)
         if tables.generation != generation:
             tables.forget()  # again: the point reader may have looked between the change and its commit
-        return result
+        return Written(result, transaction.position)
     except BaseException:
         tables.forget()  # a schema change that is rolled back may have been looked up
         raise
     finally:
         leave_no_transaction(connection)
+
+
+def stands_alone(sql: str) -> bool:
+    """True if SQLite runs the statement outside of transactions only, or it means something else inside of one."""
+    return _first_word(sql) in _ALONE
 
 
 def leave_no_transaction(connection: sqlite3.Connection) -> None:

@@ -4,7 +4,7 @@ Every node says its heads when a link comes up and every second. Links are order
 bus, so whatever a peer cast before its heads has arrived before them. That makes three cases in which something that a
 peer has and this node has not is *missing*, and not merely on its way:
 
-- it is of the peer's own site: its cast came before the heads, or never will;
+- it is of the peer's own site: its cast came before the heads, or never will; or a baseline, which nobody casts;
 - the peer had it already when it spoke the time before, a second ago;
 - a changeset of the peer's waits for it: at once if it is that changeset's predecessor, else after a moment, in which
   a third node's cast may come.
@@ -21,7 +21,7 @@ from typing import Final
 
 from replication.convergent.inbox import Lacking
 from replication.convergent.messages import Heads
-from replication.engine.stamps import Site, Stamp, first_after, ms_of
+from replication.engine.stamps import Site, Stamp, first_after, is_baseline, ms_of
 
 GRACE_S: Final = 0.1
 """How long a dep may be on its way from another node: a hundred times what a loopback takes, a long round trip."""
@@ -115,7 +115,9 @@ class Exchange:
             if peer.paused_until_s > now_s or peer.heads is None:
                 continue
             if any(
-                site == peer.heads.site or reach.get(site, first_after(site)) < peer.before.get(site, Stamp(-2))
+                site == peer.heads.site
+                or is_baseline(site)
+                or reach.get(site, first_after(site)) < peer.before.get(site, Stamp(-2))
                 for site in self.lacks(name, reach, own=own, closed=closed, before_ms=before_ms)
             ):
                 return name

@@ -336,15 +336,15 @@ class Replication:
         self.tally.folded_rows += done.rows
         self.tally.violations += len(done.violations)
         peers = [peer.name for peer in self._cluster.peers()] if self._bus is not None else []
-        too_large = False
+        tell = not done.made and not done.outcomes  # tables were attached: their baseline is asked for
         for encoded in done.made:
             if len(encoded) > CAST_MAX_BYTES:
-                too_large = True
+                tell = True
                 continue
             message = ["changeset", encoded]
             for peer in peers:
                 self._cluster.cast(peer, REPLICATION, message)
-        if too_large:
+        if tell:
             self._tell(peers)
         self._waiters.moved()
 
@@ -527,6 +527,11 @@ class Replication:
         """Returns once the position is reached here. Raises PositionTimeout."""
         await self._waiters.wait_for(position, timeout_s=timeout_s, behind=self.stamps)
 
+    def unready(self) -> list[str]:
+        """Why this node should not serve yet, or stands still; empty if it is well."""
+        reasons = [] if self._joined else ["replication has not joined: it waits for what the peers know"]
+        return reasons + list(self._problems.values())
+
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""
         view = self._view
@@ -544,6 +549,7 @@ class Replication:
             waiting=self._inbox.count,
             waiting_bytes=self._inbox.bytes,
             catching_up=self._catching_up,
+            notes=tuple(f"not replicated: {refusal}" for refusal in view.refusals),
             counts=self.tally.as_dict(),
         )
 

@@ -9,12 +9,15 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from replication.attaching_declared import attach_declared
 from replication.convergent.durability import Barrier
 from replication.convergent.messages import Closed, Vector
+from replication.declared import TableDeclaration
 from replication.engine import state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.folding import NOTHING_OWED, fold
+from replication.engine.refusals import Refusal
 from replication.engine.sites import vector
 from replication.engine.stamps import Site, Stamp
 from replication.engine.violations import Violation
@@ -41,6 +44,8 @@ class View:
     vector: Vector
     closed: Closed
     clock: Stamp
+    refusals: tuple[Refusal, ...] = ()
+    """What speaks against attaching tables that are declared: they are not replicated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,8 @@ class StoreSettings:
     now_ms: Callable[[], int]
     new_site: Callable[[], Site]
     barrier: Barrier
+    declared: Sequence[TableDeclaration] = ()
+    """Tables to be attached, as soon as they are there."""
     clock_bound_ms: int = CLOCK_BOUND_MS
 
 
@@ -83,14 +90,20 @@ class Store:
         self._settings = settings
         self._opened: sqlite3.Connection | None = None
         self._data_version = -1
+        self._schema_version = -1
+        self._refusals: tuple[Refusal, ...] = ()
         self._unsynced = False
 
     # --- life ---
 
     def open(self) -> View:
-        """Opens the database, which is attached if nothing of it was: with no table yet, so that what comes is held."""
+        """Opens the database and attaches the tables that are declared and there; what comes for others is held.
+
+        Raises AttachRefused if the database is another cluster's or a newer Litecast's, and sqlite3.Error.
+        """
         connection = self._opened = self._connect()
         begin_without_tables(connection, cluster=self._settings.cluster, new_site=self._settings.new_site)
+        self._attach_declared()
         return self._view()
 
     def close(self) -> None:
@@ -106,8 +119,11 @@ class Store:
         (version,) = self._connection.execute("PRAGMA main.data_version").fetchone()
         if version == self._data_version and owed == NOTHING_OWED:
             return None
+        attached = self._attach_declared()
         done = self.fold(owed)
         self._data_version = version
+        if done is None and attached:
+            return Done(view=self.sync(), durable=True)
         return done
 
     def fold(self, owed: Stamp = NOTHING_OWED) -> Done | None:
@@ -160,6 +176,28 @@ class Store:
 
     # --- inside ---
 
+    def _attach_declared(self) -> bool:
+        """Attaches what is declared and has come to be there. True if anything was."""
+        version = state.schema_version(self._connection)
+        if version == self._schema_version:
+            return False
+        outcome = attach_declared(
+            self._connection,
+            self._settings.declared,
+            cluster=self._settings.cluster,
+            new_site=self._settings.new_site,
+        )
+        for refusal in outcome.refusals:
+            if refusal not in self._refusals:
+                log.warning("a table that is declared is not replicated: %s", refusal)
+        self._refusals = outcome.refusals
+        self._schema_version = state.schema_version(self._connection)
+        new = [table for table in outcome.attached if not table.was_attached]
+        for table in new:
+            log.info("attached table %s, with %d rows", table.name, table.rows)
+        self._unsynced = self._unsynced or bool(new)
+        return bool(new)
+
     def _merge(self, changesets: Sequence[bytes]) -> list[Outcome]:
         settings = self._settings
         return merge_all(self._connection, changesets, now_ms=settings.now_ms(), clock_bound_ms=settings.clock_bound_ms)
@@ -177,7 +215,9 @@ class Store:
     def _view(self) -> View:
         found = state.read(self._connection)
         assert found is not None, "the store has attached the database"
-        return View(site=found.site, vector=vector(self._connection), closed={}, clock=found.clock)
+        return View(
+            site=found.site, vector=vector(self._connection), closed={}, clock=found.clock, refusals=self._refusals
+        )
 
     @property
     def _connection(self) -> sqlite3.Connection:

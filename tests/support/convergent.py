@@ -2,10 +2,8 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +12,20 @@ from cluster.memory import MemoryNetwork
 from cluster.node import Node
 from cluster.supervisor import ActorChild
 from replication.convergent.asking import REPLICATION
-from replication.convergent.durability import WalBarrier
-from replication.convergent.engine import ThreadEngine
-from replication.convergent.noticing import WalWatch
-from replication.convergent.replication import Replication, Settings
-from replication.convergent.shelf import Shelf
-from replication.convergent.store import Store, StoreSettings
+from replication.convergent.for_file import connect, replication_for_file
+from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
+from replication.declared import TableDeclaration
 from replication.engine.applying import CLOCK_BOUND_MS
-from replication.engine.attaching import TableChoice, attach
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
-from replication.engine.stamps import Site
 from tests.support.clusters import DIALS, FAST, Listed
 from tests.support.eventually import eventually
 
 CLUSTER = "convergent"
 PAGES = "CREATE TABLE IF NOT EXISTS pages (page TEXT PRIMARY KEY NOT NULL, title, count INTEGER NOT NULL DEFAULT 0)"
 
-_sites = count(1)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def new_site() -> Site:
-    return Site(f"{next(_sites):032x}")
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+DECLARED = (TableDeclaration(name="pages", counters=("count",)),)
 
 
 @dataclass(eq=False)
@@ -76,22 +55,13 @@ class ConvergentCluster:
         writer = connect(path)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute(schema)
-        attach(writer, [TableChoice(name="pages", counters=("count",))], cluster=CLUSTER, new_site=new_site)
-        replication = Replication(
-            Store(
-                lambda: connect(path),
-                StoreSettings(cluster=CLUSTER, now_ms=now_ms, new_site=new_site, barrier=WalBarrier(path)),
-            ),
-            Shelf(lambda: connect(path)),
-            engine=ThreadEngine(f"engine {name}"),
-            shelf_engine=ThreadEngine(f"shelf {name}"),
-            watch=WalWatch(path),
-            settings=Settings(
-                now_ms=now_ms,
-                clock_bound_ms=CLOCK_BOUND_MS,
-                join_timeout_s=0.5,
-                expects_peers=expects_peers and bool(self.members),
-            ),
+        replication = replication_for_file(
+            path,
+            cluster=CLUSTER,
+            declared=DECLARED,
+            clock_bound_ms=CLOCK_BOUND_MS,
+            join_timeout_s=0.5,
+            expects_peers=expects_peers and bool(self.members),
         )
         await replication.open()
         nodes: list[Node] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from replication.convergent.for_file import connect
 from tests.support.convergent import ConvergentCluster
 
 
@@ -45,8 +46,6 @@ async def test_what_was_written_while_no_node_ran_is_sent_when_it_starts(cluster
     await cluster.trio()
     path = cluster.members["c"].path
     await cluster.stop("c")
-    from tests.support.convergent import connect
-
     alone = connect(path)
     alone.execute("INSERT INTO pages VALUES ('home', 'Home', 7)")
     alone.close()
