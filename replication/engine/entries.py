@@ -11,7 +11,7 @@ or what a migration computed. A dead row's entry (an even life, a tombstone) has
 delete."""
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -94,6 +94,12 @@ def split(blob: bytes) -> tuple[dict[int, int], dict[int, Later]]:
     if len(blob) == end:
         return born, {}
     return born, {column: (value, stamp, short) for column, value, stamp, short in _LATER.iter_unpack(blob[end:])}
+
+
+def later_dots(blob: bytes) -> Iterator[tuple[int, int]]:
+    """Stamp and short site of each cell that was written after the insert."""
+    end = 2 + 10 * int.from_bytes(blob[:2], "little")
+    return ((stamp, short) for _, _, stamp, short in _LATER.iter_unpack(blob[end:]))
 
 
 def encode_entry(entry: Entry, *, shapes: Shapes, number_of: Callable[[str], int], short_of: ShortOf) -> bytes:

@@ -6,7 +6,9 @@ a second way that is taken only when the first one fails.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, cast
 
 import msgpack
@@ -24,7 +26,7 @@ INT64_MAX = 2**63 - 1
 _UNREADABLE = "Could not decode to UTF-8"
 
 # An escaped byte, by which text that is not UTF-8 is known.
-_ESCAPED = frozenset(map(chr, range(0xDC80, 0xDD00)))
+_ESCAPES = frozenset(map(chr, range(0xDC80, 0xDD00)))
 
 digest64 = xxhash.xxh3_64_intdigest
 """XXH3, 64 bits: of bytes and a seed, an unsigned integer."""
@@ -72,12 +74,20 @@ def row_hashes(keys: Sequence[Key], rows: Sequence[Sequence[Value]], cells: slic
     """`cell_hash` of the cells of many rows, each seeded with its key: a tuple a row. A column at a time, in C."""
     if not rows or not rows[0][cells]:
         return [()] * len(rows)
-    pack_one = packer().pack
+    return zip(*column_hashes(key_seeds(keys), rows, cells), strict=True)
+
+
+def key_seeds(keys: Sequence[Key]) -> list[int]:
+    """`key_seed` of many keys."""
     if any(float in set(map(type, column)) for column in zip(*keys, strict=True)):
         keys = [canonical_key(key) for key in keys]
-    seeds = list(map(digest64, map(pack_one, keys)))
-    columns = list(zip(*rows, strict=True))[cells]
-    return zip(*(_column_hashes(column, seeds, pack_one) for column in columns), strict=True)
+    return list(map(digest64, map(packer().pack, keys)))
+
+
+def column_hashes(seeds: list[int], rows: Sequence[Sequence[Value]], cells: slice) -> Iterator[Iterable[int]]:
+    """`cell_hash` of the cells of many rows, seeded with their keys' seeds, column by column."""
+    pack_one = packer().pack
+    return (_column_hashes(column, seeds, pack_one) for column in list(zip(*rows, strict=True))[cells])
 
 
 def _column_hashes(column: tuple[Value, ...], seeds: list[int], pack_one: Callable[[Value], bytes]) -> Iterable[int]:
@@ -110,7 +120,7 @@ def same(one: Value, other: Value) -> bool:
 
 def is_bindable(value: Value) -> bool:
     """False for text that is not UTF-8, which sqlite3 refuses to bind."""
-    return not (isinstance(value, str) and not value.isascii() and not _ESCAPED.isdisjoint(value))
+    return not (isinstance(value, str) and not value.isascii() and not _ESCAPES.isdisjoint(value))
 
 
 def bound(values: Iterable[Value]) -> tuple[list[str], list[Value]]:
@@ -136,15 +146,51 @@ def fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value] 
     except sqlite3.OperationalError as error:
         if _UNREADABLE not in str(error):
             raise
-    before = connection.text_factory
-    connection.text_factory = _escaping
-    try:
+    with _escaping(connection):
         cursor = connection.cursor()
         cursor.row_factory = None
         return cursor.execute(sql, parameters).fetchall()
+
+
+def fetch_batches(connection: sqlite3.Connection, sql: str, *, size: int) -> Iterator[list[Any]]:
+    """`fetch`, so many rows at a time, in the transaction at work.
+
+    Where text is not UTF-8, the query is run again, which gives the same rows in the same order, and what was given
+    already is passed over.
+    """
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    given = 0
+    try:
+        cursor.execute(sql)
+        while rows := cursor.fetchmany(size):
+            yield rows
+            given += len(rows)
+        return
+    except sqlite3.OperationalError as error:
+        if _UNREADABLE not in str(error):
+            raise
+    with _escaping(connection):
+        cursor.execute(sql)
+        for _ in islice(cursor, given):
+            pass
+    while True:
+        with _escaping(connection):
+            rows = cursor.fetchmany(size)
+        if not rows:
+            return
+        yield rows
+
+
+@contextmanager
+def _escaping(connection: sqlite3.Connection) -> Iterator[None]:
+    before = connection.text_factory
+    connection.text_factory = _escaped
+    try:
+        yield
     finally:
         connection.text_factory = before
 
 
-def _escaping(text: bytes) -> str:
+def _escaped(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
