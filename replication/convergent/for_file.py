@@ -55,6 +55,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection of the engine's: made in one thread, used in another, never in two at once."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
     connection.execute("PRAGMA synchronous = NORMAL")  # a barrier follows: see `durability`
+    connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return connection
 

@@ -29,7 +29,7 @@ from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.inbox import Arrived, Inbox
 from replication.convergent.messages import Heads, NotAMessage, parse_heads, parse_stamps, plain_stamps
-from replication.convergent.noticing import AFTERWARDS_S, Watch
+from replication.convergent.noticing import Watch
 from replication.convergent.parcels import ParcelError, Parcels, is_more
 from replication.convergent.shelf import Shelf
 from replication.convergent.status import CatchingUp, ReplicationStatus, Tally
@@ -305,14 +305,8 @@ class Replication:
     async def _fold_step(self) -> None:
         await self._noticed.wait()
         self._noticed.clear()
-        for pause_s in (0.0, *AFTERWARDS_S):
-            if pause_s:
-                await asyncio.sleep(pause_s)
-            if await self._fold():
-                await asyncio.sleep(FOLD_INTERVAL_S)
-                return
-            if self._noticed.is_set():
-                return
+        if await self._fold():
+            await asyncio.sleep(FOLD_INTERVAL_S)
 
     async def _fold(self) -> bool:
         """Folds if there is anything to fold. True if a changeset was made."""
