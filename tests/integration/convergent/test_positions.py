@@ -9,6 +9,8 @@ import pytest
 from replication.errors import PositionTimeout, WaitInTransaction
 from replication.positions import Position
 from replication.repo import Repo
+from replication.rows import Row
+from replication.transaction import Transaction
 from tests.support.convergent import ConvergentCluster, Member
 
 
@@ -62,7 +64,7 @@ async def test_the_position_of_a_write_that_changes_nothing_is_reached_too(repos
 async def test_a_transaction_has_one_position_that_its_rows_carry(repos: list[Repo]) -> None:
     a, b, _ = repos
 
-    def work(transaction):  # type: ignore[no-untyped-def]
+    def work(transaction: Transaction) -> tuple[Row, Row]:
         return transaction.insert("pages", {"page": "one"}), transaction.insert("pages", {"page": "two"})
 
     one, two = await a.transaction(work)
@@ -79,8 +81,12 @@ async def test_the_own_writes_are_reached_at_once(repos: list[Repo]) -> None:
 
 async def test_waiting_inside_a_transaction_raises_at_once(repos: list[Repo]) -> None:
     repo = repos[0]
+
+    def work(_: Transaction) -> None:
+        _waiting = repo.wait_for(Position())
+
     with pytest.raises(WaitInTransaction):
-        await repo.transaction(lambda _: repo.wait_for(Position()))
+        await repo.transaction(work)
 
 
 async def test_a_position_that_is_not_reached_in_time_says_that_the_write_is_done(
