@@ -13,6 +13,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from app.report import NodeView
+from app.standing import StatusOf
+from replication.convergent.status import ReplicationStatus, Tally
 
 STATES = ("connecting", "up", "suspect", "down")
 
@@ -38,12 +40,14 @@ class NodeCollector(Collector):
         mode: str,
         views: PageViews,
         ready: Callable[[], bool],
+        status: StatusOf | None,
         streams: Callable[[], int],
     ) -> None:
         self._node = node
         self._mode = mode
         self._views = views
         self._ready = ready
+        self._status = status
         self._streams = streams
 
     def collect(self) -> Iterator[Metric]:
@@ -76,6 +80,36 @@ class NodeCollector(Collector):
         yield views
 
         yield GaugeMetricFamily("litecast_live_streams", "Browsers that watch the live page.", value=self._streams())
+
+        if self._status is not None:
+            yield from _replication(self._status())
+
+
+def _replication(status: ReplicationStatus) -> Iterator[Metric]:
+    """How replication stands, in mode convergent."""
+    events = CounterMetricFamily("litecast_replication_events", "What replication did, by kind.", labels=["kind"])
+    # Also those that never happened: else the first of them would not show as an increase.
+    for kind in Tally.__slots__:
+        events.add_metric([kind], status.counts.get(kind, 0))
+    yield events
+
+    behind = GaugeMetricFamily(
+        "litecast_replication_behind", "Sites of which a peer has something that is not merged here.", labels=["peer"]
+    )
+    for peer, sites in status.behind.items():
+        behind.add_metric([peer], sites)
+    yield behind
+
+    for name, about, value in (
+        ("ready", "1 if replication has joined and has no problem.", status.ready),
+        ("problem", "1 if replication stands still; /api/cluster says why.", bool(status.problem)),
+        ("catching_up", "1 while a peer is asked for what is missing here.", status.catching_up is not None),
+        ("notes", "Things that a person should look at; /api/cluster has them.", len(status.notes)),
+        ("waiting", "Changesets that came and wait for others.", status.waiting),
+        ("waiting_bytes", "The bytes of those.", status.waiting_bytes),
+        ("sites", "Sites of which something is merged here.", status.sites),
+    ):
+        yield GaugeMetricFamily(f"litecast_replication_{name}", about, value=value)
 
 
 def registry(collector: NodeCollector) -> CollectorRegistry:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from app.standing import NoStanding, Standing, StatusOf, parse_standing, standing
 from cluster.actor import Actor
 from cluster.errors import CallError
 
@@ -93,11 +94,14 @@ class PageReader:
         repo: Reads,
         counters: CounterView,
         *,
+        status: StatusOf | None = None,
         top_min_age_s: float = TOP_MIN_AGE_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`status` asks how replication stands, in the mode that has something to say of it."""
         self._repo = repo
         self._counters = counters
+        self._status = status
         self._top_min_age_s = top_min_age_s
         self._monotonic = monotonic
         self._top: list[tuple[str, int]] = []
@@ -106,7 +110,8 @@ class PageReader:
         self._reading = asyncio.Lock()
 
     async def read(self, asked: Sequence[str] = ()) -> dict[str, object]:
-        """The report as plain values: `pages` {page: count}, `complete` (no page is left out), `counters`.
+        """The report as plain values: `pages` {page: count}, `complete` (no page is left out), `counters`, and, in
+        mode convergent, `replication`, as `app.standing` has it.
 
         A page that was asked for and never counted here is in `pages` with 0. Raises what the database raises.
         """
@@ -122,7 +127,14 @@ class PageReader:
             )
             pages.update(dict.fromkeys(asked, 0))
             pages.update(_page_and_count(row) for row in rows)
-        return {"pages": pages, "complete": self._complete, "counters": self._counters.snapshot()}
+        report: dict[str, object] = {
+            "pages": pages,
+            "complete": self._complete,
+            "counters": self._counters.snapshot(),
+        }
+        if self._status is not None:
+            report["replication"] = standing(self._status()).plain()
+        return report
 
     async def _read_top(self) -> None:
         began = self._monotonic()
@@ -174,7 +186,8 @@ class NodeReport:
 
     `pages` maps a page to its count (0: asked for and never counted there). With `complete`, a page that is missing
     was never counted there; without, it is unknown. `stale` says that the node did not answer the last question, and
-    that `pages` and `counters` are what it said at `at_s` (Unix time; None: it never answered).
+    that `pages`, `counters` and `replication` (None in the modes that have none) are what it said at `at_s` (Unix
+    time; None: it never answered).
     """
 
     name: str
@@ -187,6 +200,7 @@ class NodeReport:
     complete: bool = False
     pages: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
+    replication: Standing | None = None
 
     def count(self, page: str) -> int | None:
         """The count of `page` there; None if it is not known."""
@@ -204,6 +218,7 @@ class _Answer:
     complete: bool
     pages: Mapping[str, int]
     counters: Mapping[str, int]
+    replication: Standing | None
 
 
 def parse_answer(value: object, at_s: float) -> _Answer | None:
@@ -215,7 +230,11 @@ def parse_answer(value: object, at_s: float) -> _Answer | None:
     counters = _counts(value.get("counters"), limit=COUNTERS_MAX)
     if not isinstance(complete, bool) or pages is None or counters is None:
         return None
-    return _Answer(at_s=at_s, complete=complete, pages=pages, counters=counters)
+    try:
+        replication = parse_standing(value.get("replication"))
+    except NoStanding:
+        return None
+    return _Answer(at_s=at_s, complete=complete, pages=pages, counters=counters, replication=replication)
 
 
 def _counts(value: object, *, limit: int) -> dict[str, int] | None:
@@ -375,4 +394,5 @@ class ClusterReport:
             complete=known.complete,
             pages=known.pages,
             counters=known.counters,
+            replication=known.replication,
         )

@@ -97,13 +97,15 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         node = _node(config, repo, replication)
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
-        report = ClusterReport(node, PageReader(repo, node.counters))
+        status = None if replication is None else replication.status
+        report = ClusterReport(node, PageReader(repo, node.counters, status=status))
         web = WebApp(
             node=node,
             counter=PageCounter(repo),
             report=report,
             mode=config.replication.mode,
             unready=lambda: _unready(config, node, replication),
+            status=status,
         )
         server = WebServer(web, listener)
         _log_start(config, node, server.url)
@@ -156,7 +158,8 @@ def _node(config: Config, repo: Repo, replication: Replication | None) -> Node:
                 lambda: RepoReplication(repo, dropped=lambda: node.counters.increment(Count.BAD_FRAME)),
             )
         )
-    children.append(ActorChild(PageReport.name, lambda: PageReport(PageReader(repo, node.counters))))
+    status = None if replication is None else replication.status
+    children.append(ActorChild(PageReport.name, lambda: PageReport(PageReader(repo, node.counters, status=status))))
     node = Node(
         name=config.node.name,
         region=config.node.region,

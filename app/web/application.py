@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.counter import NotCounted, PageCounter
 from app.metrics import NodeCollector, PageViews, exposition, registry
 from app.report import ClusterReport, NodeReport, NodeView, drift
+from app.standing import StatusOf
 from app.web.answers import error, http_error, no_store, secure
 from app.web.assets import Page, StaticFiles
 from app.web.live import LiveFeed, LiveLimits, LiveStream
@@ -37,7 +38,8 @@ SETTLE_S = 0.1  # a cast and the commit it leads to take a few milliseconds betw
 class WebApp:
     """The ASGI application (`asgi`) and its end (`stop`).
 
-    `unready` names what is not up yet, one line for each; an empty answer means that the node is ready.
+    `unready` names what is not up yet, one line for each; an empty answer means that the node is ready. `status` asks
+    how replication stands; None in the modes that have nothing to say of it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class WebApp:
         report: ClusterReport,
         mode: str,
         unready: Callable[[], Sequence[str]],
+        status: StatusOf | None = None,
         live: LiveLimits | None = None,
     ) -> None:
         self._node = node
@@ -55,6 +58,7 @@ class WebApp:
         self._report = report
         self._mode = mode
         self._unready = unready
+        self._status = status
         self._feed = LiveFeed(self._state, live)
         self._views = PageViews()
         self._registry = registry(
@@ -63,6 +67,7 @@ class WebApp:
                 mode=mode,
                 views=self._views,
                 ready=lambda: not unready(),
+                status=status,
                 streams=lambda: self._feed.streams,
             )
         )
@@ -196,7 +201,7 @@ class WebApp:
         return LiveStream(self._feed)
 
     async def _get_cluster(self, request: Request) -> Response:
-        return no_store(cluster_summary(self._node, self._mode))
+        return no_store(cluster_summary(self._node, self._mode, self._status))
 
     async def _get_health(self, request: Request) -> Response:
         return no_store({"status": "ok"})

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 
 from app.report import NodeReport, NodeView, drift, pages_by_count
+from app.standing import StatusOf
 
 
-def cluster_summary(node: NodeView, mode: str) -> dict[str, object]:
-    """The answer of `GET /api/cluster`: this node, its mode, its peers and what it counted by cause."""
-    return {
+def cluster_summary(node: NodeView, mode: str, status: StatusOf | None = None) -> dict[str, object]:
+    """The answer of `GET /api/cluster`: this node, its mode, its peers and what it counted by cause.
+
+    In mode convergent, `replication` says how that stands here.
+    """
+    summary: dict[str, object] = {
         "node": {"name": node.name, "region": node.region, "incarnation": node.incarnation},
         "mode": mode,
         "peers": [
@@ -22,12 +26,16 @@ def cluster_summary(node: NodeView, mode: str) -> dict[str, object]:
         ],
         "counters": node.counters.snapshot(),
     }
+    if status is not None:
+        summary["replication"] = status().as_json()
+    return summary
 
 
 def live_state(node: NodeView, mode: str, reports: Sequence[NodeReport], at_ms: int) -> dict[str, object]:
     """One event of the live page: every node with its counters, every page with each node's count and the drift.
 
-    A count is null where it is not known. `drift` compares the nodes that answered and are not down.
+    A count is null where it is not known. A node's `replication` is null in the modes that have none. `drift` compares
+    the nodes that answered and are not down.
     """
     return {
         "at": at_ms,
@@ -44,6 +52,7 @@ def live_state(node: NodeView, mode: str, reports: Sequence[NodeReport], at_ms: 
                 "stale": report.stale,
                 "known_at": None if report.at_s is None else int(report.at_s * 1000),
                 "counters": dict(report.counters),
+                "replication": None if report.replication is None else report.replication.plain(),
             }
             for report in reports
         ],

@@ -8,6 +8,7 @@ import pytest
 from app.web.server import WebServer, bind
 from cluster.counters import Count
 from tests.unit.app.web.fakes import FakeCluster
+from tests.unit.app.web.statuses import LATE, WELL
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed (group: browser)")
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright, expect  # noqa: E402
@@ -144,6 +145,32 @@ async def test_node_that_goes_down_is_shown_with_what_was_last_known(
     await expect(page.locator("#events")).to_contain_text("gamma: up → down")
     cluster.member("gamma").state = "up"
     await expect(row).to_have_text(["100", "500", "500", "400"])
+    assert watched.complaints == []
+
+
+async def test_each_node_says_how_its_replication_stands(
+    cluster: FakeCluster, server: WebServer, browser: Browser
+) -> None:
+    watched = await open_page(browser, server)
+    page = watched.page
+    cards = page.locator("#nodes .node")
+    await expect(cards).to_have_count(3)
+    await expect(cards.locator(".replication li")).to_have_count(0)  # mode naive has nothing to say of it
+    cluster.nodes["beta"].stands(WELL)
+    await expect(cards.nth(1).locator(".replication li")).to_have_text(["has merged all that its peers have"])
+    cluster.nodes["beta"].stands(LATE)
+    await expect(cards.nth(1).locator(".replication li")).to_have_text(
+        [
+            "merging stands still: disk full",
+            "catching up: journal from gamma: 1,200 changesets, 3.1 MB",
+            "behind by 3 sites",
+            "7 changesets waiting",
+            "not replicated: table t has no key",
+        ]
+    )
+    await expect(page.locator("#events")).to_contain_text("beta: merging stands still: disk full")
+    cluster.nodes["beta"].stands(WELL)
+    await expect(page.locator("#events")).to_contain_text("beta: its problem is gone")
     assert watched.complaints == []
 
 

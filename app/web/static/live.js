@@ -15,6 +15,7 @@ const EVENTS_MAX = 12;
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const plural = (count, what) => `${number.format(count)} ${what}${count === 1 ? "" : "s"}`;
 const shown = (value) => (value === null || value === undefined ? "–" : number.format(value));
 
 function element(tag, className = "", text = "") {
@@ -318,9 +319,15 @@ function drawNodes(state) {
     let card = cards.get(node.name);
     if (!card) {
       const root = element("li", `node ${colours.get(node.name)}`);
-      card = { root, name: element("span", "name", node.name), state: element("span"), about: element("span", "about") };
+      card = {
+        root,
+        name: element("span", "name", node.name),
+        state: element("span"),
+        about: element("span", "about"),
+        replication: element("ul", "replication"),
+      };
       card.name.title = node.name;
-      root.append(element("span", "swatch"), card.name, card.state, card.about);
+      root.append(element("span", "swatch"), card.name, card.state, card.about, card.replication);
       $("nodes").append(root);
       cards.set(node.name, card);
     }
@@ -332,7 +339,32 @@ function drawNodes(state) {
     else if (node.stale) parts.splice(1, 0, `last heard ${Math.max(1, Math.round((state.at - node.known_at) / 1000))} s ago`);
     put(card.about, parts.filter(Boolean).join(" · "));
     card.about.title = card.about.textContent;
+    drawReplication(card.replication, replicationLines(node));
   }
+}
+
+function replicationLines(node) {
+  // What mode convergent has to say of a node, each line with its class. The other modes say nothing.
+  const told = node.replication;
+  if (!told || node.state === "down") return [];
+  const lines = [];
+  if (told.problem) lines.push(["is-bad", told.problem]);
+  if (told.catching_up) lines.push(["is-late", `catching up: ${told.catching_up}`]);
+  if (told.behind) lines.push(["is-late", `behind by ${plural(told.behind, "site")}`]);
+  if (told.waiting) lines.push(["is-late", `${plural(told.waiting, "changeset")} waiting`]);
+  if (!told.ready && !told.problem) lines.push(["is-late", "joining"]);
+  for (const note of told.notes) lines.push(["is-late", note]);
+  return lines.length ? lines : [["is-good", "has merged all that its peers have"]];
+}
+
+function drawReplication(list, lines) {
+  while (list.children.length > lines.length) list.lastElementChild.remove();
+  lines.forEach(([className, text], place) => {
+    const line = list.children[place] ?? list.appendChild(element("li"));
+    line.className = className;
+    line.title = text;
+    put(line, text);
+  });
 }
 
 const rows = new Map();
@@ -466,6 +498,8 @@ function noteChanges(before, state) {
     const index = before.byNode.get(node.name);
     if (index === undefined) news.push(`${node.name} appeared, ${node.state}`);
     else if (before.nodes[index].state !== node.state) news.push(`${node.name}: ${before.nodes[index].state} → ${node.state}`);
+    const [was, is] = [index === undefined ? null : before.nodes[index].replication, node.replication];
+    if (was && is && was.problem !== is.problem) news.push(`${node.name}: ${is.problem || "its problem is gone"}`);
   }
   for (const node of before.nodes) if (!state.byNode.has(node.name)) news.push(`${node.name} is no longer known`);
   for (const text of news) addEvent(state.at, text);

@@ -23,6 +23,28 @@ CLUSTER = {
     "counters": {"cast_sent": 12, "mailbox_full": 3},
 }
 
+REPLICATION = {
+    "site": "5" * 32,
+    "ready": False,
+    "joined": True,
+    "problem": "merging stands still: disk full",
+    "sites": 3,
+    "behind": {"beta": 2, "gamma": 0},
+    "waiting": 7,
+    "waiting_bytes": 700,
+    "catching_up": {"peer": "beta", "changesets": 1200, "bytes": 3_100_000, "rows": 0, "part": "journal"},
+    "notes": ["not replicated: table [t] has no key"],
+    "counts": {"merged": 41},
+}
+WELL = REPLICATION | {
+    "ready": True,
+    "problem": "",
+    "behind": {"beta": 0},
+    "waiting": 0,
+    "catching_up": None,
+    "notes": [],
+}
+
 type StartNode = Callable[..., str]
 
 
@@ -67,6 +89,36 @@ def test_status_for_programs_is_what_the_node_said(start_node: StartNode, capsys
 def test_status_of_a_node_that_is_not_ready_is_1(start_node: StartNode, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--json", "--url", start_node(ready=503)]) == 1
     assert json.loads(capsys.readouterr().out)["ready"] is False
+
+
+def test_status_says_how_replication_stands(start_node: StartNode, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--url", start_node(cluster=CLUSTER | {"replication": REPLICATION}, ready=503)]) == 1
+    text = capsys.readouterr().out
+    for expected in (
+        "behind beta by 2 site(s); 7 changeset(s) wait for others; journal from beta: 1,200 changesets, 3.1 MB",
+        "merging stands still: disk full",
+        "not replicated: table [t] has no key",
+        "5" * 32,
+    ):
+        assert expected in text
+    assert "gamma" not in text
+    assert [line.split() for line in text.splitlines() if "merged" in line] == [["merged", "41"]]
+
+
+def test_status_of_replication_that_is_well_is_one_line(
+    start_node: StartNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["status", "--url", start_node(cluster=CLUSTER | {"replication": WELL})]) == 0
+    text = capsys.readouterr().out
+    assert "has merged all that its peers have" in text
+    assert not any(word in text for word in ("problem", "note", "wait", "behind"))
+
+
+def test_status_without_replication_does_not_speak_of_it(
+    start_node: StartNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["status", "--url", start_node()]) == 0
+    assert "replication" not in capsys.readouterr().out
 
 
 def test_peers_are_a_table_for_people_and_json_for_programs(

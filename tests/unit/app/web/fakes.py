@@ -13,6 +13,7 @@ from app.web.application import WebApp
 from app.web.live import LiveLimits
 from cluster.counters import Count, Counters
 from cluster.errors import CallTimeout, NodeDown
+from replication.convergent.status import ReplicationStatus
 from replication.errors import DatabaseBusy, NoSuchRow, ReplicationError
 from replication.rows import Op, Row
 
@@ -126,13 +127,33 @@ class FakeNode:
     repo: FakeRepo = field(default_factory=FakeRepo)
     hangs: bool = False
     answers: Callable[[], object] | None = None
+    status: ReplicationStatus | None = None
     calls: int = 0
 
     def __post_init__(self) -> None:
-        # A clock that stands still and no least age: every question is answered from the table.
-        self.reader = PageReader(self.repo, self.counters, top_min_age_s=0, monotonic=lambda: 0.0)
-        self.actor = PageReport(self.reader)
+        self.reads_again()
         self.counter = PageCounter(self.repo)
+
+    def reads_again(self) -> None:
+        # A clock that stands still and no least age: every question is answered from the table.
+        self.reader = PageReader(
+            self.repo, self.counters, status=self.ask_status, top_min_age_s=0, monotonic=lambda: 0.0
+        )
+        self.actor = PageReport(self.reader)
+
+    @property
+    def ask_status(self) -> Callable[[], ReplicationStatus] | None:
+        """As in the modes: there is nothing to ask where nothing folds and merges."""
+        return None if self.status is None else self._status_now
+
+    def _status_now(self) -> ReplicationStatus:
+        assert self.status is not None
+        return self.status
+
+    def stands(self, status: ReplicationStatus) -> None:
+        """From now on this node is one of mode convergent, and says this of its replication."""
+        self.status = status
+        self.reads_again()
 
     def members(self) -> Sequence[Member]:
         return [member for member in self.cluster.members if member.name != self.name]
@@ -188,7 +209,13 @@ class FakeCluster:
     def web(self, name: str, *, unready: Callable[[], Sequence[str]] = list, live: LiveLimits | None = None) -> WebApp:
         node = self.nodes[name]
         return WebApp(
-            node=node, counter=node.counter, report=self.report(name), mode="naive", unready=unready, live=live
+            node=node,
+            counter=node.counter,
+            report=self.report(name),
+            mode="naive" if node.status is None else "convergent",
+            unready=unready,
+            status=node.ask_status,
+            live=live,
         )
 
     def close(self) -> None:

@@ -1,0 +1,156 @@
+"""How replication stands is told in mode convergent, and nowhere else."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.registry import Collector
+
+from app.metrics import NodeCollector, PageViews
+from app.standing import NOTES_MAX, TEXT_MAX_CHARACTERS, NoStanding, parse_standing, standing
+from app.web.state import live_state
+from cluster.counters import Count
+from replication.convergent.status import ReplicationStatus, Tally
+from tests.unit.app.web.fakes import FakeCluster, FakeNode
+from tests.unit.app.web.statuses import LATE, WELL
+
+OPERATIONS = Path(__file__).parents[4] / "docs/operations.md"
+
+
+def client_of(cluster: FakeCluster, name: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=cluster.web(name).asgi), base_url=f"http://{name}")
+
+
+async def metrics_of(cluster: FakeCluster, name: str) -> dict[str, str]:
+    async with client_of(cluster, name) as client:
+        text = (await client.get("/metrics")).text
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+async def live_nodes(cluster: FakeCluster, name: str) -> dict[str, Any]:
+    reports = list((await cluster.report(name).beliefs()).values())
+    state: Any = live_state(cluster.nodes[name], "convergent", reports, 0)
+    return {node["name"]: node for node in state["nodes"]}
+
+
+async def test_the_other_modes_say_nothing_of_replication(cluster: FakeCluster) -> None:
+    async with client_of(cluster, "alpha") as client:
+        assert "replication" not in (await client.get("/api/cluster")).json()
+    assert not any(name.startswith("litecast_replication") for name in await metrics_of(cluster, "alpha"))
+    assert {node["replication"] for node in (await live_nodes(cluster, "alpha")).values()} == {None}
+
+
+async def test_api_cluster_has_the_whole_status(cluster: FakeCluster) -> None:
+    cluster.nodes["alpha"].stands(LATE)
+    async with client_of(cluster, "alpha") as client:
+        answer = (await client.get("/api/cluster")).json()
+    assert answer["replication"] == LATE.as_json()
+    assert answer["replication"]["catching_up"]["changesets"] == 1200
+
+
+async def test_metrics_have_every_tally_and_how_replication_stands(cluster: FakeCluster) -> None:
+    cluster.nodes["alpha"].stands(LATE)
+    found = await metrics_of(cluster, "alpha")
+    assert found['litecast_replication_events_total{kind="merged"}'] == "5.0"
+    assert found['litecast_replication_events_total{kind="forks"}'] == "0.0", "so that its first increase shows"
+    assert {
+        name: float(value)
+        for name, value in found.items()
+        if name.startswith("litecast_replication") and "kind" not in name
+    } == {
+        'litecast_replication_behind{peer="alpha"}': 2,
+        'litecast_replication_behind{peer="gamma"}': 3,
+        "litecast_replication_ready": 0,
+        "litecast_replication_problem": 1,
+        "litecast_replication_catching_up": 1,
+        "litecast_replication_notes": 1,
+        "litecast_replication_waiting": 7,
+        "litecast_replication_waiting_bytes": 700,
+        "litecast_replication_sites": 3,
+    }
+
+
+async def test_the_live_page_shows_what_each_node_says_of_itself(cluster: FakeCluster) -> None:
+    cluster.nodes["alpha"].stands(WELL)
+    cluster.nodes["beta"].stands(LATE)
+    nodes = await live_nodes(cluster, "alpha")
+    assert nodes["alpha"]["replication"]["behind"] == 0
+    assert nodes["beta"]["replication"] == {
+        "ready": False,
+        "behind": 3,
+        "waiting": 7,
+        "catching_up": "journal from gamma: 1,200 changesets, 3.1 MB",
+        "problem": "merging stands still: disk full",
+        "notes": ["not replicated: table t has no key"],
+    }
+    assert nodes["gamma"]["replication"] is None
+
+
+def test_a_standing_is_bounded_and_survives_the_trip() -> None:
+    wordy = ReplicationStatus(
+        site="7" * 32,
+        ready=True,
+        joined=True,
+        problem="x" * 10_000,
+        sites=1,
+        behind={},
+        waiting=0,
+        waiting_bytes=0,
+        catching_up=None,
+        notes=("y" * 10_000,) * 100,
+    )
+    told = standing(wordy)
+    assert (len(told.problem), len(told.notes), len(told.notes[0])) == (
+        TEXT_MAX_CHARACTERS,
+        NOTES_MAX,
+        TEXT_MAX_CHARACTERS,
+    )
+    for one in (told, standing(LATE), standing(WELL)):
+        assert parse_standing(one.plain()) == one
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ready": 1},
+        {"behind": "3"},
+        {"behind": True},
+        {"behind": -1},
+        {"waiting": 2**63},
+        {"problem": None},
+        {"problem": "x" * (TEXT_MAX_CHARACTERS + 1)},
+        {"notes": ["x"] * (NOTES_MAX + 1)},
+        {"notes": [1]},
+        {"notes": "x"},
+    ],
+)
+async def test_a_standing_that_is_none_is_not_believed(cluster: FakeCluster, change: dict[str, object]) -> None:
+    lie = standing(WELL).plain() | change
+    with pytest.raises(NoStanding):
+        parse_standing(lie)
+    cluster.nodes["beta"].answers = lambda: {"pages": {}, "complete": True, "counters": {}, "replication": lie}
+    assert (await cluster.report("alpha").beliefs())["beta"].at_s is None
+
+
+def test_every_metric_of_ours_is_documented(cluster: FakeCluster) -> None:
+    text = OPERATIONS.read_text()
+    node = cluster.nodes["alpha"]
+    node.stands(LATE)
+    node.counters.increment(Count.CASTS_SENT)
+    names = {sample.name for metric in _collector(node).collect() for sample in metric.samples}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+    documented = set(re.findall(r"`(litecast_\w+)`", text))
+    assert documented - names == set(), "a metric that there is not"
+
+
+def test_every_count_and_field_of_replication_is_documented() -> None:
+    text = OPERATIONS.read_text()
+    assert [name for name in (*Tally.__slots__, *LATE.as_json()) if f"`{name}`" not in text] == []
+
+
+def _collector(node: FakeNode) -> Collector:
+    return NodeCollector(
+        node, mode="convergent", views=PageViews(), ready=lambda: True, status=node.ask_status, streams=lambda: 0
+    )
