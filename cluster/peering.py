@@ -187,6 +187,9 @@ class Peering:
     def answered(self, connection: Connection, frame: Frame, now_s: float) -> list[Effect]:
         """Something came back on a connection that we dialled."""
         match frame:
+            case Welcome() if connection in self._by_connection:
+                self._counters.increment(Count.REPEATED)  # it has begun, and is not begun again, nor given up
+                return []
             case Welcome(hello, session):
                 return self._welcomed(connection, hello, session, now_s)
             case Refuse(code, detail):

@@ -125,6 +125,15 @@ def test_second_connection_to_a_connected_node_rests() -> None:
     assert node.peering.is_up("b")
 
 
+def test_second_welcome_on_a_link_changes_nothing() -> None:
+    node = Node()
+    wire, _ = node.dialled()
+    assert node.peering.answered(wire, Welcome(THEM, 0), 0.0) == []
+    assert node.peering.answered(wire, Welcome(SUCCESSOR, 7), 0.0) == []
+    assert node.counters.get(Count.REPEATED) == 2
+    assert Up(THEM, wire) in node.begun("s1")
+
+
 def test_connection_to_ourselves_rests() -> None:
     node = Node()
     wire, effects = node.dialled(ME)
