@@ -7,7 +7,7 @@ ARGS ?=
 IMAGE ?= litecast
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign check format bench image clean setup
+.PHONY: help demo test campaign sim check format bench image clean setup
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ test: $(READY) ## run the tests
 
 campaign: $(READY) ## run the random tests of the engine 10,000 times each (LITECAST_CAMPAIGN=n for another number)
 	@LITECAST_CAMPAIGN=$${LITECAST_CAMPAIGN:-10000} $(BIN)/pytest tests/property/replication/engine $(ARGS)
+
+sim: $(READY) ## simulate clusters from seeds: SEEDS=n FROM=k (1000 from 0), or SEED=k for one, with its trace
+	@$(BIN)/python -m replication.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0))
 
 check: $(READY) ## format, lint, strict types and import directions, as CI sees them
 	@scripts/check

@@ -11,9 +11,9 @@ from replication.engine.entries import decode_entry
 from replication.engine.session import open_session
 from replication.engine.stamps import Dot
 from replication.engine.values import Key, Value, fetch
+from replication.simulation.reference import differences, reference
 from tests.support import clicks, sql_schema
 from tests.support.clicks import Clicks, Ledger
-from tests.support.reference import differences, reference
 from tests.support.replicas import Replica, Replicas, attach_file, choices, copied, new_site
 from tests.support.sql_schema import Table, content, quoted
 from tests.support.sql_writer import SqlWriter

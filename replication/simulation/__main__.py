@@ -1,0 +1,66 @@
+"""`python -m replication.simulation`: a campaign of many seeds, or one seed with its trace. `make sim` runs it."""
+
+import argparse
+import sys
+import time
+
+from replication.simulation.campaign import Campaign, results
+from replication.simulation.scenario import Result, run
+
+
+def main() -> int:
+    """The exit status: 0 if no seed failed, and if a campaign that is large enough reached all that it should."""
+    parser = argparse.ArgumentParser(prog="python -m replication.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="run so many seeds")
+    parser.add_argument("--from", type=int, default=0, metavar="K", dest="first", help="the first of them")
+    parser.add_argument("--seed", type=int, metavar="K", help="run one seed, and print what happened")
+    given = parser.parse_args()
+    if given.seed is not None:
+        return _replay(given.seed)
+    return _campaign(range(given.first, given.first + given.seeds))
+
+
+def _replay(seed: int) -> int:
+    result = run(seed, traced=True)
+    for line in result.trace:
+        print(line)
+    _print_failure(result)
+    if not result.wrong:
+        print(f"seed {seed}: all is well, equal {result.converged_s:.1f} s after everything was mended")
+    return int(bool(result.wrong))
+
+
+def _print_failure(result: Result) -> None:
+    for wrong in result.wrong:
+        print(f"seed {result.seed}: {wrong}")
+
+
+def _campaign(seeds: range) -> int:
+    began_s = time.monotonic()
+    campaign = Campaign()
+    for result in results(seeds):
+        campaign.add(result)
+        if result.wrong:
+            _print_failure(result)
+            print(f"seed {result.seed} failed; see it again with: make sim SEED={result.seed}", flush=True)
+        if sys.stderr.isatty() and campaign.seeds % 10 == 0:
+            print(f"\r{campaign.seeds} of {len(seeds)} seeds", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+    for name, count in sorted(campaign.reached.items()):
+        print(f"{count:9}  {name}")
+    missed = campaign.missed()
+    for path in missed:
+        print(f"never reached: {path}")
+    took_s = time.monotonic() - began_s
+    print(
+        f"{campaign.seeds} seeds from {seeds.start} in {took_s:.0f} s, {len(campaign.failed)} failed; "
+        f"equal at the latest {campaign.slowest_s:.1f} s of simulated time after everything was mended"
+    )
+    if campaign.failed:
+        print(f"failed: {', '.join(map(str, sorted(campaign.failed)))}")
+    return int(bool(campaign.failed or missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

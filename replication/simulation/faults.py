@@ -1,0 +1,203 @@
+"""What can go wrong, each kind by its name.
+
+A fault is done at one moment. What lasts is ended later, by itself or when everything is mended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from replication.simulation.application import present
+from replication.simulation.disk import TROUBLES
+from replication.simulation.machine import CLOCK_BOUND_MS, Machine
+
+if TYPE_CHECKING:
+    from replication.simulation.scenario import Scenario
+
+MACHINES_MAX: Final = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One kind. `share`: of the seeds that have it. `weight`: how often it happens, among those of a seed."""
+
+    name: str
+    do: Callable[["Scenario"], None]
+    is_possible: Callable[["Scenario"], bool] = lambda scenario: bool(scenario.running)
+    share: float = 0.35
+    weight: float = 1.0
+
+
+def _later(scenario: "Scenario", most_s: float, do: Callable[[], None]) -> None:
+    """Does it some time later, if it is not mended by then."""
+
+    def then() -> None:
+        if not scenario.is_healing:
+            do()
+
+    scenario.world.loop.call_later(scenario.random.random() * most_s, then)
+
+
+def _boot_later(scenario: "Scenario", machine: Machine) -> None:
+    if scenario.random.random() < 0.3:
+        return  # when everything is mended
+
+    def boot() -> None:
+        if not machine.is_running and not machine.is_gone:
+            machine.is_on = True
+            machine.boot()
+
+    _later(scenario, 4.0, boot)
+
+
+# --- ends of processes ---
+
+
+def _kill(scenario: "Scenario") -> None:
+    machine = scenario.random.choice(scenario.running)
+    machine.kill()
+    _boot_later(scenario, machine)
+
+
+def _stop(scenario: "Scenario") -> None:
+    machine = scenario.random.choice(scenario.running)
+    machine.resume()
+    task = scenario.world.loop.create_task(machine.stop())
+    task.add_done_callback(lambda _: None if scenario.is_healing else _boot_later(scenario, machine))
+
+
+def _cut_power(scenario: "Scenario") -> None:
+    _cut_power_of(scenario, scenario.random.choice([machine for machine in scenario.members if machine.is_on]))
+
+
+def _cut_power_of(scenario: "Scenario", machine: Machine) -> None:
+    before = present(machine.app)
+    if machine.cut_power():
+        scenario.world.note("commits lost in a power cut")
+    _note_loss(scenario, machine, before)
+    _boot_later(scenario, machine)
+
+
+def _cut_power_at_a_commit(scenario: "Scenario") -> None:
+    """The power is cut right after one of the next commits on a machine, whoever makes it."""
+    machine = scenario.random.choice([machine for machine in scenario.members if machine.is_on])
+    disk, told = machine.disk, machine.disk.committed
+    at = disk.commits + scenario.random.randint(1, 6)
+
+    def committed() -> None:
+        if disk.commits < at or scenario.is_healing:
+            told()
+            return
+        disk.committed = told
+        scenario.world.note("power cut at a commit")
+        _cut_power_of(scenario, machine)
+
+    disk.committed = committed
+
+
+def _note_loss(scenario: "Scenario", machine: Machine, before: set[str]) -> None:
+    """What a machine had is not there any more."""
+    after = present(machine.disk.connect())
+    others = [other.disk.connect() for other in scenario.members if other is not machine]
+    lost = scenario.oracle.loses(before, after, others)
+    for connection in others:
+        connection.close()
+    if lost:
+        scenario.world.note("acknowledged ops lost with the only machine that had them")
+        machine.say(f"{lost} ops are lost")
+
+
+def _pause(scenario: "Scenario") -> None:
+    machine = scenario.random.choice(scenario.running)
+    machine.pause()
+    _later(scenario, scenario.random.choice((1.0, 8.0)), machine.resume)
+
+
+# --- the network ---
+
+
+def _partition(scenario: "Scenario") -> None:
+    """Some machines on one side, some on the other; nothing passes, or only one way."""
+    random, network = scenario.random, scenario.world.network
+    members = scenario.members
+    side = random.sample(members, random.randint(1, len(members) - 1))
+    pairs = [(one.address, other.address) for one in side for other in members if other not in side]
+    how = random.choice(("cut", "held", "one way"))
+    scenario.world.note(f"partition: {how}")
+    scenario.world.say("fault", f"partition, {how}: {[machine.name for machine in side]}")
+    for one, other in pairs:
+        if how == "cut":
+            network.cut(one, other)
+        elif how == "held":
+            network.hold(one, other)
+        else:
+            network.hold_one_way(one, other)
+
+    def heal() -> None:
+        scenario.world.say("fault", "partition ends")
+        for one, other in pairs:
+            network.heal(one, other)
+
+    _later(scenario, random.choice((1.0, 6.0, 20.0)), heal)
+
+
+def _slow_link(scenario: "Scenario") -> None:
+    random, weather = scenario.random, scenario.world.weather
+    address = random.choice(scenario.members).address
+    weather.slow_down(address, delay_s=random.choice((0.2, 1.0)), spacing_s=random.choice((0.0, 0.05)))
+    _later(scenario, 10.0, lambda: weather.speed_up(address))
+
+
+# --- the machine ---
+
+
+def _slow_engine(scenario: "Scenario") -> None:
+    machine = scenario.random.choice(scenario.running)
+    machine.slow_down(scenario.random.choice((0.05, 0.5)))
+    _later(scenario, 10.0, lambda: machine.slow_down(0.0))
+
+
+def _trouble(scenario: "Scenario") -> None:
+    machine, name = scenario.random.choice(scenario.running), scenario.random.choice(list(TROUBLES))
+    scenario.world.note(f"disk: {name}")
+    machine.disk.trouble = TROUBLES[name]
+
+    def end() -> None:
+        machine.disk.trouble = None
+
+    _later(scenario, 3.0, end)
+
+
+def _deaf(scenario: "Scenario") -> None:
+    """The system does not tell that somebody committed."""
+    machine = scenario.random.choice(scenario.members)
+    machine.is_notified = False
+
+
+def _skew(scenario: "Scenario") -> None:
+    machine = scenario.random.choice(scenario.members)
+    machine.skew_ms = scenario.random.choice((-3000, -100, 100, 3000, CLOCK_BOUND_MS - 500))
+
+
+FAULTS: Final = (
+    Fault(name="kill", do=_kill, weight=2),
+    Fault(name="stop", do=_stop),
+    Fault(
+        name="power cut",
+        do=_cut_power,
+        is_possible=lambda scenario: any(machine.is_on for machine in scenario.members),
+        weight=2,
+    ),
+    Fault(
+        name="power cut at a commit",
+        do=_cut_power_at_a_commit,
+        is_possible=lambda scenario: any(machine.is_on for machine in scenario.members),
+        weight=2,
+    ),
+    Fault(name="pause", do=_pause),
+    Fault(name="partition", do=_partition, weight=3, share=0.5),
+    Fault(name="slow link", do=_slow_link),
+    Fault(name="slow engine", do=_slow_engine),
+    Fault(name="disk trouble", do=_trouble),
+    Fault(name="deaf", do=_deaf),
+    Fault(name="clock skew", do=_skew, share=0.5),
+)

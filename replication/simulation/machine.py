@@ -1,0 +1,294 @@
+"""One simulated machine: a disk, a clock, an application that writes, and on it a whole node, whenever that runs.
+
+The application is another process than the node: it goes on when the node is killed or stopped, and ends when the power
+does. Both use the database by connections of their own."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from cluster.address import Address
+from cluster.errors import ClusterError
+from cluster.node import Node
+from cluster.supervisor import ActorChild
+from replication.convergent.asking import REPLICATION
+from replication.convergent.replication import Replication, Settings
+from replication.convergent.shelf import Shelf
+from replication.convergent.store import Broken, Done, Store, StoreSettings
+from replication.convergent.worker import ReplicationWorker
+from replication.engine.folding import NOTHING_OWED
+from replication.engine.stamps import Site, Stamp
+from replication.simulation.application import CLUSTER, DECLARED
+from replication.simulation.disk import Connection, Disk
+from replication.simulation.loop import Life
+from replication.simulation.network import ShakyCasts
+from replication.simulation.slow_engine import SlowEngine
+from replication.simulation.world import World
+
+CLOCK_BOUND_MS: Final = 10_000
+"""Less than a real cluster's, so that waiting for time to come does not take long."""
+JOIN_TIMEOUT_S: Final = 2.0
+NOTICED_AFTER_S: Final = 0.01
+
+log = logging.getLogger(__name__)
+
+
+class TracedStore(Store):
+    """A store that tells what it came to."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], settings: StoreSettings, machine: "Machine") -> None:
+        super().__init__(connect, settings)
+        self._machine = machine
+
+    def fold(self, owed: Stamp = NOTHING_OWED) -> Done | None:
+        """See `Store`."""
+        done = super().fold(owed)
+        if done is not None:
+            self._machine.say(f"folded {done.rows} rows, clock {done.view.clock:x}")
+        return done
+
+    def merge(self, changesets: Sequence[bytes]) -> Done:
+        """See `Store`."""
+        done = super().merge(changesets)
+        for outcome in done.outcomes:
+            self._machine.world.note(f"merge: {type(outcome).__name__}")
+            self._machine.say(f"merge: {outcome}")
+            if isinstance(outcome, Broken):
+                self._machine.world.fail(f"{self._machine.name}: a merge broke: {outcome.reason}")
+        if done.made:
+            self._machine.world.note("fold inside a merge")
+        return done
+
+
+class Machine:
+    """See the module. `boot` starts the node, and `is_on` says whether there is power."""
+
+    def __init__(self, world: World, name: str, address: Address, disk: Disk, *, full: bool, stalls: float) -> None:
+        self.world = world
+        self.name = name
+        self.address = address
+        self.disk = disk
+        self.random = world.stream(f"machine {name}")
+        self.skew_ms = 0
+        self.is_on = True
+        self.is_gone = False
+        """It left, for good."""
+        self.runs = 0
+        self.replication: Replication | None = None
+        self.node: Node | None = None
+        self.is_notified = True
+        """Whether the system tells its node of others' commits; if not, it has to look."""
+        self._full = full
+        self._stalls = stalls
+        self._life: Life | None = None
+        self._engine: SlowEngine | None = None
+        self._app: Connection | None = None
+        self._noticed: Callable[[], None] | None = None
+        disk.committed = self._committed
+
+    def say(self, what: object) -> None:
+        """A line of the trace."""
+        self.world.say(self.name, what)
+
+    # --- clock and application ---
+
+    def now_ms(self) -> int:
+        """What its clock shows."""
+        return self.world.true_ms() + self.skew_ms
+
+    @property
+    def app(self) -> Connection:
+        """The application's connection."""
+        if self._app is None:
+            self._app = self.disk.connect(full=self._full)
+            self._app.execute("PRAGMA foreign_keys = ON")
+        return self._app
+
+    def _committed(self) -> None:
+        if self._noticed is not None and self.is_notified:
+            late_s = NOTICED_AFTER_S * self.random.random()
+            self.world.loop.call_later(late_s, self._notice, context=self.world.network.context)
+
+    def _notice(self) -> None:
+        if self._noticed is not None and self._life is not None:
+            self._life.call(self._noticed)
+
+    # --- the node ---
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its node runs, or is starting."""
+        return self._life is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its node is stopped, as by SIGSTOP."""
+        return self._life is not None and self._life.is_paused
+
+    def boot(self) -> None:
+        """Starts the node."""
+        assert self.is_on
+        assert self._life is None
+        self.runs += 1
+        self.say("boots")
+        life = self._life = self.world.loop.begin(self.name)
+        task = life.create_task(self._run(), name=f"{self.name} runs")
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", self.name, exc_info=error)
+            self.world.fail(f"{self.name} ended by itself: {type(error).__name__}: {error}")
+
+    async def _run(self) -> None:
+        random = Random(f"{self.world.seed}/{self.name}/{self.runs}")
+        engine = self._engine = SlowEngine(random, stalls=self._stalls)
+        replication = self.replication = Replication(
+            TracedStore(
+                self.disk.connect,
+                StoreSettings(
+                    cluster=CLUSTER,
+                    now_ms=self.now_ms,
+                    new_site=lambda: self._new_site(random),
+                    barrier=self.disk.barrier,
+                    declared=DECLARED,
+                    clock_bound_ms=CLOCK_BOUND_MS,
+                ),
+                self,
+            ),
+            Shelf(self.disk.connect),
+            engine=engine,
+            shelf_engine=SlowEngine(random, stalls=self._stalls),
+            watch=self._watch,
+            settings=Settings(
+                now_ms=self.now_ms,
+                clock_bound_ms=CLOCK_BOUND_MS,
+                join_timeout_s=JOIN_TIMEOUT_S,
+                expects_peers=True,
+            ),
+        )
+        await replication.open()
+        node = self.node = Node(
+            name=self.name,
+            cluster=CLUSTER,
+            transport=self.world.network.transport(self.address),
+            discovery=_Everybody(self.world),
+            children=[ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node))],
+            random=random,
+            incarnation=f"{self.name}.{self.runs}",
+            now_s=lambda: self.now_ms() / 1000,
+        )
+        await node.start()
+        replication.start(ShakyCasts(node, self.world.weather, self.world.climate, random, self.world.note))
+        self.say(f"runs as site {replication.status().site}")
+        error: ClusterError = await node.failed()
+        raise error
+
+    def _new_site(self, random: Random) -> Site:
+        self.world.note("new site")
+        site = Site(f"{random.getrandbits(128):032x}")
+        self.say(f"new site {site}")
+        return site
+
+    async def _watch(self, noticed: Callable[[], None], /) -> None:
+        self._noticed = noticed
+        try:
+            while True:
+                await asyncio.sleep(0.5)
+                noticed()
+        finally:
+            self._noticed = None
+
+    async def stop(self) -> None:
+        """Stops the node in order."""
+        life, node, replication = self._life, self.node, self.replication
+        assert life is not None
+        self._life = None
+        if node is not None and replication is not None and node.joined:
+            await life.create_task(_stop(node, replication))
+        self._end(life)
+        self.say("stopped")
+
+    def kill(self) -> None:
+        """Ends the node as kill -9 does. The application's connection is made anew as well, and sees no difference."""
+        assert self._life is not None
+        life, self._life = self._life, None
+        self.world.network.kill(self.address)
+        self.disk.kill()
+        self._app = None
+        self._end(life)
+        self.say("killed")
+
+    def cut_power(self) -> bool:
+        """Ends node and application, and what was not durable. True if something was lost."""
+        life, self._life = self._life, None
+        self.world.network.kill(self.address)
+        lost = self.disk.power_cut(self.random)
+        self._app = None
+        self.is_on = False
+        if life is not None:
+            # Not at once: it may be the very commit of the node's that the power is cut at.
+            self.world.loop.call_soon(self._end, life, context=self.world.network.context)
+        self.say(f"power cut, {'something' if lost else 'nothing'} lost")
+        return lost
+
+    def _end(self, life: Life) -> None:
+        self.world.network.kill(self.address)
+        self.world.network.thaw(self.address)
+        life.end()
+        if self._life is None:
+            self._noticed = None
+            self._engine = None
+            self.replication = None
+            self.node = None
+
+    def restore(self, image: bytes) -> None:
+        """Puts another database in place of this one. If the node runs, it is under it."""
+        if self._life is None:
+            self.disk.replace(image)
+            self._app = None
+        else:
+            self.disk.overwrite(image)
+
+    # --- troubles ---
+
+    def pause(self) -> None:
+        """Stops the node's process, as SIGSTOP does."""
+        assert self._life is not None
+        self._life.pause()
+        self.world.network.freeze(self.address)
+
+    def resume(self) -> None:
+        """And lets it go on."""
+        if self._life is not None and self._life.is_paused:
+            self._life.resume()
+            self.world.network.thaw(self.address)
+
+    def slow_down(self, by_s: float) -> None:
+        """Whatever its engine does takes so much longer."""
+        if self._engine is not None:
+            self._engine.slow_s = by_s
+
+
+async def _stop(node: Node, replication: Replication) -> None:
+    await replication.stop()
+    await node.stop()
+    await replication.close()
+
+
+class _Everybody:
+    """Discovery: everybody there is now, and again in a while."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def describe(self) -> str:
+        return "everybody"
+
+    async def run(self, found: Callable[[Sequence[Address]], None]) -> None:
+        while True:
+            found(list(self._world.addresses))
+            await asyncio.sleep(5.0)

@@ -1,0 +1,220 @@
+"""Knows every acknowledged operation, and says what is wrong with a database: at any moment, and in the end.
+
+At any moment, on any machine:
+- a page's counter is the sum of the deltas of the ops that are there, and of what the page began with;
+- a note's low is not above its high.
+
+In the end, when everything has been delivered, on all machines:
+- rows, and all that merging knows of them, are equal, and as the reference computes them from all changesets;
+- every op that was acknowledged is there, but for those that were lost with the only machine that had them;
+- nothing is shown that an op which is there wrote over; nothing is gone that none of them deleted;
+- nothing is held, nothing waits, and the databases are sound."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from replication.engine.changesets import Changeset, decode
+from replication.engine.entries import decode_entry
+from replication.engine.session import open_session
+from replication.engine.sites import Head, vector
+from replication.engine.stamps import Dot, Site, first_after
+from replication.engine.values import Key, Value, fetch
+from replication.simulation.application import DECLARED, Cell, Op, present
+from replication.simulation.reference import differences, reference
+from replication.tables import quoted
+
+TABLES = tuple(table.name for table in DECLARED)
+
+
+class Oracle:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.ops: dict[str, Op] = {}
+        """By name; those in doubt, too."""
+        self.may_be_lost: set[str] = set()
+        """Ops that nobody had any more at some moment, but for messages on their way."""
+        self.began_with: dict[str, set[int]] = {}
+        """What a page's counter was before anything was attached, on some machine."""
+        self.inexact: set[str] = set()
+        """Pages with what may count twice: it was pending in somebody's backup."""
+        self.is_forked = False
+        """Two histories of one site were written, and counts are not promised to be exact."""
+
+    # --- what happens ---
+
+    def begins_with(self, connection: sqlite3.Connection) -> None:
+        """A machine's database, before anything is attached."""
+        for page, count in connection.execute("SELECT page, n FROM pages").fetchall():
+            self.began_with.setdefault(page, set()).add(count)
+
+    def acknowledged(self, op: Op) -> None:
+        """A transaction was committed, and whoever wrote it knows."""
+        self.ops[op.name] = op
+
+    def in_doubt(self, op: Op) -> None:
+        """A transaction was committed as the power went: it may be there, and nobody knows."""
+        self.ops[op.name] = op
+        self.may_be_lost.add(op.name)
+
+    def loses(self, before: set[str], after: set[str], others: Iterable[sqlite3.Connection]) -> int:
+        """A machine's ops are these now, and were those. Gives how many nobody has any more."""
+        gone = before - after
+        for other in others:
+            if not gone:
+                break
+            gone -= present(other)
+        self.may_be_lost |= gone
+        return len(gone)
+
+    def pending(self, connection: sqlite3.Connection) -> None:
+        """A database from which a backup is made: what its log holds may count twice if that is used."""
+        for tid, name in connection.execute("SELECT tid, name FROM _litecast_catalogue").fetchall():
+            if name == "pages":
+                keys = connection.execute(f"SELECT DISTINCT k0 FROM _litecast_log_{tid}")
+                self.inexact |= {key for (key,) in keys}
+
+    # --- at any moment ---
+
+    def observe(self, connection: sqlite3.Connection) -> list[str]:
+        """What is wrong with a database as a reader sees it."""
+        wrong = [
+            f"note {key} has low {low} above high {high}"
+            for key, low, high in connection.execute("SELECT id, low, high FROM notes WHERE low > high")
+        ]
+        if self.is_forked:
+            return wrong
+        rows = connection.execute(
+            "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
+        )
+        for page, count, deltas in rows:
+            if page not in self.inexact and count - deltas not in {0, *self.began_with.get(page, ())}:
+                wrong.append(f"page {page} shows {count}, and its ops add up to {deltas}")
+        return wrong
+
+    # --- in the end ---
+
+    def check(self, connections: Sequence[sqlite3.Connection]) -> list[str]:
+        """What is wrong with the databases that were to be equal."""
+        first, *others = connections
+        wrong = [problem for connection in connections for problem in self._unsound(connection)]
+        rows, known = rows_of(first), state_of(first)
+        for number, other in enumerate(others, 1):
+            theirs = rows_of(other)
+            if theirs != rows:
+                wrong.append(f"rows of 0 and {number} differ: {differences(rows, theirs)[:4]}")
+            elif (state := state_of(other)) != known:
+                wrong.append(f"entries of 0 and {number} differ: {_unlike(known, state)}")
+        if not wrong:
+            wrong += [*self._against_reference(rows, connections), *self._against_ops(first)]
+        return wrong
+
+    def _unsound(self, connection: sqlite3.Connection) -> list[str]:
+        wrong = self.observe(connection)
+        (check,) = connection.execute("PRAGMA integrity_check").fetchone()
+        if check != "ok":
+            wrong.append(f"integrity_check: {check}")
+        for table in ("_litecast_held", "_litecast_held_tables"):
+            held = connection.execute(f"SELECT * FROM {table}").fetchall()
+            if held:
+                wrong.append(f"held for ever: {held[:3]}")
+        return wrong
+
+    def _against_reference(
+        self, rows: dict[str, dict[Key, dict[str, Value]]], connections: Sequence[sqlite3.Connection]
+    ) -> list[str]:
+        changesets = {
+            encoded: decode(encoded)
+            for connection in connections
+            for (encoded,) in connection.execute("SELECT bytes FROM _litecast_journal")
+        }
+        if self.is_forked or not _are_whole(changesets.values(), vector(connections[0])):
+            return []
+        wrong = differences(reference(changesets.values()), rows)
+        return [f"not as the reference has it: {wrong[:4]}"] if wrong else []
+
+    def _against_ops(self, connection: sqlite3.Connection) -> list[str]:
+        wrong: list[str] = []
+        there = {op for op in present(connection) if not op.startswith("base")}
+        if lost := self.ops.keys() - self.may_be_lost - there:
+            wrong.append(f"acknowledged, and lost: {sorted(lost)}")
+        if unknown := there - self.ops.keys():
+            wrong.append(f"never acknowledged, and there: {sorted(unknown)}")
+        if not self.is_forked:
+            for page, n, deltas in connection.execute(
+                "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
+            ):
+                began = max(self.began_with.get(page, {0}))
+                if page not in self.inexact and n != began + deltas:
+                    wrong.append(f"page {page} shows {n} in the end, not {began} and {deltas}")
+        wrong += self._written_over(connection, there)
+        return wrong
+
+    def _written_over(self, connection: sqlite3.Connection, there: set[str]) -> list[str]:
+        shown: dict[Cell, str | None] = {
+            ("pages", page): title for page, title in connection.execute("SELECT page, title FROM pages")
+        }
+        shown |= {("notes", key): by for key, by in connection.execute("SELECT id, by FROM notes")}
+        wrong: list[str] = []
+        deleted: set[Cell] = set()
+        written: set[Cell] = set()
+        for name in sorted(there):
+            op = self.ops[name]
+            deleted |= {*op.deleted}
+            for cell, saw in op.wrote:
+                written.add(cell)
+                if saw is not None and shown.get(cell) == saw:
+                    wrong.append(f"{cell} shows {saw}, which {name} has written over")
+        gone = [cell for cell in sorted(written) if cell not in shown and cell not in deleted]
+        return wrong + [f"{cell} is gone, and nobody deleted it" for cell in gone]
+
+
+def rows_of(connection: sqlite3.Connection) -> dict[str, dict[Key, dict[str, Value]]]:
+    """The rows of each table by key, as the reference has them."""
+    found: dict[str, dict[Key, dict[str, Value]]] = {}
+    for table in TABLES:
+        columns = connection.execute("SELECT name, pk FROM pragma_table_xinfo(?)", (table,)).fetchall()
+        keys = [name for name, pk in columns if pk]
+        cells = [name for name, pk in columns if not pk]
+        for row in fetch(connection, f"SELECT {', '.join(map(quoted, [*keys, *cells]))} FROM {quoted(table)}"):
+            found.setdefault(table, {})[row[: len(keys)]] = dict(zip(cells, row[len(keys) :], strict=True))
+    return found
+
+
+def state_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    """All that merging knows of the rows, with sites and columns by name: equal where two databases are."""
+    session = open_session(connection)
+    site_of = session.sites.site
+    found: dict[str, list[tuple[object, ...]]] = {}
+    for name, table in session.tables.items():
+        keys, columns = table.keys, table.columns.names
+        entries = fetch(connection, f"SELECT life, stamp, site, cells, {keys} FROM {table.spec.clock}")
+        shares = fetch(connection, f"SELECT counter, site, life, value, stamp, {keys} FROM {table.spec.count}")
+        rows: list[tuple[object, ...]] = []
+        for life, stamp, short, blob, *key in entries:
+            entry = decode_entry(life, Dot(stamp, site_of(short)), blob, names=columns, site_of=site_of)
+            rows.append(("entry", key, entry.life, entry.born, sorted(entry.cells.items())))
+        for number, short, *rest in shares:
+            rows.append(("share", columns[number], site_of(short), *rest))
+        found[name] = sorted(rows, key=repr)
+    return found
+
+
+def _unlike(one: dict[str, list[tuple[object, ...]]], other: dict[str, list[tuple[object, ...]]]) -> object:
+    return [
+        ([row for row in rows if row not in other[name]][:2], [row for row in other[name] if row not in rows][:2])
+        for name, rows in one.items()
+        if rows != other[name]
+    ]
+
+
+def _are_whole(changesets: Iterable[Changeset], heads: dict[Site, Head]) -> bool:
+    """Whether there is a chain of changesets to each head: none was trimmed, and none came as a snapshot."""
+    before = {(changeset.site, changeset.upto): changeset.after for changeset in changesets}
+    for site, head in heads.items():
+        at = head.stamp
+        while at != first_after(site):
+            if (site, at) not in before:
+                return False
+            at = before[site, at]
+    return True

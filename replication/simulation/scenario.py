@@ -1,0 +1,290 @@
+"""One simulation, from one seed: a cluster, an application on each machine, and whatever may go wrong.
+
+A seed decides how many machines there are, what they hold to begin with, how bad the network is, and which kinds of
+faults there will be: a few kinds in each run, so that none hides what another would show. Then, for some seconds of
+virtual time, applications write and faults happen. At last everything is mended, and within a bound everything must
+be equal, and as the oracle has it."""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from replication.attaching_declared import attach_declared
+from replication.engine.folding import is_due
+from replication.engine.sites import vector
+from replication.engine.stamps import Site
+from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application
+from replication.simulation.disk import Disk
+from replication.simulation.faults import FAULTS, Fault
+from replication.simulation.loop import VirtualLoop
+from replication.simulation.machine import Machine
+from replication.simulation.network import Climate
+from replication.simulation.oracle import Oracle
+from replication.simulation.world import World
+
+MACHINES_MAX: Final = 7
+CONVERGES_WITHIN_S: Final = 120.0
+"""Of virtual time, after everything was mended. Waiting for a stamp from the future to come true takes the longest."""
+_LOOKS_EVERY_S: Final = 0.5
+_NAMES: Final = "ABCDEFGHIJKLMNOP"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one seed."""
+
+    seed: int
+    wrong: tuple[str, ...]
+    """Empty if all is well."""
+    reached: Counter[str]
+    trace: tuple[str, ...]
+    converged_s: float
+    virtual_s: float
+    steps: int
+
+
+def run(seed: int, *, traced: bool = False) -> Result:
+    """Runs one seed. Everything it finds is in the result; only a bug of the simulator's is raised."""
+    with VirtualLoop() as loop:
+        return loop.run_until_complete(Scenario(seed, loop, traced=traced).run())
+
+
+class Scenario:
+    """One run. `faults` work on it."""
+
+    def __init__(self, seed: int, loop: VirtualLoop, *, traced: bool) -> None:
+        random = self.random = Random(f"{seed}/scenario")
+        self.world = World(seed, loop, _climate(random), traced=traced)
+        self.oracle = Oracle()
+        self.machines: list[Machine] = []
+        self.backups: list[tuple[Machine, bytes, dict[str, bytes]]] = []
+        """Of whom, the database, and the files beside it."""
+        self.is_healing = False
+        self._applications: dict[Machine, Application] = {}
+        self._loop = loop
+        self._full_share = random.choice((0.0, 0.5, 1.0))
+        self._stalls = random.choice((0.0, 0.01, 0.1))
+        self._begins_with = random.choice(("nothing", "nothing", "the same", "something like it"))
+        self._faults: list[Fault] = [fault for fault in FAULTS if random.random() < fault.share]
+        self._lasts_s = random.choice((8.0, 12.0, 20.0))
+        self._writes = random.choice((20, 40, 60))
+        self._machines_at_first = random.choice((3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
+
+    # --- machines ---
+
+    @property
+    def members(self) -> list[Machine]:
+        """Machines that did not leave."""
+        return [machine for machine in self.machines if not machine.is_gone]
+
+    @property
+    def running(self) -> list[Machine]:
+        """Machines whose node runs, or is starting."""
+        return [machine for machine in self.members if machine.is_running]
+
+    def add_machine(self, disk: Disk | None = None) -> Machine:
+        """One more machine, with a database of its own or this one, and its node is started."""
+        if disk is None:
+            disk = self._new_disk()
+        name = _NAMES[len(self.machines)]
+        machine = Machine(
+            self.world,
+            name,
+            self.world.new_address(),
+            disk,
+            full=self.random.random() < self._full_share,
+            stalls=self._stalls,
+        )
+        self.machines.append(machine)
+        self._applications[machine] = Application(self.world.stream(f"application {name}"), name)
+        machine.boot()
+        return machine
+
+    def _new_disk(self) -> Disk:
+        disk, random = Disk(), self.random
+        connection = disk.connect(full=True)
+        for statement in SCHEMA:
+            connection.execute(statement)
+        if self._begins_with != "nothing" and (self._begins_with == "the same" or random.random() < 0.7):
+            drift = 0 if self._begins_with == "the same" else random.randrange(4)
+            connection.execute("INSERT INTO pages (page, n, title) VALUES ('a', ?, 'base')", (30 + drift,))
+            connection.execute("INSERT INTO notes (id, low, high, by) VALUES ('u', ?, 50, 'base')", (drift,))
+        self.oracle.begins_with(connection)
+        site = Site(f"{random.getrandbits(128):032x}")
+        attach_declared(connection, DECLARED, cluster=CLUSTER, new_site=lambda: site)
+        disk.kill()
+        return disk
+
+    # --- what happens ---
+
+    async def run(self) -> Result:
+        """The whole of it."""
+        world = self.world
+        world.say("seed", f"{world.seed}: {[fault.name for fault in self._faults]}, {world.climate}")
+        try:
+            for _ in range(self._machines_at_first):
+                self.add_machine()
+            await self._play()
+            converged_s = await self._heal()
+        finally:
+            for machine in self.machines:
+                if machine.is_running:
+                    machine.resume()
+                    machine.kill()
+                machine.disk.close()
+        for context in self._loop.unhandled:
+            world.fail(f"nobody caught: {context.get('message')}: {context.get('exception')!r}")
+        return Result(
+            seed=world.seed,
+            wrong=tuple(world.wrong),
+            reached=world.reached,
+            trace=tuple(world.trace),
+            converged_s=converged_s,
+            virtual_s=self._loop.time(),
+            steps=self._loop.steps,
+        )
+
+    async def _play(self) -> None:
+        random, loop = self.random, self._loop
+        until_s = loop.time() + self._lasts_s
+        writes_every_s = self._lasts_s / self._writes
+        faults_every_s = self._lasts_s / random.choice((3, 6, 10))
+        next_write_s = loop.time() + random.random()
+        next_fault_s = loop.time() + random.expovariate(1 / faults_every_s)
+        while not self.world.wrong:
+            now_s = min(next_write_s, next_fault_s)
+            if now_s > until_s:
+                return
+            await asyncio.sleep(now_s - loop.time())
+            if now_s == next_write_s:
+                self._write()
+                next_write_s += random.expovariate(1 / writes_every_s)
+            else:
+                self._fault()
+                next_fault_s += random.expovariate(1 / faults_every_s)
+
+    def _write(self) -> None:
+        random = self.random
+        machine = random.choice(self.members)
+        if not machine.is_on:
+            return
+        for _ in range(random.choice((1, 1, 1, 1, 4))):
+            self.write(machine)
+            if not machine.is_on:
+                return  # the power went with a commit
+        if random.random() < 0.3:
+            self.observe(random.choice(self.members))
+
+    def write(self, machine: Machine) -> None:
+        """One transaction of the application's."""
+        try:
+            op = self._applications[machine].write(machine.app)
+        except Exception as error:
+            if machine.is_on and machine.disk.trouble is None:
+                raise
+            machine.say(f"application: {error}")
+            return
+        machine.say(f"application: {op}")
+        if machine.is_on:
+            self.oracle.acknowledged(op)
+        else:
+            self.oracle.in_doubt(op)
+
+    def observe(self, machine: Machine) -> None:
+        """A reader looks."""
+        if machine.is_on:
+            for wrong in self.oracle.observe(machine.app):
+                self.world.fail(f"{machine.name}: {wrong}")
+
+    def _fault(self) -> None:
+        usable = [fault for fault in self._faults if fault.is_possible(self)]
+        if usable:
+            fault = self.random.choices(usable, [fault.weight for fault in usable])[0]
+            self.world.note(f"fault: {fault.name}")
+            self.world.say("fault", fault.name)
+            fault.do(self)
+
+    # --- the end ---
+
+    async def _heal(self) -> float:
+        """Mends everything, waits until all is equal, and lets the oracle look. Gives how long that took."""
+        world, loop = self.world, self._loop
+        if world.wrong:
+            return 0.0
+        self.is_healing = True
+        world.say("heal", "")
+        self._mend()
+        began_s = loop.time()
+        while not self._have_converged():
+            if loop.time() - began_s > CONVERGES_WITHIN_S:
+                world.fail(f"not equal {CONVERGES_WITHIN_S} s after everything was mended: {self._what_is_not()}")
+                return loop.time() - began_s
+            if world.wrong:
+                return 0.0
+            await asyncio.sleep(_LOOKS_EVERY_S)
+        converged_s = loop.time() - began_s
+        world.say("heal", f"equal after {converged_s} s")
+        for wrong in self.oracle.check([machine.app for machine in self.members]):
+            world.fail(wrong)
+        for machine in self.members:
+            assert machine.replication is not None
+            for name, count in machine.replication.status().counts.items():
+                world.reached[f"status: {name}"] += count
+        return converged_s
+
+    def _mend(self) -> None:
+        world = self.world
+        world.weather.is_calm = True
+        for one in world.addresses:
+            world.weather.speed_up(one)
+            for other in world.addresses:
+                world.network.heal(one, other)
+        for machine in self.members:
+            machine.disk.trouble = None
+            machine.skew_ms = 0
+            machine.is_notified = True
+            machine.is_on = True
+            if machine.is_running:
+                machine.resume()
+                machine.slow_down(0.0)
+            else:
+                machine.boot()
+
+    def _have_converged(self) -> bool:
+        members = self.members
+        for machine in members:
+            replication = machine.replication
+            if replication is None or machine.node is None or not machine.node.joined:
+                return False
+            status = replication.status()
+            if not status.ready or status.waiting or is_due(machine.app):
+                return False
+        first = vector(members[0].app)
+        return all(vector(machine.app) == first for machine in members[1:])
+
+    def _what_is_not(self) -> str:
+        return "; ".join(
+            f"{machine.name}: {machine.replication.status() if machine.replication else 'not open'},"
+            f" log due: {is_due(machine.app)}, {vector(machine.app)}"
+            for machine in self.members
+        )
+
+
+def _climate(random: Random) -> Climate:
+    def share(*of: float) -> float:
+        return random.choice((0.0, 0.0, *of))
+
+    return Climate(
+        latency_max_s=random.choice((0.001, 0.02, 0.1)),
+        frames_lost=share(0.002, 0.02),
+        frames_repeated=share(0.01, 0.1),
+        frames_overtaken=share(0.01, 0.05),
+        casts_lost=share(0.05, 0.3, 1.0),
+        casts_repeated=share(0.1, 0.3),
+        casts_late=share(0.1, 0.5),
+    )
