@@ -32,7 +32,7 @@ format: $(READY) ## format the code and mend what the linter can mend
 	@$(BIN)/ruff format --quiet
 	@$(BIN)/ruff check --fix --quiet
 
-bench: $(READY) ## measure the bus and the Repo against bare pyzmq and bare sqlite3
+bench: $(READY) ## measure bus, Repo and engine against bare pyzmq and bare sqlite3
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 image: ## build the container image

@@ -9,8 +9,22 @@ from rich.text import Text
 
 from benchmarks.measuring import Benchmark, Outcome
 
-_UNITS = {"casts_per_s": "/s", "p50_us": "µs", "p99_us": "µs", "core_percent": "% of a core"}
-_LABELS = {"casts_per_s": "rate", "p50_us": "p50", "p99_us": "p99", "core_percent": "time"}
+_UNITS = {
+    "casts_per_s": "/s",
+    "p50_us": "µs",
+    "p99_us": "µs",
+    "rows_per_s": "/s",
+    "rows_per_cpu_s": "/s",
+    "core_percent": "% of a core",
+}
+_LABELS = {
+    "casts_per_s": "rate",
+    "p50_us": "p50",
+    "p99_us": "p99",
+    "rows_per_s": "rate",
+    "rows_per_cpu_s": "rate by processor time",
+    "core_percent": "time",
+}
 
 
 def table(benchmark: Benchmark, outcomes: Iterable[Outcome]) -> Table:
