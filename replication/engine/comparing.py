@@ -159,3 +159,21 @@ def _is_told(one: TableDigest, other: TableDigest, vectors: Sequence[Vector], bu
 def _is_covered(table: TableDigest, theirs: Vector, bucket: int) -> bool:
     written = (*table.anywhere.items(), *table.bucket_sites.get(bucket, {}).items())
     return all(covers(theirs, site, stamp) for site, stamp in written)
+
+
+def bucket_groups(
+    table: TableComparison, digests: Mapping[str, Digest], name: str, *, rows_max: int
+) -> list[list[int]]:
+    """The differing buckets, in groups whose rows one can look at together: on no node more than `rows_max`, unless a
+    single bucket has more."""
+    tables = [digests[node].tables[name].coarser(table.buckets) for node in table.nodes]
+    groups: list[list[int]] = []
+    size = rows_max
+    for bucket in table.differing:
+        rows = max(one.rows[bucket] for one in tables)
+        if size + rows > rows_max:
+            groups.append([])
+            size = 0
+        groups[-1].append(bucket)
+        size += rows
+    return groups

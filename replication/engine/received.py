@@ -6,10 +6,12 @@ from typing import Any, Final, NoReturn
 import msgpack
 
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
+from replication.engine.values import INT64_MAX, Value
 
 NAME_MAX: Final = 4_096
 COLUMNS_MAX: Final = 2_000  # SQLite's own limit
 SITES_MAX: Final = 100_000
+_VALUE_TYPES: Final = frozenset({type(None), int, float, str, bytes})
 
 
 class Malformed(ValueError):
@@ -94,6 +96,16 @@ def mapped(value: object, *, at_most: int) -> Mapping[str, Any]:
     if not isinstance(value, dict) or len(value) > at_most:
         raise Malformed(f"not a map of at most {at_most}")
     return {name(key): one for key, one in value.items()}
+
+
+def values(value: object) -> tuple[Value, ...]:
+    """What cells hold."""
+    if not isinstance(value, tuple) or len(value) > COLUMNS_MAX:
+        raise Malformed("not a list of values")
+    for one in value:
+        if type(one) not in _VALUE_TYPES or (type(one) is int and one > INT64_MAX) or one != one:
+            raise Malformed("not a value that SQLite stores")
+    return value
 
 
 def unpacked(packed: object, *, bytes_max: int) -> Any:

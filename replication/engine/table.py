@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from replication.engine.catalogue import TableSpec
 from replication.engine.columns import Columns
@@ -173,6 +173,15 @@ class Table:
     def _counts(self) -> Statement:
         where = _equal((*self.spec.key_names, "life"), (HOLE,) * (len(self.spec.key) + 1))
         return Statement(f"SELECT counter, site, value, stamp FROM main.{self.spec.count} WHERE {where}")
+
+    def count_dots(self, key: Sequence[Value]) -> list[tuple[int, int]]:
+        """Stamp and site of one row's contributions, to whatever life it has."""
+        return cast("list[tuple[int, int]]", self._count_dots.fetch(self.connection, key))
+
+    @cached_property
+    def _count_dots(self) -> Statement:
+        where = _equal(self.spec.key_names, (HOLE,) * len(self.spec.key))
+        return Statement(f"SELECT stamp, site FROM main.{self.spec.count} WHERE {where}")
 
     # ---- writing
 
