@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from replication.engine.state import NEWEST_FORMAT, create_plain
+from replication.engine.state import NEWEST_FORMAT, create_plain, upgrade
 from replication.errors import DatabaseError, DatabasePathError, DatabaseReadOnly, NewerFormat
 from replication.lock import DatabaseLock
 from replication.translation import SQLITE_ERRORS, translated
@@ -104,6 +104,7 @@ def open_writer(settings: Settings) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
         connection.execute("PRAGMA foreign_keys = ON")
         _write_state(connection)
+        upgrade(connection)
     except SQLITE_ERRORS as error:
         connection.close()
         raise translated(error, path=settings.path, busy_timeout_s=settings.busy_timeout_s) from error

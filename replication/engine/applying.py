@@ -22,6 +22,7 @@ from replication.engine.changesets import (
     encodable,
 )
 from replication.engine.folding import Folded, fold_inside
+from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import Dot, Site, Stamp, first_after, ms_of
@@ -103,8 +104,11 @@ def merge_all(
     *,
     now_ms: int,
     clock_bound_ms: int = CLOCK_BOUND_MS,
+    expected: Remembered | None = None,
 ) -> list[Outcome]:
-    """`merge` for several, in the order given and in one transaction: what each came to."""
+    """`merge` for several, in the order given and in one transaction: what each came to.
+
+    Raises StateReplaced as well, if the state is not as `expected`."""
     decoded: list[Changeset | Refused] = []
     for encoded in changesets:
         try:
@@ -112,6 +116,7 @@ def merge_all(
         except ChangesetError as error:
             decoded.append(Refused(reason=str(error)))
     with merging_transaction(connection):
+        check_remembered(connection, expected)
         session = open_session(connection)
         merger = _Merger(session, now_ms, clock_bound_ms)
         return [

@@ -146,6 +146,7 @@ def _attach(
     """Makes everything, and gives the number of rows in the baseline of each new table."""
     if not is_attached(connection):
         _begin_with(connection, cluster, new_site, mode_before)
+    state.upgrade_inside(connection)
     for spec, rule in plan.known:
         catalogue.set_rule(connection, spec, rule)
     rows: dict[str, int] = {}

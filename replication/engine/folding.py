@@ -31,6 +31,7 @@ from replication.engine.columns import Looked
 from replication.engine.contributions import Shares
 from replication.engine.counting import CounterFold
 from replication.engine.entries import Later, split
+from replication.engine.identity import Remembered, check_remembered
 from replication.engine.looking import look
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
@@ -59,22 +60,28 @@ class Folded:
     not_integers: int = 0
 
 
-def fold(connection: sqlite3.Connection, *, now_ms: int, owed: Stamp = NOTHING_OWED) -> Folded | None:
+def fold(
+    connection: sqlite3.Connection, *, now_ms: int, owed: Stamp = NOTHING_OWED, expected: Remembered | None = None
+) -> Folded | None:
     """Makes a changeset of what was written here since the last fold; None if nothing changed. Commits.
 
     `owed` is a position that somebody waits for elsewhere: if the writes that it was given out for changed nothing, an
     empty changeset brings the head there. Looks first, without the write lock, and writes nothing at all if the log is
-    empty and the schema what it was. Raises NotAttached, sqlite3.OperationalError (the lock, the disk), and
-    RuntimeError inside a transaction; nothing is changed then."""
+    empty and the schema what it was. Raises NotAttached, StateReplaced if the state is not as `expected`,
+    sqlite3.OperationalError (the lock, the disk), and RuntimeError inside a transaction; nothing is changed then."""
+    check_remembered(connection, expected)
     if not is_due(connection) and owed == NOTHING_OWED:
         return None
     if _is_schema_new(connection):
         with merging_transaction(connection):
+            check_remembered(connection, expected)
             return fold_inside(open_session(connection), now_ms=now_ms, owed=owed)
     with transaction(connection):
+        check_remembered(connection, expected)
         if not _is_schema_new(connection):
             return fold_inside(open_session(connection), now_ms=now_ms, owed=owed)
-    return fold(connection, now_ms=now_ms, owed=owed)  # the schema changed between the look and the lock
+    # The schema changed between the look and the lock.
+    return fold(connection, now_ms=now_ms, owed=owed, expected=expected)
 
 
 def is_due(connection: sqlite3.Connection) -> bool:

@@ -24,14 +24,18 @@ _HELD: Final = """
 CREATE TABLE IF NOT EXISTS _litecast_held (
     tid INTEGER NOT NULL, key BLOB NOT NULL, name TEXT NOT NULL, value, shown BLOB, reason TEXT NOT NULL,
     PRIMARY KEY (tid, key, name)) WITHOUT ROWID"""
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS _litecast_held_tables (
-    seq INTEGER PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, upto INTEGER NOT NULL, body BLOB NOT NULL)"""
+TABLES: Final = "_litecast_held_tables"
+TABLES_SINCE_FORMAT_3: Final = {"lacking": "INTEGER NOT NULL DEFAULT 0"}
+_TABLES: Final = f"""
+CREATE TABLE IF NOT EXISTS {TABLES} (
+    seq INTEGER PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, upto INTEGER NOT NULL, body BLOB NOT NULL,
+    lacking INTEGER NOT NULL DEFAULT 0)"""
+_FLOORS: Final = "CREATE TABLE IF NOT EXISTS _litecast_floors (name TEXT PRIMARY KEY NOT NULL, floor INTEGER NOT NULL)"
 _CONFLICTS: Final = """
 CREATE TABLE IF NOT EXISTS _litecast_conflicts (
     id INTEGER PRIMARY KEY, tid INTEGER NOT NULL, key BLOB NOT NULL, stamp INTEGER NOT NULL, site TEXT NOT NULL,
     cells BLOB NOT NULL)"""
-CREATE: Final = (_COLUMNS, _HELD, _TABLES, _CONFLICTS)
+CREATE: Final = (_COLUMNS, _HELD, _TABLES, _FLOORS, _CONFLICTS)
 
 ROW: Final = ""
 """Stands for a column's name in the record that says: the whole row is held. No column is called that."""

@@ -33,10 +33,12 @@ class Session:
 
 
 def open_session(connection: sqlite3.Connection) -> Session:
-    """A session of the transaction that was begun. Raises NotAttached."""
+    """A session of the transaction that was begun. Raises NotAttached, and OldFormat if nobody upgraded it."""
     found = state.read(connection)
     if found is None:
         raise NotAttached
+    if found.format < state.NEWEST_FORMAT:
+        raise state.OldFormat(found.format)
     return Session(
         connection=connection,
         cluster=found.cluster,

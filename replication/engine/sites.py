@@ -7,12 +7,15 @@ differ, the next own changeset names the head among its deps. Number 0 is GENESI
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from replication.engine.stamps import GENESIS, Site, Stamp
 
-CREATE = (
-    "CREATE TABLE IF NOT EXISTS _litecast_sites (short INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, head INTEGER, "
-    "hash BLOB, noted INTEGER)"
+TABLE: Final = "_litecast_sites"
+SINCE_FORMAT_3: Final = {"seen": "INTEGER", "tips": "BLOB"}
+CREATE: Final = (
+    f"CREATE TABLE IF NOT EXISTS {TABLE} (short INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, head INTEGER, "
+    "hash BLOB, noted INTEGER, seen INTEGER, tips BLOB)"
 )
 
 

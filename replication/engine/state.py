@@ -1,18 +1,21 @@
 """Whose database this is: one row in `_litecast_state`.
 
-Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 2 is written by
-attach, into the same table. A database with a larger number is refused by whoever opens it."""
+Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 3 is written by
+attach, into the same table. Format 2 was that of a Litecast that could not yet move state from node to node; `upgrade`
+adds what it lacks. A database with a larger number is refused by whoever opens it."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from replication.engine import held, journal, sites
 from replication.engine.stamps import Site, Stamp
+from replication.engine.transacting import transaction
 
 PLAIN_FORMAT: Final = 1
-ATTACHED_FORMAT: Final = 2
-NEWEST_FORMAT: Final = ATTACHED_FORMAT
+OLDEST_ATTACHED_FORMAT: Final = 2
+NEWEST_FORMAT: Final = 3
 
 TABLES: Final = (
     "_litecast_state",
@@ -21,6 +24,7 @@ TABLES: Final = (
     "_litecast_columns",
     "_litecast_held",
     "_litecast_held_tables",
+    "_litecast_floors",
     "_litecast_conflicts",
 )
 """The tables that `create` makes. The catalogue and what belongs to a single attached table are made elsewhere."""
@@ -34,6 +38,11 @@ _COLUMNS: Final = {
     "journal_mode": "TEXT",
     "schema": "INTEGER",
 }
+_SINCE_FORMAT_3: Final = {
+    sites.TABLE: sites.SINCE_FORMAT_3,
+    held.TABLES: held.TABLES_SINCE_FORMAT_3,
+}
+"""Columns that tables of format 2 do not have, with their declarations."""
 
 
 class AnotherCluster(Exception):
@@ -45,6 +54,14 @@ class AnotherCluster(Exception):
         super().__init__(
             f"the database belongs to cluster {found}, not {wanted}; detach it first, or take another file"
         )
+
+
+class OldFormat(Exception):
+    """The database is as an older Litecast left it."""
+
+    def __init__(self, found: int) -> None:
+        self.found = found
+        super().__init__(f"the database has format {found}; a node upgrades it when it opens it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +87,15 @@ def create_plain(connection: sqlite3.Connection) -> None:
 
 
 def create(connection: sqlite3.Connection, *, cluster: str, site: Site, nonce: bytes, journal_mode_found: str) -> State:
-    """State and the tables that belong to no single table, made or brought to format 2. Inside a transaction.
+    """State and the tables that belong to no single table, made or brought to the newest format. In a transaction.
 
     Where they are already there, their values stay; `AnotherCluster` is raised if they are another cluster's.
     """
     create_plain(connection)
-    there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('_litecast_state')")}
-    for column, affinity in _COLUMNS.items():
-        if column not in there:
-            connection.execute(f"ALTER TABLE main._litecast_state ADD COLUMN {column} {affinity}")
+    _add_columns(connection, "_litecast_state", _COLUMNS)
     for statement in (sites.CREATE, journal.CREATE, *held.CREATE):
         connection.execute(statement)
+    upgrade_inside(connection)
     found = read(connection)
     if found is not None and found.cluster != cluster:
         raise AnotherCluster(found.cluster, cluster)
@@ -88,12 +103,44 @@ def create(connection: sqlite3.Connection, *, cluster: str, site: Site, nonce: b
         connection.execute(
             "UPDATE main._litecast_state SET format = ?, cluster = ?, site = ?, nonce = ?, clock = 0, "
             "journal_mode = ?, schema = -1 WHERE id = 1",
-            (ATTACHED_FORMAT, cluster, site, nonce, journal_mode_found),
+            (NEWEST_FORMAT, cluster, site, nonce, journal_mode_found),
         )
         found = read(connection)
         assert found is not None
     sites.Sites(connection).short(found.site)
     return found
+
+
+def upgrade(connection: sqlite3.Connection) -> bool:
+    """Brings what an older Litecast attached to the newest format: True if there was something to do. Commits.
+
+    Only reads if there is not. Called by whoever opens a database, before anything else of the engine's. Raises
+    sqlite3.OperationalError (the lock, the disk), with nothing changed."""
+    found = read(connection)
+    if found is None or found.format >= NEWEST_FORMAT:
+        return False
+    with transaction(connection):
+        return upgrade_inside(connection)
+
+
+def upgrade_inside(connection: sqlite3.Connection) -> bool:
+    """`upgrade` in the transaction at work."""
+    found = read(connection)
+    if found is None or found.format >= NEWEST_FORMAT:
+        return False
+    for statement in held.CREATE:
+        connection.execute(statement)
+    for table, columns in _SINCE_FORMAT_3.items():
+        _add_columns(connection, table, columns)
+    connection.execute("UPDATE main._litecast_state SET format = ? WHERE id = 1", (NEWEST_FORMAT,))
+    return True
+
+
+def _add_columns(connection: sqlite3.Connection, table: str, columns: Mapping[str, str]) -> None:
+    there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))}
+    for column, declared in columns.items():
+        if column not in there:
+            connection.execute(f"ALTER TABLE main.{table} ADD COLUMN {column} {declared}")
 
 
 def read(connection: sqlite3.Connection) -> State | None:
@@ -106,7 +153,7 @@ def read(connection: sqlite3.Connection) -> State | None:
         if "no such" in str(error):  # table, or column: format 1
             return None
         raise
-    if row is None or row[0] < ATTACHED_FORMAT:
+    if row is None or row[0] < OLDEST_ATTACHED_FORMAT:
         return None
     form, cluster, site, nonce, clock, journal_mode, schema = row
     return State(

@@ -99,6 +99,11 @@ class Attached:
     def sites(self) -> Sites:
         return Sites(self.connection)
 
+    def published_site(self) -> Site:
+        """The site under which it writes now."""
+        ((site,),) = self.sql("SELECT site FROM _litecast_state")
+        return Site(site)
+
 
 def exchange(*nodes: Attached) -> None:
     """Everything reaches everybody."""

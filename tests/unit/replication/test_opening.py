@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from replication.engine.state import NEWEST_FORMAT
 from replication.errors import (
     DatabaseCorrupt,
     DatabaseError,
@@ -109,7 +110,7 @@ async def test_a_database_of_another_application_is_taken_as_it_is(path: Path) -
         assert await repo.get("t", 1) == {"id": 1, "x": "mine"}
 
 
-@pytest.mark.parametrize("found", ["3", "'three'"])
+@pytest.mark.parametrize("found", [str(NEWEST_FORMAT + 1), "'four'"])
 async def test_a_newer_format_is_refused_before_anything_is_changed(path: Path, found: str) -> None:
     connection = sqlite3.connect(path)
     connection.executescript(
@@ -118,9 +119,18 @@ async def test_a_newer_format_is_refused_before_anything_is_changed(path: Path, 
     )
     connection.close()
     before = hashlib.sha256(path.read_bytes()).digest()
-    await refused(path, NewerFormat, "knows up to 2; upgrade litecast")
+    await refused(path, NewerFormat, f"knows up to {NEWEST_FORMAT}; upgrade litecast")
     assert hashlib.sha256(path.read_bytes()).digest() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_what_an_older_litecast_attached_is_upgraded(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(Path(__file__).with_name("engine").joinpath("format_2.sql").read_text())
+    async with Repo(path) as repo:
+        assert len(await repo.all("SELECT * FROM pages")) == 2
+    assert connection.execute("SELECT format FROM _litecast_state").fetchall() == [(NEWEST_FORMAT,)]
+    connection.close()
 
 
 async def test_state_of_an_unknown_shape_is_refused(path: Path) -> None:

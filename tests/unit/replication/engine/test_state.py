@@ -1,15 +1,24 @@
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from replication.engine import journal, state
+from replication.engine.attaching import TableChoice, attach
+from replication.engine.folding import fold
 from replication.engine.journal import Journaled
 from replication.engine.session import NotAttached, open_session
 from replication.engine.sites import Head, Sites, vector
 from replication.engine.stamps import GENESIS, Site, Stamp, is_baseline, is_site, ms_of, next_stamp, stamp_at
-from replication.engine.state import AnotherCluster
+from replication.engine.state import AnotherCluster, OldFormat
+from tests.support.attached import Attached
 
+FORMAT_2: Final = Path(__file__).with_name("format_2.sql").read_text()
+"""The dump of a database as the first Litecast with an engine left it: three sites, a baseline, a table that is not
+attached, an increment that waits in the log."""
+NOW_MS: Final = 1_700_000_100_000
 A, B = Site("a" * 32), Site("b" * 32)
 
 
@@ -33,13 +42,54 @@ def test_a_database_that_was_never_attached_stays_at_format_1(connection: sqlite
         open_session(connection)
 
 
-def test_format_1_is_brought_to_format_2_in_place(connection: sqlite3.Connection) -> None:
+def test_format_1_is_brought_to_the_newest_in_place(connection: sqlite3.Connection) -> None:
     state.create_plain(connection)
     made = create(connection)
     assert state.read(connection) == made
-    assert (made.format, made.cluster, made.site, made.clock) == (2, "home", A, 0)
+    assert (made.format, made.cluster, made.site, made.clock) == (state.NEWEST_FORMAT, "home", A, 0)
     assert made.journal_mode_found == "delete"
-    assert connection.execute("SELECT id, format FROM _litecast_state").fetchall() == [(1, 2)]
+    assert connection.execute("SELECT id, format FROM _litecast_state").fetchall() == [(1, state.NEWEST_FORMAT)]
+
+
+def test_what_an_older_litecast_attached_is_refused_until_it_is_upgraded(connection: sqlite3.Connection) -> None:
+    connection.executescript(FORMAT_2)
+    with pytest.raises(OldFormat, match="format 2; a node upgrades it"):
+        fold(connection, now_ms=NOW_MS)
+    assert state.upgrade(connection)
+    assert not state.upgrade(connection)
+
+
+def test_a_database_of_format_2_goes_on_where_it_was() -> None:
+    node, peer = Attached(FORMAT_2, attached=False), Attached()
+    state.upgrade(node.connection)
+    folded = node.published()
+    assert folded.changeset.deps.keys() == {Site("b" * 32), Site("c" * 32)}
+    peer.pull(node)
+    assert peer.rows() == node.rows() == [("x", "XX", b"\x00\xff", 2), ("y", "Y", "yy", 7)]
+    node.pull(peer)
+
+
+def test_an_upgraded_database_has_the_tables_of_a_new_one(connection: sqlite3.Connection) -> None:
+    connection.executescript(FORMAT_2)
+    state.upgrade(connection)
+    assert declared(connection) == declared(Attached().connection)
+
+
+def declared(connection: sqlite3.Connection) -> dict[str, list[object]]:
+    """The columns of each table of ours."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {
+        name: connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
+        for name in names
+        if name.startswith("_litecast")
+    }
+
+
+def test_attaching_one_more_table_upgrades(connection: sqlite3.Connection) -> None:
+    connection.executescript(FORMAT_2)
+    connection.execute("CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL)")
+    attach(connection, [TableChoice(name="notes")], cluster="tests", new_site=lambda: B)
+    assert fold(connection, now_ms=NOW_MS) is not None
 
 
 def test_state_that_is_there_stays_as_it_is(connection: sqlite3.Connection) -> None:
