@@ -122,8 +122,9 @@ def attach(
 def begin_without_tables(connection: sqlite3.Connection, *, cluster: str, new_site: Callable[[], Site]) -> None:
     """Makes the database one of the cluster's with no table attached, unless it is one: what peers send is held then.
 
-    Raises as `attach` does."""
+    Upgrades what an older Litecast attached. Raises as `attach` does."""
     if is_attached(connection):
+        state.upgrade(connection)
         return
     with as_merge_sees_it(connection):
         with _looking(connection):

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from replication.engine import journal, state
-from replication.engine.attaching import TableChoice, attach
+from replication.engine.attaching import TableChoice, attach, begin_without_tables
 from replication.engine.folding import fold
 from replication.engine.journal import Journaled
 from replication.engine.session import NotAttached, open_session
@@ -83,6 +83,12 @@ def declared(connection: sqlite3.Connection) -> dict[str, list[object]]:
         for name in names
         if name.startswith("_litecast")
     }
+
+
+def test_opening_by_a_node_upgrades(connection: sqlite3.Connection) -> None:
+    connection.executescript(FORMAT_2)
+    begin_without_tables(connection, cluster="tests", new_site=lambda: B)
+    assert fold(connection, now_ms=NOW_MS) is not None
 
 
 def test_attaching_one_more_table_upgrades(connection: sqlite3.Connection) -> None:
