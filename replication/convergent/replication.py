@@ -467,7 +467,7 @@ class Replication:
 
     async def _serve_page(self, have: dict[Site, Stamp]) -> list[object]:
         page = await self._shelf_engine.run(lambda: self._shelf.page(have))
-        return self._parcel_shelf.first(pack((page.more, page.changesets)))
+        return self._parcel_shelf.first(pack((page.more, tuple(one.encoded for one in page.changesets))))
 
     # --- telling ---
 

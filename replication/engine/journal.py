@@ -1,10 +1,11 @@
 """Changesets by (site, upto), own and merged, their bytes as their origin made them: what a peer is served."""
 
+import heapq
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from replication.engine.stamps import Site, Stamp
+from replication.engine.stamps import Site, Stamp, first_after
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS _litecast_journal (
@@ -50,32 +51,92 @@ def read(connection: sqlite3.Connection, site: int, *, after: Stamp) -> list[byt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Some of what a peer lacks. `beyond`: sites whose journal does not reach back to what the peer has."""
+class Served:
+    """A changeset as a peer gets it."""
 
-    changesets: tuple[bytes, ...]
+    site: Site
+    upto: Stamp
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of what a peer lacks. `more`: there is more in the journal. `beyond`: sites whose journal here does not join
+    what the peer has to what this node has, so that the peer needs a snapshot."""
+
+    changesets: tuple[Served, ...]
     more: bool
     beyond: frozenset[Site]
 
 
-def page(connection: sqlite3.Connection, have: Mapping[Site, Stamp], *, max_bytes: int, max_count: int) -> Page:
-    """Changesets beyond `have`, of all sites, in the order of their stamps, which is a causal one."""
-    rows = connection.execute(
-        "SELECT s.site, j.upto, length(j.bytes) FROM main._litecast_journal j JOIN main._litecast_sites s"
-        " ON s.short = j.site ORDER BY j.upto, s.site"
-    )
-    found: list[bytes] = []
+def page(
+    connection: sqlite3.Connection,
+    have: Mapping[Site, Stamp],
+    *,
+    max_bytes: int,
+    max_count: int,
+    closed: Collection[Site] = (),
+) -> Page:
+    """Changesets beyond `have`, of all sites but the closed ones, in the order of their stamps.
+
+    That is a causal order, for a changeset's stamp is later than all that its site had merged. There is always one, if
+    there is any, however large. What joins no longer to what comes before it was trimmed, or jumped over by a snapshot:
+    nothing of that site is served from there on. In one read transaction."""
+    connection.execute("BEGIN")
+    try:
+        return _page(connection, have, max_bytes, max_count, closed)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _page(
+    connection: sqlite3.Connection,
+    have: Mapping[Site, Stamp],
+    max_bytes: int,
+    max_count: int,
+    closed: Collection[Site],
+) -> Page:
+    reach: dict[int, Stamp] = {}
+    heads: dict[int, Stamp] = {}
+    names: dict[int, Site] = {}
+    for short, name, head in connection.execute(
+        "SELECT short, site, head FROM main._litecast_sites WHERE head IS NOT NULL"
+    ).fetchall():
+        site = Site(name)
+        at = have.get(site, first_after(site))
+        if head > at and site not in closed:
+            reach[short], heads[short], names[short] = at, Stamp(head), site
+    found: list[Served] = []
     size = 0
-    for site, upto, length in rows:
-        if upto <= have.get(Site(site), -2):
+    beyond: set[int] = set()
+    for upto, _, short, after, length in heapq.merge(
+        *(_beyond(connection, names[s], s, at) for s, at in reach.items())
+    ):
+        if short in beyond:
+            continue
+        if after > reach[short]:
+            beyond.add(short)
             continue
         if found and (size + length > max_bytes or len(found) >= max_count):
-            return Page(changesets=tuple(found), more=True, beyond=frozenset())
+            return Page(changesets=tuple(found), more=True, beyond=frozenset(names[short] for short in beyond))
         (encoded,) = connection.execute(
-            "SELECT j.bytes FROM main._litecast_journal j JOIN main._litecast_sites s ON s.short = j.site"
-            " WHERE s.site = ? AND j.upto = ?",
-            (site, upto),
+            "SELECT bytes FROM main._litecast_journal WHERE site = ? AND upto = ?", (short, upto)
         ).fetchone()
-        found.append(encoded)
+        found.append(Served(site=names[short], upto=Stamp(upto), encoded=encoded))
         size += length
-    return Page(changesets=tuple(found), more=False, beyond=frozenset())
+        reach[short] = Stamp(upto)
+    beyond.update(short for short, head in heads.items() if reach[short] < head)
+    return Page(changesets=tuple(found), more=False, beyond=frozenset(names[short] for short in beyond))
+
+
+def _beyond(
+    connection: sqlite3.Connection, name: Site, short: int, at: Stamp
+) -> Iterator[tuple[int, Site, int, int, int]]:
+    """Stamp, site, short number, `after` and length of a site's changesets that end beyond `at`, as they are needed."""
+    yield from (
+        (upto, name, short, after, length)
+        for upto, after, length in connection.execute(
+            "SELECT upto, after, length(bytes) FROM main._litecast_journal WHERE site = ? AND upto > ? ORDER BY upto",
+            (short, at),
+        )
+    )

@@ -1,0 +1,126 @@
+"""Trimming: the journal by age and size, tombstones when nobody can need them any more.
+
+**The journal** loses its oldest changesets first, of all sites together. A baseline, whose stamp is 0, is the oldest of
+all: it goes when anything goes. Whoever needs what was trimmed gets a snapshot: trimming costs nothing but time.
+
+**A tombstone** is what keeps an older insert of its row from bringing the row back. It can go when each known member
+covers it, and this node covers everything that those members have: then no older insert is on its way to here. The
+table's floor keeps its life: a new insert of the key begins a higher one.
+
+Both look first, without the write lock, and then delete in short transactions."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from replication.engine import catalogue
+from replication.engine.session import load_tables
+from replication.engine.sites import Sites, vector
+from replication.engine.stamps import Site, Stamp, stamp_at
+from replication.engine.statements import HOLE, Statement
+from replication.engine.table import Table
+from replication.engine.transacting import transaction
+from replication.engine.values import fetch
+
+ROWS_AT_A_TIME: Final = 2_000
+"""So many are deleted in one transaction: some milliseconds of write lock."""
+
+
+def trim_journal(
+    connection: sqlite3.Connection,
+    *,
+    now_ms: int,
+    max_age_ms: int,
+    max_bytes: int,
+    pinned: Mapping[Site, Stamp] | None = None,
+) -> int:
+    """Deletes changesets that are older than `max_age_ms`, and the oldest ones as long as the others are more than
+    `max_bytes`; gives how many. What ends beyond a site's pin stays. Commits."""
+    cutoff = max(_by_age(connection, now_ms - max_age_ms), _by_size(connection, max_bytes))
+    if cutoff < 0:
+        return 0
+    shorts = {Site(site): short for short, site in connection.execute("SELECT short, site FROM main._litecast_sites")}
+    limits = {short: min(cutoff, (pinned or {}).get(site, cutoff)) for site, short in shorts.items()}
+    deleted = 0
+    for short, limit in limits.items():
+        while True:
+            with transaction(connection):
+                count = connection.execute(
+                    "DELETE FROM main._litecast_journal WHERE site = ?1 AND upto IN (SELECT upto FROM"
+                    " main._litecast_journal WHERE site = ?1 AND upto <= ?2 ORDER BY upto LIMIT ?3)",
+                    (short, limit, ROWS_AT_A_TIME),
+                ).rowcount
+            deleted += count
+            if count < ROWS_AT_A_TIME:
+                break
+    return deleted
+
+
+def _by_age(connection: sqlite3.Connection, before_ms: int) -> int:
+    """The stamp up to which everything is too old; -1 if nothing is. A baseline by itself is never too old."""
+    if before_ms <= 0:
+        return -1
+    limit = stamp_at(before_ms) - 1
+    (oldest,) = connection.execute(
+        "SELECT max(upto) FROM main._litecast_journal WHERE upto > 0 AND upto <= ?", (limit,)
+    ).fetchone()
+    return -1 if oldest is None else int(oldest)
+
+
+def _by_size(connection: sqlite3.Connection, max_bytes: int) -> int:
+    """The stamp up to which there is more than may be kept; -1 if there is not."""
+    (total,) = connection.execute("SELECT coalesce(sum(length(bytes)), 0) FROM main._litecast_journal").fetchone()
+    cutoff = -1
+    if total > max_bytes:
+        for upto, length in connection.execute("SELECT upto, length(bytes) FROM main._litecast_journal ORDER BY upto"):
+            total -= length
+            cutoff = int(upto)
+            if total <= max_bytes:
+                break
+    return cutoff
+
+
+def trim_tombstones(
+    connection: sqlite3.Connection, *, members: Sequence[Mapping[Site, Stamp]], min_age_ms: int, now_ms: int
+) -> int:
+    """Deletes tombstones that are older than `min_age_ms` and that nobody needs; gives how many. Commits.
+
+    `members` is what each other known member has merged: all of them, for one that is left out might need what goes."""
+    own = {site: head.stamp for site, head in vector(connection).items()}
+    if any(own.get(site, -2) < stamp for have in members for site, stamp in have.items()):
+        return 0
+    before = stamp_at(max(now_ms - min_age_ms, 0))
+    deleted = 0
+    for name in load_tables(connection):
+        count = ROWS_AT_A_TIME
+        while count == ROWS_AT_A_TIME:
+            with transaction(connection):
+                table = load_tables(connection).get(name)
+                count = 0 if table is None else _trim_table(table, Sites(connection), own, members, before)
+            deleted += count
+    return deleted
+
+
+def _trim_table(
+    table: Table, sites: Sites, own: Mapping[Site, Stamp], members: Sequence[Mapping[Site, Stamp]], before: Stamp
+) -> int:
+    size = len(table.spec.key)
+    covered: dict[int, int] = {}
+    for site, stamp in own.items():
+        covered[sites.short(site)] = min([stamp, *(have.get(site, Stamp(-2)) for have in members)])
+    if not covered:
+        return 0
+    limits = " ".join(f"WHEN {short} THEN {stamp}" for short, stamp in covered.items())
+    dead = fetch(
+        table.connection,
+        f"SELECT {table.keys}, life FROM main.{table.spec.clock} WHERE life & 1 = 0 AND stamp < ?"
+        f" AND stamp <= CASE site {limits} ELSE -2 END LIMIT ?",
+        (before, ROWS_AT_A_TIME),
+    )
+    if not dead:
+        return 0
+    where = " AND ".join(f"{name} = {HOLE}" for name in table.spec.key_names)
+    delete = Statement(f"DELETE FROM main.{table.spec.clock} WHERE {where}")
+    delete.run_many(table.connection, [row[:size] for row in dead])
+    catalogue.raise_floor(table.connection, table.spec, max(int(row[size]) for row in dead))
+    return len(dead)

@@ -1,0 +1,113 @@
+"""What is trimmed, and what must not be."""
+
+from replication.engine.applying import Merged
+from replication.engine.stamps import Site, Stamp
+from replication.engine.trimming import trim_journal, trim_tombstones
+from tests.support.attached import Attached, exchange
+
+DAY_MS = 24 * 3_600_000
+
+
+def count(node: Attached, table: str) -> int:
+    (found,) = node.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(found)
+
+
+def have(node: Attached) -> dict[Site, Stamp]:
+    rows = node.connection.execute("SELECT site, head FROM _litecast_sites WHERE head IS NOT NULL")
+    return {Site(site): Stamp(head) for site, head in rows}
+
+
+def trim(node: Attached, *others: Attached, min_age_ms: int = 0) -> int:
+    return trim_tombstones(
+        node.connection, members=[have(other) for other in others], min_age_ms=min_age_ms, now_ms=node.now_ms + 1
+    )
+
+
+def test_the_oldest_changesets_go_until_the_others_are_small_enough() -> None:
+    a = Attached()
+    for number in range(10):
+        a.write(f"INSERT INTO pages (name, title) VALUES ('{number}', '{'x' * 1000}')")
+    assert trim_journal(a.connection, now_ms=a.now_ms, max_age_ms=DAY_MS, max_bytes=6_000) == 5
+    (oldest,) = a.connection.execute("SELECT min(upto) FROM _litecast_journal").fetchone()
+    assert trim_journal(a.connection, now_ms=a.now_ms, max_age_ms=DAY_MS, max_bytes=6_000) == 0
+    assert oldest == a.connection.execute("SELECT min(upto) FROM _litecast_journal").fetchone()[0]
+
+
+def test_what_a_peer_is_about_to_need_stays() -> None:
+    a = Attached()
+    pin = a.write("INSERT INTO pages (name) VALUES ('one')").changeset.upto
+    a.write("INSERT INTO pages (name) VALUES ('two')")
+    later_ms = a.now_ms + 10 * DAY_MS
+    assert trim_journal(a.connection, now_ms=later_ms, max_age_ms=DAY_MS, max_bytes=0, pinned={a.site: pin}) == 1
+    assert count(a, "_litecast_journal") == 1
+
+
+def test_a_baseline_goes_when_anything_goes_and_not_by_its_age() -> None:
+    a = Attached("CREATE TABLE pages (name TEXT PRIMARY KEY NOT NULL, title)", counters=(), attached=False)
+    a.connection.execute("INSERT INTO pages VALUES ('home', 'Home')")
+    a.attach("pages")
+    assert trim_journal(a.connection, now_ms=a.now_ms, max_age_ms=DAY_MS, max_bytes=10**6) == 0
+    a.write("INSERT INTO pages VALUES ('about', 'About')")
+    assert trim_journal(a.connection, now_ms=a.now_ms + 2 * DAY_MS, max_age_ms=DAY_MS, max_bytes=10**6) == 2
+
+
+def test_a_tombstone_goes_when_everybody_has_it() -> None:
+    a, b = Attached(), Attached()
+    a.write("INSERT INTO pages (name) VALUES ('home')")
+    a.write("DELETE FROM pages")
+    assert trim(a, b) == 0
+    exchange(a, b)
+    assert trim(a, b) == 1
+    assert count(a, "_litecast_clock_1") == 0
+
+
+def test_a_tombstone_stays_while_another_member_has_what_this_node_has_not() -> None:
+    """Else an insert that is older than the delete, and still on its way, brings the row back."""
+    a, b, c = Attached(), Attached(), Attached()
+    insert = c.write("INSERT INTO pages (name, title) VALUES ('home', 'C')")
+    a.now_ms = c.now_ms + 10
+    a.write("INSERT INTO pages (name, title) VALUES ('home', 'A')")
+    a.write("DELETE FROM pages")
+    for node in (b, c):
+        node.pull(a)
+    assert trim(a, b, c) == 0
+    a.merged(insert)
+    b.merged(insert)
+    assert trim(a, b, c) == 1
+    assert a.rows() == b.rows() == c.rows() == []
+
+
+def test_a_young_tombstone_stays() -> None:
+    a = Attached()
+    a.write("INSERT INTO pages (name) VALUES ('home')")
+    a.write("DELETE FROM pages")
+    assert trim(a, min_age_ms=DAY_MS) == 0
+    a.now_ms += 2 * DAY_MS
+    assert trim(a, min_age_ms=DAY_MS) == 1
+
+
+def test_the_row_of_a_trimmed_tombstone_comes_back_in_a_higher_life() -> None:
+    a, b = Attached(), Attached()
+    a.write("INSERT INTO pages (name, visits) VALUES ('home', 5)")
+    a.write("DELETE FROM pages")
+    exchange(a, b)
+    assert trim(a, b) == 1
+    again = a.write("INSERT INTO pages (name, visits) VALUES ('home', 1)")
+    (row,) = again.changeset.tables[0].rows
+    assert row.life == 3
+    assert isinstance(b.merge(again), Merged)
+    assert a.rows() == b.rows()
+
+
+def test_what_was_written_to_a_row_that_is_trimmed_elsewhere_ends_with_it() -> None:
+    a, b = Attached(), Attached()
+    a.write("INSERT INTO pages (name) VALUES ('home')")
+    exchange(a, b)
+    late = b.write("UPDATE pages SET title = 'late'")
+    a.now_ms = b.now_ms + 10
+    a.write("DELETE FROM pages")
+    b.pull(a)
+    a.merged(late)
+    assert trim(a, b) == 1
+    assert a.rows() == b.rows() == []
