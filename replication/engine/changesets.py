@@ -303,13 +303,9 @@ def _table(table: Any) -> TableChange:
         raise ChangesetError("the key's columns are not names")
     if not isinstance(groups, tuple):
         raise ChangesetError("the rows are not in groups")
-    found = tuple(_group(group, len(key)) for group in groups)
-    keys: set[Key] = set()
-    count = 0
-    for group in found:
-        count += len(group.rows)
-        keys.update(row[: len(key)] for row in group.rows)
-    if len(keys) != count:
+    keys: set[object] = set()
+    found = tuple(_group(group, len(key), keys) for group in groups)
+    if len(keys) != sum(len(group.rows) for group in found):
         raise ChangesetError(f"a key of table {name!r} occurs twice")
     return TableChange(table=name, key=key, groups=found)
 
@@ -323,7 +319,8 @@ def _are_names(names: Any) -> bool:
     )
 
 
-def _group(group: Any, key_size: int) -> RowGroup:
+def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
+    """The group, and its keys into `keys`."""
     if not isinstance(group, tuple) or len(group) != 4:
         raise ChangesetError("a group of rows has four fields")
     kind, cells, counters, rows = group
@@ -346,6 +343,7 @@ def _group(group: Any, key_size: int) -> RowGroup:
             _check_counts(column)
         else:
             _check_values(column)
+    keys.update(columns[0] if key_size == 1 else zip(*columns[:key_size], strict=True))
     return RowGroup(kind=ChangeKind(kind), cells=cells, counters=counters, rows=rows)
 
 
@@ -356,16 +354,21 @@ def _check_values(column: tuple[Any, ...]) -> None:
     types = set(map(type, column))
     if not types <= _VALUE_TYPES:
         raise ChangesetError("a value of a type that SQLite does not have")
-    if int in types and max(value for value in column if type(value) is int) > INT64_MAX:
+    if int in types and max(column if len(types) == 1 else _of_type(int, column)) > INT64_MAX:
         raise ChangesetError("an integer of more than 64 bits")
-    if float in types and any(isnan(value) for value in column if type(value) is float):
+    if float in types and any(map(isnan, column if len(types) == 1 else _of_type(float, column))):
         raise ChangesetError("a value that is not a number")
 
 
+def _of_type(kind: type, column: tuple[Any, ...]) -> Iterator[Any]:
+    return (value for value in column if type(value) is kind)
+
+
 def _check_lives(column: tuple[Any, ...], *, alive: bool) -> None:
-    if set(map(type, column)) != {int} or min(column) < 1 or max(column) > LIFE_MAX:
+    lives = set(column)
+    if set(map(type, column)) != {int} or min(lives) < 1 or max(lives) > LIFE_MAX:
         raise ChangesetError("a life is a number from 1")
-    if any((life & 1) != alive for life in column):
+    if any((life & 1) != alive for life in lives):
         raise ChangesetError("a life is odd while the row lives, and even after")
 
 

@@ -11,8 +11,9 @@ or what a migration computed. A dead row's entry (an even life, a tombstone) has
 delete."""
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 from replication.engine.stamps import Dot, Site, Stamp
@@ -47,15 +48,19 @@ class Entry:
 class Shape:
     """The columns of rows that were inserted alike: what their blobs have in common."""
 
-    __slots__ = ("_hashes", "_prefix")
+    __slots__ = ("_pack", "_prefix")
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._prefix = struct.pack(f"<{len(ids) + 1}H", len(ids), *ids)
-        self._hashes = struct.Struct(f"<{len(ids)}Q").pack
+        self._pack = struct.Struct(f"<{len(self._prefix)}s{len(ids)}Q").pack
 
     def blob(self, hashes: Sequence[int]) -> bytes:
         """The blob of a row whose cells were all written by its insert."""
-        return self._prefix + self._hashes(*hashes)
+        return self._pack(self._prefix, *hashes)
+
+    def blobs(self, hashes: Iterable[Iterable[int]], count: int) -> Iterable[bytes]:
+        """`blob` for so many rows, whose hashes come column by column."""
+        return map(self._pack, repeat(self._prefix, count), *hashes)
 
 
 type Later = tuple[int, int, int]

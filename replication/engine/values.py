@@ -86,8 +86,13 @@ def key_seeds(keys: Sequence[Key]) -> list[int]:
 
 def column_hashes(seeds: list[int], rows: Sequence[Sequence[Value]], cells: slice) -> Iterator[Iterable[int]]:
     """`cell_hash` of the cells of many rows, seeded with their keys' seeds, column by column."""
+    return hash_columns(seeds, list(zip(*rows, strict=True))[cells])
+
+
+def hash_columns(seeds: list[int], columns: Iterable[tuple[Value, ...]]) -> Iterator[Iterable[int]]:
+    """The same of rows that are columns already."""
     pack_one = packer().pack
-    return (_column_hashes(column, seeds, pack_one) for column in list(zip(*rows, strict=True))[cells])
+    return (_column_hashes(column, seeds, pack_one) for column in columns)
 
 
 def _column_hashes(column: tuple[Value, ...], seeds: list[int], pack_one: Callable[[Value], bytes]) -> Iterable[int]:
