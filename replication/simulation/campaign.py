@@ -18,7 +18,7 @@ REACHES_ALL_FROM: Final = 500
 PATHS: Final = (
     *(f"fault: {fault.name}" for fault in FAULTS),
     *(f"partition: {how}" for how in ("cut", "held", "one way")),
-    *(f"disk: {what}" for what in ("locked", "full")),
+    *(f"disk: {what}" for what in ("locked", "full", "unsyncable")),
     *(f"frame {what}" for what in ("lost", "repeated", "overtaken")),
     *(f"cast {what}" for what in ("lost", "repeated", "late")),
     *(f"merge: {outcome}" for outcome in ("Merged", "Repeat")),

@@ -12,6 +12,7 @@ A copy of the database (`image`) is what a backup has. The files beside it, in `
 at once, and do not travel with it.
 """
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -19,6 +20,8 @@ from typing import Any, Final, Self, override
 
 IMAGES_MAX: Final = 12
 """So many states since the last barrier are kept to choose from."""
+BARRIER: Final = "(a barrier)"
+"""What a trouble is called with in place of a statement, when a barrier is asked for."""
 
 
 class Connection(sqlite3.Connection):
@@ -106,7 +109,7 @@ class Disk:
             return
         self._version = version
         self.commits += 1
-        if full:
+        if full and self.trouble is not unsyncable:
             self._images.clear()
             self._durable = self._keeper.serialize()
         else:
@@ -120,7 +123,9 @@ class Disk:
         return int(version)
 
     def barrier(self, _connection: sqlite3.Connection | None = None) -> None:
-        """Everything committed so far is durable."""
+        """Everything committed so far is durable. Raises OSError if the disk is in that trouble."""
+        if self.trouble is not None:
+            self.trouble(BARRIER)
         if self._images:
             self._durable = self._images[-1]
             self._images.clear()
@@ -201,10 +206,20 @@ def full(sql: str) -> None:
         raise _error("database or disk is full", sqlite3.SQLITE_FULL)
 
 
+def unsyncable(sql: str) -> None:
+    """A `trouble`: what is committed cannot be made durable."""
+    if sql == BARRIER:
+        raise OSError(errno.EIO, "Input/output error")
+
+
 def _error(text: str, code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError(text)
     error.sqlite_errorcode = code
     return error
 
 
-TROUBLES: Final[Mapping[str, Callable[[str], None]]] = {"locked": locked, "full": full}
+TROUBLES: Final[Mapping[str, Callable[[str], None]]] = {
+    "locked": locked,
+    "full": full,
+    "unsyncable": unsyncable,
+}

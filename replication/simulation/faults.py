@@ -13,6 +13,7 @@ from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 if TYPE_CHECKING:
     from replication.simulation.scenario import Scenario
 
+MACHINES_MIN: Final = 3
 MACHINES_MAX: Final = 7
 
 
@@ -62,7 +63,7 @@ def _stop(scenario: "Scenario") -> None:
     machine = scenario.random.choice(scenario.running)
     machine.resume()
     task = scenario.world.loop.create_task(machine.stop())
-    task.add_done_callback(lambda _: None if scenario.is_healing else _boot_later(scenario, machine))
+    task.add_done_callback(lambda _: machine.boot() if scenario.is_healing else _boot_later(scenario, machine))
 
 
 def _cut_power(scenario: "Scenario") -> None:
@@ -178,6 +179,41 @@ def _skew(scenario: "Scenario") -> None:
     machine.skew_ms = scenario.random.choice((-3000, -100, 100, 3000, CLOCK_BOUND_MS - 500))
 
 
+# --- who belongs to the cluster ---
+
+
+def _join(scenario: "Scenario") -> None:
+    """One more machine, with a database of its own."""
+    machine = scenario.add_machine()
+    scenario.world.say("fault", f"{machine.name} joins")
+
+
+def _leave(scenario: "Scenario") -> None:
+    """A machine goes and does not come back: in order, or with what only it had."""
+    random = scenario.random
+    machine = random.choice([machine for machine in scenario.running if not machine.is_paused])
+
+    def gone() -> None:
+        machine.is_gone = True
+        scenario.world.say("fault", f"{machine.name} left")
+        others = [other.disk.connect() for other in scenario.members]
+        if scenario.oracle.loses(present(machine.disk.connect()), set(), others):
+            scenario.world.note("acknowledged ops lost with the only machine that had them")
+        for connection in others:
+            connection.close()
+
+    if random.random() < 0.5:
+        machine.kill()
+        gone()
+    else:
+        task = scenario.world.loop.create_task(machine.stop())
+        task.add_done_callback(lambda _: gone())
+
+
+def _may_leave(scenario: "Scenario") -> bool:
+    return len(scenario.members) > MACHINES_MIN and any(not machine.is_paused for machine in scenario.running)
+
+
 FAULTS: Final = (
     Fault(name="kill", do=_kill, weight=2),
     Fault(name="stop", do=_stop),
@@ -200,4 +236,6 @@ FAULTS: Final = (
     Fault(name="disk trouble", do=_trouble),
     Fault(name="deaf", do=_deaf),
     Fault(name="clock skew", do=_skew, share=0.5),
+    Fault(name="join", do=_join, is_possible=lambda scenario: len(scenario.machines) < MACHINES_MAX, share=0.25),
+    Fault(name="leave", do=_leave, is_possible=_may_leave, share=0.15),
 )

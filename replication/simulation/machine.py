@@ -19,6 +19,7 @@ from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
 from replication.convergent.store import Broken, Done, Store, StoreSettings
 from replication.convergent.worker import ReplicationWorker
+from replication.engine.applying import Fork, Refused
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
 from replication.simulation.application import CLUSTER, DECLARED
@@ -56,8 +57,9 @@ class TracedStore(Store):
         for outcome in done.outcomes:
             self._machine.world.note(f"merge: {type(outcome).__name__}")
             self._machine.say(f"merge: {outcome}")
-            if isinstance(outcome, Broken):
-                self._machine.world.fail(f"{self._machine.name}: a merge broke: {outcome.reason}")
+            is_false = isinstance(outcome, Fork) and not self._machine.world.may_fork
+            if is_false or isinstance(outcome, Broken | Refused):
+                self._machine.world.fail(f"{self._machine.name}: a merge came to {outcome}")
         if done.made:
             self._machine.world.note("fold inside a merge")
         return done
@@ -203,12 +205,12 @@ class Machine:
             self._noticed = None
 
     async def stop(self) -> None:
-        """Stops the node in order."""
+        """Stops the node in order. If it is killed meanwhile, this never returns."""
         life, node, replication = self._life, self.node, self.replication
         assert life is not None
-        self._life = None
         if node is not None and replication is not None and node.joined:
             await life.create_task(_stop(node, replication))
+        self._life = None
         self._end(life)
         self.say("stopped")
 

@@ -25,7 +25,6 @@ from replication.simulation.network import Climate
 from replication.simulation.oracle import Oracle
 from replication.simulation.world import World
 
-MACHINES_MAX: Final = 7
 CONVERGES_WITHIN_S: Final = 120.0
 """Of virtual time, after everything was mended. Waiting for a stamp from the future to come true takes the longest."""
 _LOOKS_EVERY_S: Final = 0.5

@@ -34,6 +34,8 @@ class World:
         self.network = MemoryNetwork(self.weather)
         self.addresses: list[Address] = []
         """Where machines are, or were."""
+        self.may_fork = False
+        """Something was done after which two histories of one site can be told apart no other way."""
         self._traced = traced
 
     def stream(self, name: str) -> Random:
