@@ -35,7 +35,7 @@ from replication.convergent.shelf import Shelf
 from replication.convergent.status import CatchingUp, ReplicationStatus, Tally
 from replication.convergent.store import Broken, Done, Store, View
 from replication.convergent.waiting import PositionWaiters
-from replication.engine.applying import Fork, Merged, Refused, Repeat, TooEarly, Waits
+from replication.engine.applying import Closed, Fork, Merged, Refused, Repeat, TooEarly, Waits
 from replication.engine.changesets import ChangesetError, digest, header
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
@@ -382,6 +382,8 @@ class Replication:
                 case TooEarly():
                     self.tally.too_early += 1
                     self._inbox.put(arrived, asked_for=True)
+                case Closed():
+                    pass
                 case Fork(reason=reason) | Refused(reason=reason) | Broken(reason=reason):
                     self._refuse(arrived, outcome, reason)
 

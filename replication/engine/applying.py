@@ -2,7 +2,8 @@
 
 A head moves from h to upto only by a changeset with `after == h` whose `previous` is the hash stored at h; only when
 the deps are covered; never back. What is known already is a repeat, what comes too early waits, and anything else
-claims a place in a site's chain that another changeset has: a fork.
+claims a place in a site's chain that another changeset has: a fork. Of a site that was closed for that, nothing is
+merged any more, and deps on it keep nothing back.
 
 What the log holds is folded first, inside the same transaction, so that no commit of the application's slips between
 and is taken for something that the merge wrote."""
@@ -84,7 +85,14 @@ class Refused:
     reason: str
 
 
-type Outcome = Merged | Repeat | Waits | TooEarly | Fork | Refused
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """Its site was forked and closed: what it says comes, if at all, as state."""
+
+    site: Site
+
+
+type Outcome = Merged | Repeat | Waits | TooEarly | Fork | Closed | Refused
 
 
 def merge(
@@ -150,6 +158,8 @@ class _Merger:
         site, upto = changeset.site, changeset.upto
         if changeset.cluster != session.cluster:
             return Refused(reason=f"it is cluster {changeset.cluster}'s, and this is cluster {session.cluster}")
+        if session.sites.is_closed(site):
+            return Closed(site=site)
         head = session.sites.head(site)
         at = head.stamp if head else first_after(site)
         if upto <= at:
@@ -164,7 +174,7 @@ class _Merger:
         missing = {
             dep: stamp
             for dep, stamp in changeset.deps.items()
-            if dep not in (session.site, site) and not session.sites.covers(dep, stamp)
+            if dep not in (session.site, site) and not self._is_here(dep, stamp)
         }
         if changeset.after > at:
             missing[site] = changeset.after
@@ -173,6 +183,9 @@ class _Merger:
         if changeset.after != at or changeset.previous != (head.digest if head else b""):
             return Fork(site=site, reason="it follows another changeset than the one merged here")
         return None
+
+    def _is_here(self, dep: Site, stamp: Stamp) -> bool:
+        return self._session.sites.covers(dep, stamp) or self._session.sites.is_closed(dep)
 
     def _known(self, changeset: Changeset, found: bytes, head: Head | None) -> Outcome:
         """What a changeset is that ends at or before the head: known, or one in whose place another stands."""

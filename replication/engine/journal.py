@@ -2,7 +2,7 @@
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from replication.engine.stamps import Site, Stamp, first_after
@@ -75,7 +75,6 @@ def page(
     *,
     max_bytes: int,
     max_count: int,
-    closed: Collection[Site] = (),
 ) -> Page:
     """Changesets beyond `have`, of all sites but the closed ones, in the order of their stamps.
 
@@ -84,27 +83,21 @@ def page(
     nothing of that site is served from there on. In one read transaction."""
     connection.execute("BEGIN")
     try:
-        return _page(connection, have, max_bytes, max_count, closed)
+        return _page(connection, have, max_bytes, max_count)
     finally:
         connection.execute("ROLLBACK")
 
 
-def _page(
-    connection: sqlite3.Connection,
-    have: Mapping[Site, Stamp],
-    max_bytes: int,
-    max_count: int,
-    closed: Collection[Site],
-) -> Page:
+def _page(connection: sqlite3.Connection, have: Mapping[Site, Stamp], max_bytes: int, max_count: int) -> Page:
     reach: dict[int, Stamp] = {}
     heads: dict[int, Stamp] = {}
     names: dict[int, Site] = {}
     for short, name, head in connection.execute(
-        "SELECT short, site, head FROM main._litecast_sites WHERE head IS NOT NULL"
+        "SELECT short, site, head FROM main._litecast_sites WHERE head IS NOT NULL AND tips IS NULL"
     ).fetchall():
         site = Site(name)
         at = have.get(site, first_after(site))
-        if head > at and site not in closed:
+        if head > at:
             reach[short], heads[short], names[short] = at, Stamp(head), site
     found: list[Served] = []
     size = 0

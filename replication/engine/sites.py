@@ -2,14 +2,18 @@
 
 A head is the stamp and the hash of the site's last changeset here. A site without a head is only known by name: a
 counter or a clock mentions it. `noted` is the head as it was at the own site's previous changeset: where the two
-differ, the next own changeset names the head among its deps. Number 0 is GENESIS, which has no head."""
+differ, the next own changeset names the head among its deps. Number 0 is GENESIS, which has no head.
+
+A site with `tips` is closed (see `closing`): it was forked, and the tips are the ends of the branches that were merged
+here. Its head proves nothing any more."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from replication.engine.stamps import GENESIS, Site, Stamp
+from replication.engine.values import pack, unpack
 
 TABLE: Final = "_litecast_sites"
 SINCE_FORMAT_3: Final = {"seen": "INTEGER", "tips": "BLOB"}
@@ -33,10 +37,20 @@ def vector(connection: sqlite3.Connection) -> dict[Site, Head]:
     return {Site(site): Head(stamp=Stamp(stamp), digest=found) for site, stamp, found in rows}
 
 
+def closed(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
+    """The closed sites, each with the tips that were merged here."""
+    rows = connection.execute("SELECT site, tips FROM main._litecast_sites WHERE tips IS NOT NULL")
+    return {Site(site): _tips(packed) for site, packed in rows}
+
+
+def _tips(packed: bytes) -> frozenset[Head]:
+    return frozenset(Head(stamp=Stamp(stamp), digest=digest) for stamp, digest in unpack(packed))
+
+
 class Sites:
     """The table as it is in the transaction at work. A site that is asked for and not there is written into it."""
 
-    __slots__ = ("_connection", "_heads", "_names", "_noted", "_shorts")
+    __slots__ = ("_closed", "_connection", "_heads", "_names", "_noted", "_shorts")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -44,8 +58,11 @@ class Sites:
         self._names: dict[int, Site] = {}
         self._heads: dict[Site, Head] = {}
         self._noted: dict[Site, Stamp | None] = {}
-        rows = connection.execute("SELECT short, site, head, hash, noted FROM main._litecast_sites")
-        for short, site, head, found, noted in rows:
+        self._closed: set[Site] = set()
+        rows = connection.execute("SELECT short, site, head, hash, noted, tips IS NOT NULL FROM main._litecast_sites")
+        for short, site, head, found, noted, is_closed in rows:
+            if is_closed:
+                self._closed.add(site)
             self._shorts[site] = short
             self._names[short] = site
             self._noted[site] = noted
@@ -71,6 +88,16 @@ class Sites:
         """True if the site's changeset that ended at `stamp` was merged."""
         head = self._heads.get(site)
         return head is not None and head.stamp >= stamp
+
+    def is_closed(self, site: Site) -> bool:
+        """True if the site was forked: nothing more of it is merged, and its head proves nothing."""
+        return site in self._closed
+
+    def close(self, site: Site, tips: Collection[Head]) -> None:
+        """Nothing more of the site is merged; these branches of it were."""
+        packed = pack(tuple(sorted((tip.stamp, tip.digest) for tip in tips)))
+        self._connection.execute("UPDATE main._litecast_sites SET tips = ? WHERE short = ?", (packed, self.short(site)))
+        self._closed.add(site)
 
     def move(self, site: Site, head: Head) -> None:
         """The site's changesets up to `head` are merged."""
