@@ -9,18 +9,19 @@ it. So nodes that merged the same compare equal."""
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from replication.engine import held
 from replication.engine.contributions import saturated
 from replication.engine.held import HeldCell
-from replication.engine.session import Session
+from replication.engine.session import NotAttached, Session, open_session
 from replication.engine.table import Table
 from replication.engine.values import Key, Value, cell_hash, key_seed
 from replication.tables import quoted
 
+NO_SUCH_TABLE: Final = "there is no such table"
 _PLAIN = 0  # pragma_table_xinfo's `hidden`, of a column that is stored as written
 
 
@@ -75,7 +76,7 @@ def comparable(connection: sqlite3.Connection, session: Session | None, chosen: 
         "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (chosen.name,)
     ).fetchone()
     if row is None:
-        raise NotComparable("there is no such table")
+        raise NotComparable(NO_SUCH_TABLE)
     (name,) = row
     columns = connection.execute(
         "SELECT name, pk, hidden, \"notnull\", type FROM pragma_table_xinfo(?, 'main')", (name,)
@@ -97,6 +98,14 @@ def comparable(connection: sqlite3.Connection, session: Session | None, chosen: 
         nullable=tuple(column for _, column, not_null, _ in sorted(key) if not not_null),
         table=table,
     )
+
+
+def session_to_compare(connection: sqlite3.Connection, *, clocks: bool) -> Session | None:
+    """The session of the transaction that was begun; None where nothing is attached, or clocks are not wanted."""
+    if clocks:
+        with suppress(NotAttached):
+            return open_session(connection)
+    return None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from replication.engine.comparable import (
     comparable,
     is_unsettled,
     reading,
+    session_to_compare,
     standing,
 )
 from replication.engine.digests import BUCKETS, NEWEST_MAX, Digest, TableDigest, buckets_for
@@ -56,19 +57,18 @@ def digest(
     *,
     covered: Mapping[Site, Stamp] | None = None,
     buckets_max: int = BUCKETS,
+    clocks: bool = True,
 ) -> Digest:
     """What the database holds of these tables now. Only reads; takes seconds for each million rows.
 
     The connection is in autocommit mode and used by nobody else meanwhile; `PRAGMA query_only` is off, since what
     cannot be shown may need a temporary table. `covered` has stamps that the vectors of all digests that this one will
-    be compared with cover: what was written up to them is not told. `buckets_max` is a power of two. Raises
+    be compared with cover: what was written up to them is not told. `buckets_max` is a power of two. Without `clocks`
+    attached tables are taken as if they were not: where nobody folds, what is in the log would wait for ever. Raises
     sqlite3.Error, and RuntimeError if a transaction is open.
     """
     with reading(connection):
-        try:
-            session = open_session(connection)
-        except NotAttached:
-            session = None
+        session = session_to_compare(connection, clocks=clocks)
         found: dict[str, TableDigest] = {}
         absent: dict[str, str] = {}
         for chosen in tables:

@@ -2,14 +2,21 @@
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, cast
 
 from replication.engine import held
-from replication.engine.comparable import Comparable, DigestTable, comparable, is_unsettled, reading, standing
+from replication.engine.comparable import (
+    Comparable,
+    DigestTable,
+    comparable,
+    is_unsettled,
+    reading,
+    session_to_compare,
+    standing,
+)
 from replication.engine.entries import later_dots
 from replication.engine.listings import PAGE_BYTES, ListedRow, RowListing
-from replication.engine.session import NotAttached, Session, open_session
+from replication.engine.session import Session
 from replication.engine.sites import vector
 from replication.engine.stamps import GENESIS, Site, Stamp
 from replication.engine.statements import HOLE, Statement
@@ -31,16 +38,15 @@ def list_rows(
     covered: Mapping[Site, Stamp] | None = None,
     bytes_max: int = PAGE_BYTES,
     keys_max: int = KEYS_MAX,
+    clocks: bool = True,
 ) -> RowListing:
     """A page of the rows in the buckets of these `numbers`, out of so many `buckets`, from behind the key `after` on.
 
-    The next page begins behind its `upto`. The connection is used as for `digest`; `covered` is what it is there.
-    Raises NotComparable, sqlite3.Error, and RuntimeError if a transaction is open.
+    The next page begins behind its `upto`. The connection is used as for `digest`; `covered` and `clocks` are what they
+    are there. Raises NotComparable, sqlite3.Error, and RuntimeError if a transaction is open.
     """
     with reading(connection):
-        session: Session | None = None
-        with suppress(NotAttached):
-            session = open_session(connection)
+        session = session_to_compare(connection, clocks=clocks)
         what = comparable(connection, session, chosen)
         lister = _Lister(connection, session, what, covered or {})
         wanted = frozenset(numbers)

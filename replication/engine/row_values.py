@@ -5,16 +5,14 @@ left out, the largest first, and named."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from replication.engine import received
-from replication.engine.comparable import DigestTable, comparable, reading
+from replication.engine.comparable import DigestTable, comparable, reading, session_to_compare
 from replication.engine.listing import RowReader
 from replication.engine.listings import PAGE_BYTES, PAGE_MAX_BYTES, values_size
 from replication.engine.received import Malformed
-from replication.engine.session import NotAttached, Session, open_session
 from replication.engine.values import Key, Value, canonical_key, pack
 
 type Row = Mapping[str, Value]
@@ -72,17 +70,20 @@ def parse_keys(packed: object) -> tuple[Key, ...]:
 
 
 def read_rows(
-    connection: sqlite3.Connection, chosen: DigestTable, keys: Sequence[Key], *, bytes_max: int = PAGE_BYTES
+    connection: sqlite3.Connection,
+    chosen: DigestTable,
+    keys: Sequence[Key],
+    *,
+    bytes_max: int = PAGE_BYTES,
+    clocks: bool = True,
 ) -> RowValues:
     """The rows with these keys, in their order, as many as fit into one page; the first at any rate.
 
-    What is held stands for what is shown. The connection is used as for `digest`. Raises NotComparable, sqlite3.Error,
-    and RuntimeError if a transaction is open.
+    What is held stands for what is shown. The connection is used as for `digest`, and `clocks` is what it is there.
+    Raises NotComparable, sqlite3.Error, and RuntimeError if a transaction is open.
     """
     with reading(connection):
-        session: Session | None = None
-        with suppress(NotAttached):
-            session = open_session(connection)
+        session = session_to_compare(connection, clocks=clocks)
         what = comparable(connection, session, chosen)
         reader = RowReader(connection, what)
         rows: dict[Key, Row | None] = {}
