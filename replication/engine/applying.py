@@ -2,8 +2,8 @@
 
 A head moves from h to upto only by a changeset with `after == h` whose `previous` is the hash stored at h; only when
 the deps are covered; never back. What is known already is a repeat, what comes too early waits, and anything else
-claims a place in a site's chain that another changeset has: a fork. Of a site that was closed for that, nothing is
-merged any more, and deps on it keep nothing back.
+claims a place in a site's chain that another changeset has: a fork. Of a site that is closed nothing is merged, and
+whoever depends on it does not wait for it.
 
 What the log holds is folded first, inside the same transaction, so that no commit of the application's slips between
 and is taken for something that the merge wrote."""
@@ -26,7 +26,7 @@ from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
-from replication.engine.stamps import Dot, Site, Stamp, first_after, ms_of
+from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, ms_of
 from replication.engine.transacting import merging_transaction
 from replication.engine.values import Key, pack
 from replication.engine.violations import ForeignKeys, Violation
@@ -87,7 +87,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """Its site was forked and closed: what it says comes, if at all, as state."""
+    """Its site is closed: what it wrote comes, if at all, as somebody's state."""
 
     site: Site
 
@@ -171,11 +171,13 @@ class _Merger:
         own = session.sites.head(session.site)
         if changeset.deps.get(session.site, Stamp(0)) > (own.stamp if own else 0):
             return Fork(site=session.site, reason="it has seen more of this site than there is")
-        missing = {
-            dep: stamp
-            for dep, stamp in changeset.deps.items()
-            if dep not in (session.site, site) and not self._is_here(dep, stamp)
-        }
+        missing: dict[Site, Stamp] = {}
+        for dep, stamp in changeset.deps.items():
+            if dep in (session.site, site) or session.sites.is_closed(dep) or session.sites.covers(dep, stamp):
+                continue
+            if stamp == ALL_BRANCHES:
+                return Fork(site=dep, reason="its origin knows that it is closed")
+            missing[dep] = stamp
         if changeset.after > at:
             missing[site] = changeset.after
         if missing:
@@ -183,9 +185,6 @@ class _Merger:
         if changeset.after != at or changeset.previous != (head.digest if head else b""):
             return Fork(site=site, reason="it follows another changeset than the one merged here")
         return None
-
-    def _is_here(self, dep: Site, stamp: Stamp) -> bool:
-        return self._session.sites.covers(dep, stamp) or self._session.sites.is_closed(dep)
 
     def _known(self, changeset: Changeset, found: bytes, head: Head | None) -> Outcome:
         """What a changeset is that ends at or before the head: known, or one in whose place another stands."""

@@ -1,18 +1,21 @@
 """The sites known here: a short number for each, and how far each has been merged. The heads together are the vector.
 
 A head is the stamp and the hash of the site's last changeset here. A site without a head is only known by name: a
-counter or a clock mentions it. `noted` is the head as it was at the own site's previous changeset: where the two
-differ, the next own changeset names the head among its deps. Number 0 is GENESIS, which has no head.
+counter or a clock mentions it. Number 0 is GENESIS, which has no head.
 
-A site with `tips` is closed (see `closing`): it was forked, and the tips are the ends of the branches that were merged
-here. Its head proves nothing any more."""
+The next own changeset has to name what this node has seen that it had not when it made its previous one, so two more
+things are kept. `noted` is the head as it was then: where the two differ, the head is named. `seen` is a head of
+somebody whose *state* was merged here, which is ahead of the own one until the changesets up to it have come, too.
+
+A closed site is one of which two histories are about (see `closing`). `tips` are the ends of those histories that are
+merged here; its head proves nothing any more, and is not part of the vector."""
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from replication.engine.stamps import GENESIS, Site, Stamp
+from replication.engine.stamps import ALL_BRANCHES, GENESIS, Site, Stamp
 from replication.engine.values import pack, unpack
 
 TABLE: Final = "_litecast_sites"
@@ -32,25 +35,21 @@ class Head:
 
 
 def vector(connection: sqlite3.Connection) -> dict[Site, Head]:
-    """All heads. Two vectors are equal only if stamps and hashes are."""
-    rows = connection.execute("SELECT site, head, hash FROM main._litecast_sites WHERE head IS NOT NULL")
+    """All heads, but those of closed sites. Two vectors are equal only if stamps and hashes are."""
+    rows = connection.execute(f"SELECT site, head, hash FROM main.{TABLE} WHERE head IS NOT NULL AND tips IS NULL")
     return {Site(site): Head(stamp=Stamp(stamp), digest=found) for site, stamp, found in rows}
 
 
 def closed(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
-    """The closed sites, each with the tips that were merged here."""
-    rows = connection.execute("SELECT site, tips FROM main._litecast_sites WHERE tips IS NOT NULL")
-    return {Site(site): _tips(packed) for site, packed in rows}
-
-
-def _tips(packed: bytes) -> frozenset[Head]:
-    return frozenset(Head(stamp=Stamp(stamp), digest=digest) for stamp, digest in unpack(packed))
+    """The closed sites, and which of their branches are merged here: closed sites are equal if these are."""
+    rows = connection.execute(f"SELECT site, tips FROM main.{TABLE} WHERE tips IS NOT NULL")
+    return {Site(site): _unpacked(tips) for site, tips in rows}
 
 
 class Sites:
     """The table as it is in the transaction at work. A site that is asked for and not there is written into it."""
 
-    __slots__ = ("_closed", "_connection", "_heads", "_names", "_noted", "_shorts")
+    __slots__ = ("_connection", "_heads", "_names", "_noted", "_seen", "_shorts", "_tips")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -58,16 +57,19 @@ class Sites:
         self._names: dict[int, Site] = {}
         self._heads: dict[Site, Head] = {}
         self._noted: dict[Site, Stamp | None] = {}
-        self._closed: set[Site] = set()
-        rows = connection.execute("SELECT short, site, head, hash, noted, tips IS NOT NULL FROM main._litecast_sites")
-        for short, site, head, found, noted, is_closed in rows:
-            if is_closed:
-                self._closed.add(site)
+        self._seen: dict[Site, Stamp] = {}
+        self._tips: dict[Site, frozenset[Head]] = {}
+        rows = connection.execute(f"SELECT short, site, head, hash, noted, seen, tips FROM main.{TABLE}")
+        for short, site, head, found, noted, seen, tips in rows:
             self._shorts[site] = short
             self._names[short] = site
             self._noted[site] = noted
             if head is not None:
                 self._heads[site] = Head(stamp=Stamp(head), digest=found)
+            if seen is not None:
+                self._seen[site] = Stamp(seen)
+            if tips is not None:
+                self._tips[site] = _unpacked(tips)
         if GENESIS not in self._shorts:
             self._write(GENESIS, 0)
 
@@ -89,42 +91,85 @@ class Sites:
         head = self._heads.get(site)
         return head is not None and head.stamp >= stamp
 
-    def is_closed(self, site: Site) -> bool:
-        """True if the site was forked: nothing more of it is merged, and its head proves nothing."""
-        return site in self._closed
-
-    def close(self, site: Site, tips: Collection[Head]) -> None:
-        """Nothing more of the site is merged; these branches of it were."""
-        packed = pack(tuple(sorted((tip.stamp, tip.digest) for tip in tips)))
-        self._connection.execute("UPDATE main._litecast_sites SET tips = ? WHERE short = ?", (packed, self.short(site)))
-        self._closed.add(site)
-
     def move(self, site: Site, head: Head) -> None:
         """The site's changesets up to `head` are merged."""
         self._heads[site] = head
         self._connection.execute(
-            "UPDATE main._litecast_sites SET head = ?, hash = ? WHERE short = ?",
-            (head.stamp, head.digest, self.short(site)),
+            f"UPDATE main.{TABLE} SET head = ?, hash = ? WHERE short = ?", (head.stamp, head.digest, self.short(site))
         )
 
+    # ---- closed sites
+
+    @property
+    def any_closed(self) -> bool:
+        """True if a site is closed."""
+        return bool(self._tips)
+
+    def is_closed(self, site: Site) -> bool:
+        """True if the site is closed."""
+        return site in self._tips
+
+    def close(self, site: Site, tips: Iterable[Head]) -> bool:
+        """Closes the site, or adds tips to those it has. False if nothing is new."""
+        head = self._heads.get(site)
+        own = frozenset[Head]() if head is None else frozenset({head})
+        known = self._tips.get(site)
+        found = (known or own) | frozenset(tips)
+        if found == known:
+            return False
+        self._tips[site] = found
+        packed = pack(tuple(sorted((tip.stamp, tip.digest) for tip in found)))
+        self._connection.execute(f"UPDATE main.{TABLE} SET tips = ? WHERE short = ?", (packed, self.short(site)))
+        return True
+
+    # ---- deps
+
+    def see(self, site: Site, stamp: Stamp) -> None:
+        """State was merged of somebody who had merged the site so far."""
+        if self.covers(site, stamp) or stamp <= self._seen.get(site, Stamp(-1)) or site in self._tips:
+            return
+        self._seen[site] = stamp
+        self._connection.execute(f"UPDATE main.{TABLE} SET seen = ? WHERE short = ?", (stamp, self.short(site)))
+
     def moved(self, own: Site) -> Mapping[Site, Stamp]:
-        """The deps of the next own changeset: others' heads that moved since the previous one; all if there is none."""
+        """The deps of the next own changeset: others' heads that moved since the previous one, all if there is none;
+        what was seen of them in others' state; and ALL_BRANCHES of each site that was closed since."""
         first = own not in self._heads
-        return {
-            site: head.stamp
-            for site, head in self._heads.items()
-            if site != own and (first or self._noted[site] != head.stamp)
-        }
+        deps = {site: head.stamp for site, head in self._heads.items() if first or self._noted[site] != head.stamp}
+        deps.update((site, stamp) for site, stamp in self._seen.items() if not self.covers(site, stamp))
+        for site in self._tips:
+            deps.pop(site, None)
+            if first or self._noted[site] != ALL_BRANCHES:
+                deps[site] = ALL_BRANCHES
+        deps.pop(own, None)
+        return deps
 
     def note(self) -> None:
         """The heads are in an own changeset's deps now."""
-        if any(self._noted[site] != head.stamp for site, head in self._heads.items()):
-            self._connection.execute("UPDATE main._litecast_sites SET noted = head WHERE noted IS NOT head")
-            self._noted.update({site: head.stamp for site, head in self._heads.items()})
+        noted: dict[Site, Stamp | None] = {site: head.stamp for site, head in self._heads.items()}
+        noted |= dict.fromkeys(self._tips, ALL_BRANCHES)
+        if any(self._noted[site] != stamp for site, stamp in noted.items()):
+            self._connection.execute(
+                f"UPDATE main.{TABLE} SET noted = iif(tips IS NULL, head, ?1)"
+                " WHERE noted IS NOT iif(tips IS NULL, head, ?1)",
+                (ALL_BRANCHES,),
+            )
+            self._noted.update(noted)
+        if any(self.covers(site, stamp) or site in self._tips for site, stamp in self._seen.items()):
+            self._connection.execute(f"UPDATE main.{TABLE} SET seen = NULL WHERE seen <= head OR tips IS NOT NULL")
+            self._seen = {
+                site: stamp
+                for site, stamp in self._seen.items()
+                if not self.covers(site, stamp) and site not in self._tips
+            }
 
     def _write(self, site: Site, short: int) -> int:
-        self._connection.execute("INSERT INTO main._litecast_sites (short, site) VALUES (?, ?)", (short, site))
+        self._connection.execute(f"INSERT INTO main.{TABLE} (short, site) VALUES (?, ?)", (short, site))
         self._shorts[site] = short
         self._names[short] = site
         self._noted[site] = None
         return short
+
+
+def _unpacked(tips: bytes) -> frozenset[Head]:
+    return frozenset(Head(stamp=Stamp(stamp), digest=digest) for stamp, digest in unpack(tips))

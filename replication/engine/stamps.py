@@ -27,6 +27,8 @@ It is also the site of values that every node computed for itself, in a migratio
 
 BASELINE_STAMP = Stamp(0)
 STAMP_MAX = Stamp(2**63 - 1)
+ALL_BRANCHES = STAMP_MAX
+"""A dep on a site that its origin knows to be closed, instead of a stamp: see `closing`."""
 
 _SHIFT = 16
 _SITE = re.compile(r"[0-9a-f]{32}|g[0-9a-f]{31}")
