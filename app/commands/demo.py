@@ -25,10 +25,11 @@ def register(subparsers: Subparsers) -> None:
     """Adds `demo`."""
     parser = subparsers.add_parser(
         "demo",
-        help="watch three nodes lose counts while everything claims to be replicated",
+        help="watch naive replication lose counts, and convergent replication keep them",
         description="Starts nodes on loopback, each a process with a SQLite file of its own in a temporary folder, "
-        "sends them real requests, and tells in five acts what became of the counts. Leaves no process and no file. "
-        "Exit status 0 whatever was measured, 1 if an act could not be run.",
+        "sends them real requests, and tells in five acts what became of the counts, each on a naive and on a "
+        "convergent cluster. Leaves no process and no file. Exit status 0 whatever naive replication lost, 1 if an act "
+        "could not be run or convergent replication lost a count or left the nodes different.",
     )
     parser.add_argument(
         "--nodes",
@@ -54,7 +55,7 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with charts, which needs no network")
     parser.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     parser.add_argument(
-        "--keep", action="store_true", help="leave the cluster running after the acts, until Ctrl-C, to look at it"
+        "--keep", action="store_true", help="leave both clusters running after the acts, until Ctrl-C, to look at them"
     )
 
 
@@ -67,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
     from app.demo.errors import DemoError
     from app.demo.report import check_writable, write_report
+    from app.demo.results import ActResult
     from app.demo.run import run_demo
-    from app.demo.story import ActResult
     from app.demo.terminal import Terminal
 
     report: Path | None = args.html

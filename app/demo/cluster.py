@@ -18,18 +18,22 @@ from app.demo.processes import STOP_WITHIN_S, NodeProcess
 START_WITHIN_S = 40.0  # nine nodes on two slow cores need most of it
 ASK_TIMEOUT_S = 5.0
 POLL_S = 0.05
+BACK_POLL_S = 0.01  # it is a moment that is measured from
 PORT_TRIES = 3
 
 
 class DemoCluster:
-    """Node processes in one folder. Whoever makes one calls `stop` or `kill`; no process starts before `start`."""
+    """Node processes in one folder, in one replication mode.
 
-    def __init__(self, folder: Path, nodes: Sequence[PlannedNode], client: httpx.AsyncClient) -> None:
+    Whoever makes one calls `stop` or `kill`; no process starts before `start`.
+    """
+
+    def __init__(self, folder: Path, nodes: Sequence[PlannedNode], client: httpx.AsyncClient, mode: str) -> None:
+        self.mode = mode
         self._folder = folder
         self._planned = nodes
         self._client = client
         self._nodes: dict[str, NodeProcess] = {}
-        self.mode = ""
 
     @property
     def files(self) -> Mapping[str, NodeFiles]:
@@ -41,15 +45,15 @@ class DemoCluster:
         """The nodes whose process runs."""
         return [name for name, process in self._nodes.items() if process.pid is not None]
 
-    async def start(self, mode: str) -> None:
-        """Starts all nodes in this mode, on the data they have, and returns when each sees all others up.
+    async def start(self) -> None:
+        """Starts all nodes, on the data they have, and returns when each sees all others up.
 
         None of them may be running. Raises DemoError if they do not come up.
         """
+        self._folder.mkdir(exist_ok=True)
         for attempt in range(1, PORT_TRIES + 1):
             self._nodes = {files.name: NodeProcess(files) for files in lay_out(self._folder, self._planned)}
-            self.mode = mode
-            write_configs([process.files for process in self._nodes.values()], mode)
+            write_configs([process.files for process in self._nodes.values()], self.mode)
             for process in self._nodes.values():
                 process.start()
             try:
@@ -66,10 +70,20 @@ class DemoCluster:
         """Ends the node as a power cut would."""
         await self._nodes[node].kill()
 
-    async def bring_back(self, node: str) -> None:
-        """Starts the node again on its data; returns when each sees all others up. Raises DemoError."""
+    async def bring_back(self, node: str) -> float:
+        """Starts the node again on its data; returns when each sees all others up. Raises DemoError.
+
+        Gives when it was back, as `time.monotonic` has it: when its web application answered for the first time.
+        """
         self._nodes[node].start()
+        deadline = time.monotonic() + START_WITHIN_S
+        while self._nodes[node].exit_status is None and time.monotonic() < deadline:
+            if await self._is_ready(node) is not None:
+                break
+            await asyncio.sleep(BACK_POLL_S)
+        back_s = time.monotonic()
         await self._until_complete()
+        return back_s
 
     async def revive(self) -> list[str]:
         """Starts again every node that has ended by itself, and gives their names. Raises DemoError."""
@@ -131,19 +145,24 @@ class DemoCluster:
     async def _missing(self) -> tuple[str, str] | None:
         """A node that is not complete yet, and why; None if all are."""
         for name in self._nodes:
-            try:
-                ready = await self._client.get(f"{self._nodes[name].files.url}/readyz", timeout=ASK_TIMEOUT_S)
-            except httpx.HTTPError:
-                return name, "does not answer"
-            if ready.status_code != httpx.codes.OK:
+            ready = await self._is_ready(name)
+            answer = await self._ask(name) if ready else None
+            if ready is False:
                 return name, "is not ready"
-            answer = await self._ask(name)
             if answer is None:
                 return name, "does not answer"
             up = {peer["name"] for peer in answer["peers"] if peer["state"] == "up"}
             if absent := _first(other for other in self._nodes if other != name and other not in up):
                 return name, f"does not see {absent}"
         return None
+
+    async def _is_ready(self, node: str) -> bool | None:
+        """What the node says of itself; None if it does not answer."""
+        try:
+            answer = await self._client.get(f"{self._nodes[node].files.url}/readyz", timeout=ASK_TIMEOUT_S)
+        except httpx.HTTPError:
+            return None
+        return answer.status_code == httpx.codes.OK
 
     async def _ask(self, node: str) -> dict[str, Any] | None:
         try:

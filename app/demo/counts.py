@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from app.demo.errors import DemoError
-from app.demo.story import Mark, Sample
+from app.demo.results import Mark, Sample
 
 SAMPLE_INTERVAL_S = 0.02
 BUSY_TIMEOUT_S = 0.05  # short: it is waited on the event loop
@@ -75,9 +75,9 @@ class Recorder:
         """What was sampled, without those between two that say the same."""
         return thinned(self._samples)
 
-    def mark(self, text: str) -> None:
-        """Something happens now."""
-        self.marks.append(Mark(at_s=self._now(), text=text))
+    def mark(self, text: str, at_s: float | None = None) -> None:
+        """Something happens now, or happened at a moment of `time.monotonic`."""
+        self.marks.append(Mark(at_s=self._now() if at_s is None else at_s - self._began_s, text=text))
 
     def turn_to(self, page: str) -> None:
         """Sample another page from now on, and forget what was sampled."""

@@ -3,6 +3,7 @@
 The same seed and options give the same plan. What becomes of the counts is not planned: that is measured.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from random import Random
@@ -31,6 +32,23 @@ class Act(IntEnum):
     CONCURRENT = 3
     ABSENT = 4
     COLLISION = 5
+
+
+NAMES: Mapping[Act, str] = {
+    Act.ALONE: "Scaled out, no replication",
+    Act.GENTLE: "Gentle traffic",
+    Act.CONCURRENT: "Concurrent traffic",
+    Act.ABSENT: "A node is away for a while",
+    Act.COLLISION: "A new page on two nodes at once",
+}
+
+SHORT_NAMES: Mapping[Act, str] = {
+    Act.ALONE: "no replication",
+    Act.GENTLE: "gentle traffic",
+    Act.CONCURRENT: "concurrent traffic",
+    Act.ABSENT: "a node is away",
+    Act.COLLISION: "a new page, twice",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

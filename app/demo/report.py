@@ -1,12 +1,15 @@
-"""The demo as one HTML file that needs nothing else: the story, the numbers, a chart for each act."""
+"""The demo as one HTML file that needs nothing else: the story, the numbers, a chart for each run of each act."""
 
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
 
 from app.demo.chart import chart
-from app.demo.plan import Plan
-from app.demo.story import WHAT_HAPPENS, ActResult, closing, count_of, lesson, sentences
+from app.demo.plan import NAMES, SHORT_NAMES, Plan
+from app.demo.results import ActResult, by_act
+from app.demo.story import WHAT_HAPPENS, closing, count_of, outcome, sentences, traffic
+from app.demo.wording import duration
 from app.errors import AppError
 
 
@@ -53,11 +56,12 @@ def report(plan: Plan, results: list[ActResult]) -> str:
 <header>
 <h1>Does replicating every row keep the counts equal?</h1>
 <p>{len(plan.nodes)} nodes on one machine, each a process with a SQLite file of its own: {escape(nodes)}.
-Real requests over HTTP; every count was read from the node’s own file.</p>
+Real requests over HTTP; every count was read from the node’s own file. Each act is played on a naive cluster and on a
+convergent one, with the same traffic and the same faults.</p>
 <p class="muted">litecast demo --nodes {options.nodes} --clicks {options.clicks} --seed {options.seed}</p>
 </header>
 <main>
-{"".join(_act(plan, result) for result in results)}
+{"".join(_act(plan, runs) for runs in by_act(results))}
 {_summary(results)}
 </main>
 </body>
@@ -65,46 +69,64 @@ Real requests over HTTP; every count was read from the node’s own file.</p>
 """
 
 
-def _act(plan: Plan, result: ActResult) -> str:
+def _act(plan: Plan, runs: Sequence[ActResult]) -> str:
+    first = runs[0]
     regions = {node.name: node.region for node in plan.nodes}
-    story = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
+    modes = "".join(f'<th class="number">{escape(run.mode)}</th>' for run in runs)
     rows = "\n".join(
         f'<tr><td><span class="key n{index}"></span>{escape(node)}</td><td>{escape(regions.get(node, ""))}</td>'
-        f'<td class="number">{count_of(result, node)}</td></tr>'
-        for index, node in enumerate(result.counts)
+        + "".join(f'<td class="number">{count_of(run, node)}</td>' for run in runs)
+        + "</tr>"
+        for index, node in enumerate(first.counts)
     )
+    expected = "".join(f'<td class="number">{run.expected:,}</td>' for run in runs)
     return f"""<section>
-<h2><span class="number-of-act">Act {result.act.value}</span> {escape(result.name)}</h2>
-<p class="what">{escape(WHAT_HAPPENS[result.act])}</p>
-{story}
-<ul class="facts">{_fact("expected", result.expected, neutral=True)}{_fact("lost", result.lost)}\
-{_fact("drift", result.drift)}{_fact("actor crashes", result.crashes)}{_fact("casts dropped", result.dropped)}</ul>
-{chart(result)}
+<h2><span class="number-of-act">Act {first.act.value}</span> {escape(NAMES[first.act])}</h2>
+<p class="what">{escape(WHAT_HAPPENS[first.act])}</p>
+<p>{escape(traffic(runs))}</p>
+<div class="runs">
+{"".join(_run(run, runs) for run in runs)}
+</div>
 <div class="scroll"><table>
-<thead><tr><th>node</th><th>region</th><th class="number">{escape(result.page)}</th></tr></thead>
+<thead><tr><th>{escape(first.page)}</th><th>region</th>{modes}</tr></thead>
 <tbody>
 {rows}
-<tr><td class="words"><span class="key answered"></span>views answered with 200</td><td></td>\
-<td class="number">{result.expected:,}</td></tr>
+<tr><td class="words"><span class="key answered"></span>views answered with 200</td><td></td>{expected}</tr>
 </tbody></table></div>
 </section>
 """
 
 
-def _fact(label: str, number: int, *, neutral: bool = False) -> str:
-    kind = "" if neutral else ' class="bad"' if number else ' class="good"'
+def _run(run: ActResult, runs: Sequence[ActResult]) -> str:
+    title = f"<h3>{escape(run.mode)}</h3>" if len(runs) > 1 else ""
+    story = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(run))
+    return f"""<article>
+{title}
+{story}
+<ul class="facts">{_fact("lost", run.lost)}{_fact("drift", run.drift)}{_fact("actor crashes", run.crashes)}\
+{_fact("casts dropped", run.dropped)}<li>equal after <b>{escape(duration(run.converged_s))}</b></li></ul>
+{chart(run, runs)}
+</article>
+"""
+
+
+def _fact(label: str, number: int) -> str:
+    kind = ' class="bad"' if number else ' class="good"'
     return f"<li{kind}>{label} <b>{number:,}</b></li>"
 
 
-def _summary(results: list[ActResult]) -> str:
-    rows = "\n".join(
-        f'<tr><td>{result.act.value}</td><td class="words">{escape(lesson(result))}</td>'
-        + "".join(_cell(number) for number in (result.lost, result.drift, result.crashes, result.dropped))
-        + "</tr>"
-        for result in results
-    )
+def _summary(results: Sequence[ActResult]) -> str:
+    rows = "\n".join(_summary_row(runs) for runs in by_act(results))
     told = "\n".join(f"<p>{escape(line)}</p>" for line in closing(results))
-    headings = "".join(f'<th class="number">{heading}</th>' for heading in ("lost", "drift", "crashes", "dropped"))
+    headings = "".join(
+        f"<th{kind}>{heading}</th>"
+        for heading, kind in (
+            ("views", ' class="number"'),
+            ("naive", ""),
+            ("convergent", ""),
+            ("equal after", ' class="number"'),
+        )
+    )
     return f"""<section>
 <h2>What became of the counts</h2>
 {told}
@@ -116,8 +138,19 @@ def _summary(results: list[ActResult]) -> str:
 </section>"""
 
 
-def _cell(number: int) -> str:
-    return f'<td class="number{" bad" if number else ""}">{number:,}</td>'
+def _summary_row(runs: Sequence[ActResult]) -> str:
+    first, last = runs[0], runs[-1]
+    compared = len(runs) > 1
+    return (
+        f'<tr><td>{first.act.value}</td><td class="words">{escape(SHORT_NAMES[first.act])}</td>'
+        f'<td class="number">{first.expected:,}</td>{_outcome(first, "" if compared else f"{first.mode}: ")}'
+        f"{_outcome(last) if compared else '<td></td>'}"
+        f'<td class="number">{escape(duration(last.converged_s)) if compared else ""}</td></tr>'
+    )
+
+
+def _outcome(result: ActResult, mode: str = "") -> str:
+    return f'<td class="words {"bad" if result.harmed else "good"}">{escape(mode)}{escape(outcome(result))}</td>'
 
 
 def _cannot_write(path: Path, error: OSError) -> AppError:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,13 +19,14 @@ import httpx
 
 from app.demo.acts import Stage
 from app.demo.cluster import DemoCluster
+from app.demo.clusters import Clusters, modes_of
 from app.demo.counts import CountReader
 from app.demo.errors import DemoError
 from app.demo.plan import Act, Plan
-from app.demo.story import ActResult
+from app.demo.results import ActResult, broken_promises
 from app.demo.traffic import Traffic
 
-ALONE_MODE, REPLICATED_MODE = "none", "naive"
+PROMISE_BROKEN = 1
 FOLDER_PREFIX = "litecast-demo-"
 KEEP_POLL_S = 0.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -43,16 +44,16 @@ class Audience(Protocol):
     def act_begins(self, act: Act) -> None:
         """Before each act."""
 
-    def act_ended(self, result: ActResult) -> None:
-        """After each act."""
+    def act_ended(self, runs: Sequence[ActResult]) -> None:
+        """After each act, with its run in each mode."""
 
     def ends(self, plan: Plan, results: list[ActResult]) -> None:
         """After the last act, while the nodes still run."""
 
-    def kept(self, addresses: dict[str, str]) -> None:
-        """The cluster goes on running: name and URL of each node."""
+    def kept(self, addresses: Mapping[str, Mapping[str, str]]) -> None:
+        """The clusters go on running: by mode, name and URL of each node."""
 
-    def node_ended(self, node: str, last_words: str) -> None:
+    def node_ended(self, mode: str, node: str, last_words: str) -> None:
         """A node of a cluster that goes on running has ended by itself."""
 
     def pause(self) -> None:
@@ -60,26 +61,28 @@ class Audience(Protocol):
 
 
 async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int:
-    """Plays all acts and gives the exit status: 0, or 128 and the number of the signal that ended it.
+    """Plays all acts and gives the exit status.
 
-    With `keep` the cluster then runs on until a signal comes; that is an end in order, and gives 0. Raises DemoError
-    if an act could not be run. Belongs on the main thread, since it takes over the signals.
+    That is 0; `PROMISE_BROKEN` if a run in mode convergent lost a count or left the nodes different; or 128 and the
+    number of the signal that ended it. With `keep` the clusters then run on until a signal comes, which is an end in
+    order. Raises DemoError if an act could not be run. Belongs on the main thread, since it takes over the signals.
     """
     with _signals_end_this_task() as ending:
+        results: list[ActResult] = []
         kept = False
         folder = _make_folder()
         try:
             async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None)) as client:
-                cluster = DemoCluster(folder, plan.nodes, client)
+                clusters = Clusters(folder, plan, client)
                 try:
-                    await _play(plan, cluster, audience)
+                    await _play(plan, clusters, audience, results)
                     if keep:
                         kept = True
-                        await _keep(cluster, audience)
+                        await _keep(clusters, audience)
                 finally:
                     ending.no_more()
                     audience.pause()
-                    await cluster.stop(hurry=ending.hurry)
+                    await clusters.stop(hurry=ending.hurry)
         except asyncio.CancelledError:
             if ending.signal is None:
                 raise
@@ -87,44 +90,56 @@ async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int
             ending.no_more()
             audience.pause()
             _remove(folder)
-    return 0 if ending.signal is None or kept else 128 + ending.signal
+    if ending.signal is not None and not kept:
+        return 128 + ending.signal
+    return PROMISE_BROKEN if broken_promises(results) else 0
 
 
-async def _play(plan: Plan, cluster: DemoCluster, audience: Audience) -> None:
+async def _play(plan: Plan, clusters: Clusters, audience: Audience, results: list[ActResult]) -> None:
+    """Plays all acts; `results` grows by each run."""
     audience.begins(plan)
-    results: list[ActResult] = []
     for act in Act:
-        mode = ALONE_MODE if act is Act.ALONE else REPLICATED_MODE
         try:
-            if cluster.mode != mode:
-                again = "again " if cluster.mode else ""
-                audience.step(f"starting {len(plan.nodes)} nodes {again}with replication mode {mode}")
-                await cluster.stop()
-                await cluster.start(mode)
-            await cluster.revive()
+            playing = await clusters.ready(modes_of(act), audience.step)
             audience.act_begins(act)
-            reader = CountReader({name: files.database for name, files in cluster.files.items()})
-            traffic = Traffic(lambda: {name: files.http_port for name, files in cluster.files.items()})
-            try:
-                result = await Stage(plan, cluster, traffic, reader).play(act, audience.step)
-            finally:
-                traffic.close()
-                reader.close()
+            runs: list[ActResult] = []
+            for cluster in playing:
+                runs.append(await _run(plan, act, cluster, audience, runs))
         except DemoError as error:
             raise DemoError(f"act {act.value} could not be run: {error}", log_tail=error.log_tail) from None
-        results.append(result)
-        audience.act_ended(result)
+        results += runs
+        audience.act_ended(runs)
     audience.ends(plan, results)
 
 
-async def _keep(cluster: DemoCluster, audience: Audience) -> None:
+async def _run(
+    plan: Plan, act: Act, cluster: DemoCluster, audience: Audience, before: Sequence[ActResult]
+) -> ActResult:
+    """Plays an act in one mode, with the traffic that it had in the modes before."""
     await cluster.revive()
-    audience.kept({name: files.url for name, files in cluster.files.items()})
-    running = set(cluster.running)
+    reader = CountReader({name: files.database for name, files in cluster.files.items()})
+    traffic = Traffic(lambda: {name: files.http_port for name, files in cluster.files.items()})
+    try:
+        stage = Stage(plan, cluster, traffic, reader, attempts=before[0].attempts if before else None)
+        return await stage.play(act, lambda text: audience.step(f"{cluster.mode}: {text}"))
+    finally:
+        traffic.close()
+        reader.close()
+
+
+async def _keep(clusters: Clusters, audience: Audience) -> None:
+    running: set[tuple[DemoCluster, str]] = set()
+    for cluster in clusters.running:
+        await cluster.revive()
+        running |= {(cluster, node) for node in cluster.running}
+    audience.kept(
+        {cluster.mode: {name: files.url for name, files in cluster.files.items()} for cluster in clusters.running}
+    )
     while True:
-        for node in sorted(running - set(cluster.running)):
-            audience.node_ended(node, cluster.last_words(node))
-        running &= set(cluster.running)
+        for cluster, node in sorted(running, key=lambda one: (one[0].mode, one[1])):
+            if node not in cluster.running:
+                running.remove((cluster, node))
+                audience.node_ended(cluster.mode, node, cluster.last_words(node))
         await asyncio.sleep(KEEP_POLL_S)
 
 

@@ -1,165 +1,65 @@
-"""What an act gave, and the sentences that follow from its numbers. Pure.
+"""The sentences that follow from what an act gave. Pure.
 
 Nothing here is decided before it was measured: where nothing was lost, the text says so.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from app.config.model import Mode
 from app.demo.plan import Act
-
-NAMES: Mapping[Act, str] = {
-    Act.ALONE: "Scaled out, no replication",
-    Act.GENTLE: "Naive replication, gentle traffic",
-    Act.CONCURRENT: "Naive replication, concurrent traffic",
-    Act.ABSENT: "A node is away for a while",
-    Act.COLLISION: "A new page on two nodes at once",
-}
+from app.demo.results import ActResult, broken_promises
+from app.demo.story_convergent import convergent_sentences
+from app.demo.story_naive import naive_sentences
+from app.demo.wording import duration, listed, of_views, views, were
 
 WHAT_HAPPENS: Mapping[Act, str] = {
     Act.ALONE: "The app runs on several nodes, each with its own SQLite file. Nothing is replicated.",
-    Act.GENTLE: "Now each node casts every row it writes to all others. One view at a time.",
+    Act.GENTLE: "Now every node tells all others what it writes: in mode naive the row as it is now, "
+    "in mode convergent what was done to it. One view at a time.",
     Act.CONCURRENT: "The same, but visitors come to all nodes at the same time.",
     Act.ABSENT: "One node is killed, the others go on counting, and it comes back with its data.",
     Act.COLLISION: "Two nodes count the first view of the same page at the same moment.",
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """The counts at one moment of an act, `at_s` seconds after its first sample; `expected` as far as answered."""
-
-    at_s: float
-    counts: Mapping[str, int]
-    expected: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """Something that happened during an act, for the chart."""
-
-    at_s: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActResult:
-    """What was measured in one act.
-
-    `counts` are read from each node's own file. `expected` is how many views were answered with 200; `refused` were
-    certainly not counted, `unknown` may have been. `crashes` and `dropped` add up over the nodes. `subject` names the
-    nodes that the act is about: the one that was away (4), the two that collided (5). `pages_apart` of `pages_beside`
-    other pages ended different (5). `notes` say what went otherwise than planned.
-    """
-
-    act: Act
-    mode: str
-    page: str
-    expected: int
-    counts: Mapping[str, int]
-    crashes: int = 0
-    dropped: int = 0
-    refused: int = 0
-    unknown: int = 0
-    subject: tuple[str, ...] = ()
-    attempts: int = 1
-    pages_beside: int = 0
-    pages_apart: int = 0
-    notes: tuple[str, ...] = ()
-    samples: tuple[Sample, ...] = field(default=(), repr=False)
-    marks: tuple[Mark, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The act's title."""
-        return NAMES[self.act]
-
-    @property
-    def largest(self) -> int:
-        """The largest count of any node."""
-        return max(self.counts.values())
-
-    @property
-    def lost(self) -> int:
-        """How many counted views even the node with the largest count does not know of."""
-        return self.expected - self.largest
-
-    @property
-    def drift(self) -> int:
-        """How far the nodes are apart."""
-        return self.largest - min(self.counts.values())
-
-    def as_json(self) -> dict[str, object]:
-        """The act as `litecast demo --json` prints it."""
-        return {
-            "act": self.act.value,
-            "name": self.name,
-            "mode": self.mode,
-            "page": self.page,
-            "expected": self.expected,
-            "counts": dict(self.counts),
-            "lost": self.lost,
-            "drift": self.drift,
-            "crashes": self.crashes,
-            "dropped": self.dropped,
-        }
+def traffic(runs: Sequence[ActResult]) -> str:
+    """What all runs of an act had in common, in one sentence."""
+    first = runs[0]
+    counted = _counted(runs)
+    match first.act:
+        case Act.ALONE:
+            return f"{counted} spread over {len(first.counts)} nodes, and nobody tells anybody."
+        case Act.GENTLE:
+            return f"{counted}, one at a time, each on another node than the last."
+        case Act.CONCURRENT:
+            return f"{counted} on all nodes at the same time, every one answered with 200."
+        case Act.ABSENT:
+            return f"{counted}, one at a time. Most of them came while {first.subject[0]} was away."
+        case Act.COLLISION:
+            again = f", {first.attempts} times over" if first.attempts > 1 else ""
+            beside = ", while every node counted a page of its own" if first.pages_beside else ""
+            return f"{' and '.join(first.subject)} counted a new page at the same moment{again}{beside}."
+        case _:
+            assert_never(first.act)
 
 
 def sentences(result: ActResult) -> list[str]:
-    """The act told in one to three sentences, and one more for each thing that went otherwise than planned."""
-    match result.act:
-        case Act.ALONE:
-            told = _alone(result)
-        case Act.GENTLE:
-            told = _gentle(result)
-        case Act.CONCURRENT:
-            told = _concurrent(result)
-        case Act.ABSENT:
-            told = _absent(result)
-        case Act.COLLISION:
-            told = _collision(result)
-        case _:
-            assert_never(result.act)
+    """What became of a run, in one to three sentences, and one more for each thing that went otherwise than planned."""
+    if result.act is Act.ALONE:
+        told = _alone(result)
+    elif result.mode == Mode.CONVERGENT:
+        told = convergent_sentences(result)
+    else:
+        told = naive_sentences(result)
     return [*told, *_uncertain(result), *result.notes]
 
 
-def lesson(result: ActResult) -> str:
-    """The act in one line of a table, short enough for a narrow terminal."""
-    match result.act:
-        case Act.ALONE:
-            return "each knows its own visitors" if result.drift else "equal by chance"
-        case Act.GENTLE:
-            return "all equal: the claim holds" if _all_well(result) else "not even this went well"
-        case Act.CONCURRENT:
-            if result.lost > 0:
-                return "views lost, nodes differ" if result.drift else "views lost on every node"
-            return "nothing lost, nodes differ" if result.drift else "nothing lost this time"
-        case Act.ABSENT:
-            return "it never learns the rest" if _behind(result) > 0 else "it caught up, for once"
-        case Act.COLLISION:
-            if not result.crashes:
-                return "no collision this time"
-            return "actor crashed, mailbox lost" if result.dropped else "the actor crashed"
-        case _:
-            assert_never(result.act)
-
-
-def closing(results: list[ActResult]) -> list[str]:
-    """What the acts say together. Empty without any."""
-    naive = [result for result in results if result.mode == "naive"]
-    if not naive:
-        return []
-    lost = sum(max(result.lost, 0) for result in naive)
-    apart = sum(result.drift > 0 for result in naive)
-    if not lost and not apart:
-        return ["This time naive replication lost nothing. More --clicks, or another run, may show what it can do."]
-    viewed = sum(result.expected for result in naive)
-    told = f"With naive replication {lost:,} of {_views(viewed)} {_were(lost)} lost, and {apart} of {len(naive)} acts "
-    told += "left the nodes different."
-    if any(result.refused or result.unknown for result in naive):
-        return [told]
-    return [told, "Every view was answered with 200. No visitor was told that anything is wrong."]
+def closing(results: Sequence[ActResult]) -> list[str]:
+    """What the acts say together, a paragraph for each mode. Empty without any."""
+    naive = [result for result in results if result.mode == Mode.NAIVE]
+    convergent = [result for result in results if result.mode == Mode.CONVERGENT]
+    return [*_naive_closing(naive), *_convergent_closing(convergent)]
 
 
 def count_of(result: ActResult, node: str) -> str:
@@ -169,111 +69,69 @@ def count_of(result: ActResult, node: str) -> str:
     return f"{count:,}" if not missing else f"{count:,} ({-missing:+,})".replace("-", "−")
 
 
+def outcome(result: ActResult) -> str:
+    """What became of the counts of a run, in a few words: `170 lost, 10 apart`."""
+    parts = [f"{result.lost:,} lost" if result.lost >= 0 else f"{-result.lost:,} too many"]
+    if result.drift:
+        parts.append(f"{result.drift:,} apart")
+    if result.mode == Mode.CONVERGENT and result.pages_inexact:
+        parts.append(f"{result.pages_inexact:,} other pages wrong")
+    return ", ".join(parts)
+
+
+def _counted(runs: Sequence[ActResult]) -> str:
+    if len({run.expected for run in runs}) == 1:
+        return views(runs[0].expected)
+    return listed([f"{views(run.expected)} (mode {run.mode})" for run in runs])
+
+
 def _alone(result: ActResult) -> list[str]:
-    spread = f"{_views(result.expected)} spread over {len(result.counts)} nodes, and nobody tells anybody."
     if not result.drift:
-        return [spread, "By chance, all nodes say the same. That is not because any of them knows the others."]
+        return ["By chance, all nodes say the same. That is not because any of them knows the others."]
     differ = f"The nodes differ by {result.drift:,} at once"
     if result.lost <= 0:
-        return [spread, f"{differ}: all visitors came to one of them."]
-    return [spread, f"{differ}; the best of them misses {_of(result.lost, result.expected)}."]
-
-
-def _gentle(result: ActResult) -> list[str]:
-    how = f"{_views(result.expected)}, one at a time, each on another node than the last."
-    if _all_well(result):
-        return [how, f"Every node says {result.largest:,}. This is what convinces everybody."]
-    if result.drift:
-        lost = max(result.lost, 0)
-        return [how, f"Even so, the nodes differ by {result.drift:,}, and {_views(lost)} {_were(lost)} lost."]
-    return [how, f"The nodes agree, but {_of(result.lost, result.expected)} {_were(result.lost)} lost."]
-
-
-def _concurrent(result: ActResult) -> list[str]:
-    how = f"{_views(result.expected)} on all nodes at the same time, every one answered with 200."
-    apart = f"The nodes end {result.drift:,} apart" if result.drift else "The nodes end equal"
-    if result.lost > 0:
-        why = "Two nodes read the same count, add one, and send each other the same sum: one of the views is gone."
-        link = "and" if result.drift else "but"
-        return [how, f"{apart}, {link} the best of them has lost {_of(result.lost, result.expected)}.", why]
-    if result.drift:
-        return [how, f"{apart}, although one of them knows of every view."]
-    return [how, "Nothing was lost this time, and the nodes agree. Concurrency is luck: try more --clicks."]
-
-
-def _absent(result: ActResult) -> list[str]:
-    victim = result.subject[0]
-    behind = _behind(result)
-    if behind <= 0:
-        return [f"{victim} was killed and came back, and this time it is not behind."]
-    told = f"{victim} was killed, and came back with its data. It says {result.counts[victim]:,}: "
-    told += f"{behind:,} fewer than the others."
-    why = "It is a peer again, and newer casts reach it; but nobody kept what it missed, and it does not ask."
-    if not result.dropped:
-        why += " Nothing counts as dropped: nobody casts to a node that is not there."
-    if result.lost > 0:
-        return [told, why, f"Besides, {_of(result.lost, result.expected)} {_were(result.lost)} lost on every node."]
-    return [told, why]
-
-
-def _collision(result: ActResult) -> list[str]:
-    both = " and ".join(result.subject)
-    if not result.crashes:
-        return [
-            f"{both} counted a new page at the same moment, {result.attempts} times over, and no insert collided.",
-            "Whoever was a little later had the other's row already.",
-        ]
-    crashed = "one actor" if result.crashes == 1 else f"{result.crashes} actors"
-    at_last = f", at the {_ordinal(result.attempts)} attempt" if result.attempts > 1 else ""
-    story = f"{both} each inserted the page and cast the insert{at_last}. "
-    told = [f"{story}The row was there already, so {crashed} crashed."]
-    if result.dropped:
-        told.append(f"With the mailboxes went {_casts(result.dropped)} that {_were(result.dropped)} waiting there.")
-        if result.pages_apart:
-            told[-1] += f" {result.pages_apart} of {result.pages_beside} other pages differ now for want of them."
-    else:
-        told.append("The mailboxes happened to be empty: no other cast was lost with them.")
-    if result.lost > 0:
-        told.append(f"{_views(result.expected)} were answered with 200, and the page says {result.largest:,}.")
-    return told
+        return [f"{differ}: all visitors came to one of them."]
+    return [f"{differ}; the best of them misses {of_views(result.lost, result.expected)}."]
 
 
 def _uncertain(result: ActResult) -> list[str]:
     told = []
     if result.refused:
-        told.append(f"{_views(result.refused)} {_were(result.refused)} refused, and are not expected to be counted.")
+        told.append(f"{views(result.refused)} {were(result.refused)} refused, and are not expected to be counted.")
     if result.unknown:
-        told.append(
-            f"Of {_views(result.unknown)} nobody knows whether they were counted: "
-            f"what was lost can be up to {result.unknown:,} more."
-        )
+        told.append(f"Of {views(result.unknown)} nobody knows whether they were counted.")
+        if result.mode != Mode.CONVERGENT:
+            told[-1] = f"{told[-1][:-1]}: what was lost can be up to {result.unknown:,} more."
     return told
 
 
-def _all_well(result: ActResult) -> bool:
-    return not result.lost and not result.drift
+def _naive_closing(results: Sequence[ActResult]) -> list[str]:
+    if not results:
+        return []
+    lost = sum(max(result.lost, 0) for result in results)
+    apart = sum(result.drift > 0 for result in results)
+    if not lost and not apart:
+        return ["This time naive replication lost nothing. More --clicks, or another run, may show what it can do."]
+    viewed = sum(result.expected for result in results)
+    told = f"Naive: {lost:,} of {views(viewed)} {were(lost)} lost, and {apart} of {len(results)} acts "
+    told += "left the nodes different."
+    if not any(result.refused or result.unknown for result in results):
+        told += " Every view was answered with 200. No visitor was told that anything is wrong."
+    return [told]
 
 
-def _behind(result: ActResult) -> int:
-    return max((result.largest - result.counts[node] for node in result.subject), default=0)
-
-
-def _of(part: int, whole: int) -> str:
-    share = f" ({part / whole:.0%})" if whole else ""
-    return f"{part:,} of {_views(whole)}{share}"
-
-
-def _views(count: int) -> str:
-    return "1 view" if count == 1 else f"{count:,} views"
-
-
-def _casts(count: int) -> str:
-    return "1 cast" if count == 1 else f"{count:,} casts"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _ordinal(number: int) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+def _convergent_closing(results: Sequence[ActResult]) -> list[str]:
+    if not results:
+        return []
+    broken = broken_promises(results)
+    if broken:
+        acts = listed([f"act {result.act.value}" for result in broken])
+        told = "; ".join(f"{outcome(result)} in act {result.act.value}" for result in broken)
+        return [
+            f"Convergent: the promise was broken in {acts}: {told}. This is a defect of Litecast: please report it."
+        ]
+    viewed = sum(result.expected for result in results)
+    slowest = max((result.converged_s for result in results if result.converged_s is not None), default=None)
+    told = f"Convergent: the same traffic, the same faults, one setting changed. 0 of {views(viewed)} were lost, "
+    told += f"and all nodes were equal at most {duration(slowest)} after the last view, or after the node was back."
+    return [told]

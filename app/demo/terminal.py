@@ -1,4 +1,6 @@
-"""The demo as a terminal shows it: a few sentences and a table for each act, and what they say together."""
+"""The demo as a terminal shows it: what became of each act, run beside run, and what they say together."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -8,11 +10,15 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from app.demo.plan import Act, Plan
-from app.demo.story import NAMES, WHAT_HAPPENS, ActResult, closing, count_of, lesson, sentences
+from app.demo.plan import NAMES, SHORT_NAMES, Act, Plan
+from app.demo.results import ActResult, broken_promises, by_act
+from app.demo.story import WHAT_HAPPENS, closing, count_of, outcome, sentences, traffic
+from app.demo.wording import casts, duration
 
 WIDTH_MAX = 100
-BAR_WIDTH = 24
+BAR_WIDTH_MIN, BAR_WIDTH_MAX = 4, 24
+_FRAME_WIDTH = 6  # what stands left and right of the table in its panel
+_GAP = 2
 _NODE_STYLES = ("blue", "yellow", "cyan", "magenta", "green", "red", "bright_blue", "bright_yellow", "bright_cyan")
 
 
@@ -70,110 +76,139 @@ class Terminal:
             self._print(Text.assemble((f"Act {act.value}  ", "bold cyan"), (NAMES[act], "bold")))
             self._print(Padding(Text(WHAT_HAPPENS[act], style="dim"), (0, 0, 0, 2)))
 
-    def act_ended(self, result: ActResult) -> None:
-        """The act's story and its table."""
+    def act_ended(self, runs: Sequence[ActResult]) -> None:
+        """The act's story and its table, its runs side by side."""
         self._act = ""
         if not self._story:
-            self._print(
-                Text(f"act {result.act.value}: expected {result.expected}, lost {result.lost}, drift {result.drift}")
-            )
+            for run in runs:
+                self._print(
+                    Text(
+                        f"act {run.act.value}, {run.mode}: expected {run.expected}, lost {run.lost}, "
+                        f"drift {run.drift}, equal after {duration(run.converged_s)}"
+                    )
+                )
             return
         self.pause()
-        story = Text("\n".join(sentences(result)))
-        bad = result.lost or result.drift or result.crashes
-        self._print(
-            Padding(
-                Panel(
-                    Group(story, "", self._table(result), _verdict(result)),
-                    box=box.ROUNDED,
-                    border_style="red" if bad else "green",
-                    padding=(0, 1),
-                ),
-                (0, 0, 0, 2),
-            )
-        )
+        told = Group(Text(traffic(runs)), self._stories(runs), "", self._table(runs))
+        panel = Panel(told, box=box.ROUNDED, border_style="red" if broken_promises(runs) else "", padding=(0, 1))
+        self._print(Padding(panel, (0, 0, 0, 2)))
 
     def ends(self, plan: Plan, results: list[ActResult]) -> None:
         """All acts in one table."""
         self.pause()
         if not self._story:
             return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, title="What became of the counts")
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title="What became of the counts")
         table.title_style = "bold"
-        table.add_column("act", justify="right")
-        for heading in ("views", "lost", "drift", "crashes", "dropped"):
-            table.add_column(heading, justify="right")
-        table.add_column("", overflow="fold")
-        for result in results:
-            bad = result.lost or result.drift or result.crashes
+        table.add_column("act")
+        table.add_column("views", justify="right")
+        table.add_column("naive")
+        table.add_column("convergent")
+        table.add_column("equal\nafter", justify="right", no_wrap=True)
+        for runs in by_act(results):
+            first, last = runs[0], runs[-1]
+            compared = len(runs) > 1
             table.add_row(
-                str(result.act.value),
-                f"{result.expected:,}",
-                _number(result.lost),
-                _number(result.drift),
-                _number(result.crashes),
-                _number(result.dropped),
-                Text(lesson(result), style="red" if bad else "green"),
+                f"{first.act.value} {SHORT_NAMES[first.act]}",
+                f"{first.expected:,}",
+                _outcome(first) if compared else Text.assemble(f"{first.mode}: ", _outcome(first)),
+                _outcome(last) if compared else "",
+                duration(last.converged_s) if compared else "",
             )
         self._print("")
         self._print(table)
+        broken = broken_promises(results)
         for line in closing(results):
-            self._print(Text(line))
+            self._print(Text(line, style="bold red" if broken and line.startswith("Convergent") else ""))
         self._print(Text(f"The same pages and requests again: --seed {plan.options.seed}", style="dim"))
 
     def wrote(self, path: str) -> None:
         """A report was written."""
         self._print(Text.assemble(("The report: ", "dim"), path))
 
-    def kept(self, addresses: dict[str, str]) -> None:
-        """Where the nodes are that go on running, and how they are stopped."""
+    def kept(self, addresses: Mapping[str, Mapping[str, str]]) -> None:
+        """Where the nodes are that go on running, by mode and name, and how they are stopped."""
         self.pause()
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-        for name, url in addresses.items():
-            table.add_row(
-                Text(name, style="bold"), Text(self._regions.get(name, "")), Text(url), Text(f"{url}/cluster")
-            )
         self._print("")
-        self._print(
-            Text("The cluster runs on, in naive mode. Each node: its counter, and its live page.", style="bold")
-        )
+        self._print(Text("Both clusters run on. Each node: its counter, and its live page.", style="bold"))
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        for mode, nodes in addresses.items():
+            for name, url in nodes.items():
+                table.add_row(Text(mode), Text(name, style="bold"), Text(url), Text(f"{url}/cluster"))
         self._print(table)
-        self._print(Text("Ctrl-C stops it and removes its files."))
+        self._print(Text("Ctrl-C stops them and removes their files."))
 
-    def node_ended(self, node: str, last_words: str) -> None:
+    def node_ended(self, mode: str, node: str, last_words: str) -> None:
         """A node ended by itself."""
-        self._print(Text(f"{node} stopped: {last_words}", style="red"))
+        self._print(Text(f"{node} ({mode}) stopped: {last_words}", style="red"))
 
-    def _table(self, result: ActResult) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("node", style="bold")
-        table.add_column("region")
-        table.add_column(result.page, justify="right", no_wrap=True)
-        table.add_column("")
-        whole = max(result.expected, result.largest, 1)
-        for index, (node, count) in enumerate(result.counts.items()):
-            filled = round(BAR_WIDTH * count / whole)
-            bar = Text("█" * filled, style=_NODE_STYLES[index % len(_NODE_STYLES)])
-            bar.append("·" * (BAR_WIDTH - filled), style="dim")
-            table.add_row(node, self._regions.get(node, ""), count_of(result, node), bar)
+    def _stories(self, runs: Sequence[ActResult]) -> RenderableType:
+        if len(runs) == 1:
+            return Text(" ".join(sentences(runs[0])))
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, _GAP, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for run in runs:
+            table.add_row(Text(run.mode, style="bold"), Text(" ".join(sentences(run))))
         return table
+
+    def _table(self, runs: Sequence[ActResult]) -> Table:
+        """A row for each node and for each thing that was measured, two columns for each run: a number, and a bar."""
+        labels = [self._label(node) for node in runs[0].counts]
+        facts = _facts(runs)
+        counts = [[count_of(run, node) for node in runs[0].counts] for run in runs]
+        taken = max(map(len, [*(label.plain for label in labels), *(label for label, _ in facts)])) + _GAP
+        taken += sum(max(map(len, [run.mode, *column])) + 2 * _GAP for run, column in zip(runs, counts, strict=True))
+        room = (min(self._console.width, WIDTH_MAX) - _FRAME_WIDTH - taken) // len(runs)
+        bar_width = max(BAR_WIDTH_MIN, min(BAR_WIDTH_MAX, room))
+
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+        table.add_column(Text(runs[0].page, style="bold"), no_wrap=True)
+        for run in runs:
+            table.add_column(run.mode, justify="right", no_wrap=True)
+            table.add_column("", no_wrap=True)
+        for index, node in enumerate(runs[0].counts):
+            cells: list[Text] = [labels[index]]
+            for run, column in zip(runs, counts, strict=True):
+                cells += [Text(column[index]), _bar(run, node, bar_width, _NODE_STYLES[index % len(_NODE_STYLES)])]
+            table.add_row(*cells)
+        for label, values in facts:
+            table.add_row(Text(label, style="dim"), *(cell for value in values for cell in value))
+        return table
+
+    def _label(self, node: str) -> Text:
+        return Text.assemble((node, "bold"), " ", (self._regions.get(node, ""), "dim"))
 
     def _print(self, what: RenderableType) -> None:
         self._console.print(what, width=min(self._console.width, WIDTH_MAX), soft_wrap=False)
 
 
-def _verdict(result: ActResult) -> Text:
-    text = Text()
-    for label, number in (("lost", result.lost), ("drift", result.drift)):
-        text.append(f"{label} ", style="dim")
-        text.append(f"{number:,}", style="bold red" if number else "bold green")
-        text.append("   ")
-    text.append("expected ", style="dim")
-    text.append(f"{result.expected:,}", style="bold")
-    if result.crashes or result.dropped:
-        text.append(f"   crashes {result.crashes:,}   casts dropped {result.dropped:,}", style="red")
-    return text
+def _bar(run: ActResult, node: str, width: int, style: str) -> Text:
+    filled = round(width * run.counts[node] / max(run.expected, run.largest, 1))
+    return Text.assemble(("█" * filled, style), ("·" * (width - filled), "dim"))
+
+
+def _facts(runs: Sequence[ActResult]) -> list[tuple[str, list[tuple[Text, Text]]]]:
+    """What was measured beside the counts: a label, and for each run a value and what stands behind it."""
+    facts: list[tuple[str, Callable[[ActResult], Text]]] = [
+        ("expected", lambda run: Text(f"{run.expected:,}")),
+        ("lost", lambda run: _number(run.lost)),
+        ("drift", lambda run: _number(run.drift)),
+        ("equal after", lambda run: Text(duration(run.converged_s), style="red" if run.converged_s is None else "")),
+    ]
+    shown = [(label, [(value(run), Text("")) for run in runs]) for label, value in facts]
+    if any(run.crashes or run.dropped for run in runs):
+        shown.append(("crashes", [(_number(run.crashes), _dropped(run)) for run in runs]))
+    return shown
+
+
+def _dropped(run: ActResult) -> Text:
+    return Text(f"{casts(run.dropped)} dropped" if run.dropped else "", style="red")
+
+
+def _outcome(result: ActResult) -> Text:
+    return Text(outcome(result), style="red" if result.harmed else "green")
 
 
 def _number(number: int) -> Text:
-    return Text(f"{number:,}", style="bold red" if number else "dim")
+    return Text(f"{number:,}", style="bold red" if number else "green")

@@ -1,6 +1,7 @@
 """Views over HTTP, and what is known of each afterwards."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -27,6 +28,8 @@ class Traffic:
         self._ports = ports
         self._connections = Connections()
         self._outcomes: Counter[tuple[str, Outcome]] = Counter()
+        self.ended_s = time.monotonic()
+        """When the last view so far ended."""
 
     def tally(self, page: str, outcome: Outcome = Outcome.COUNTED) -> int:
         """How many views of `page` ended so."""
@@ -39,6 +42,7 @@ class Traffic:
             outcome = await self._post(self._ports()[node], f"/api/pages/{page}/views")
         finally:
             self._outcomes[page, outcome] += 1
+            self.ended_s = time.monotonic()
         return outcome
 
     async def prepare(self, visitors: Mapping[str, int]) -> None:

@@ -1,6 +1,7 @@
 """What the files say, and how the samples of an act are kept."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from app.counter import MIGRATIONS
 from app.demo.counts import CountReader, Recorder, recording, thinned
 from app.demo.errors import DemoError
-from app.demo.story import Sample
+from app.demo.results import Sample
 
 
 @pytest.fixture
@@ -63,9 +64,11 @@ async def test_a_recording_holds_what_was_there_at_its_beginning_and_at_its_end(
     async with recording(recorder):
         count(database, "home", 4)
         answered = 5
+        began_s = time.monotonic()
         recorder.mark("killed")
+        recorder.mark("back", began_s - 100)
     assert (recorder.samples[-1].counts, recorder.samples[-1].expected) == ({"alpha": 4, "beta": 0}, 5)
-    assert [mark.text for mark in recorder.marks] == ["killed"]
+    assert [(mark.text, round(mark.at_s, -2)) for mark in recorder.marks] == [("killed", 0), ("back", -100)]
 
 
 async def test_a_recording_that_turns_to_another_page_forgets_the_first(reader: CountReader, database: Path) -> None:

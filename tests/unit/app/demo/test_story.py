@@ -4,44 +4,48 @@ import dataclasses
 
 import pytest
 
+from app.config import Mode
 from app.demo.plan import Act
-from app.demo.story import ActResult, closing, count_of, lesson, sentences
-
-KEYS = ["act", "name", "mode", "page", "expected", "counts", "lost", "drift", "crashes", "dropped"]
+from app.demo.results import ActResult
+from app.demo.story import closing, count_of, outcome, sentences, traffic
 
 
 def act(number: Act, expected: int, *counts: int, **more: object) -> ActResult:
     names = ("alpha", "beta", "gamma")
     result = ActResult(
-        act=number, mode="naive", page="home", expected=expected, counts=dict(zip(names, counts, strict=False))
+        act=number, mode=Mode.NAIVE, page="home", expected=expected, counts=dict(zip(names, counts, strict=False))
     )
     return dataclasses.replace(result, **more)  # type: ignore[arg-type]
+
+
+def convergent(number: Act, expected: int, *counts: int, **more: object) -> ActResult:
+    return act(number, expected, *counts, mode=Mode.CONVERGENT, **more)
 
 
 def told(result: ActResult) -> str:
     return " ".join(sentences(result))
 
 
-def test_lost_is_what_even_the_largest_count_lacks_and_drift_is_how_far_nodes_are_apart() -> None:
-    result = act(Act.CONCURRENT, 300, 120, 130, 124)
-    assert (result.lost, result.drift) == (170, 10)
-
-
-def test_json_has_these_keys_and_no_others() -> None:
-    shown = act(Act.ABSENT, 3, 3, 1, 3, subject=("beta",), unknown=2, notes=("x",)).as_json()
-    assert list(shown) == KEYS
-    assert shown["act"] == 4
-    assert shown["counts"] == {"alpha": 3, "beta": 1, "gamma": 3}
-
-
+@pytest.mark.parametrize("mode", [Mode.NAIVE, Mode.CONVERGENT])
 @pytest.mark.parametrize("number", Act)
-def test_an_act_where_all_went_well_does_not_claim_a_loss(number: Act) -> None:
-    result = act(number, 5, 5, 5, 5, subject=("alpha", "beta"))
+def test_a_run_where_all_went_well_does_not_claim_a_loss(number: Act, mode: Mode) -> None:
+    result = act(number, 5, 5, 5, 5, mode=mode, subject=("alpha", "beta"))
     assert " apart" not in told(result)
     assert "has lost" not in told(result)
     assert "fewer" not in told(result)
     assert "crashed" not in told(result)
-    assert lesson(result) not in {"views lost, nodes differ", "it never learns the rest", "the actor crashed"}
+    assert "must not happen" not in told(result)
+    assert outcome(result) == "0 lost"
+
+
+@pytest.mark.parametrize("number", Act)
+def test_what_runs_have_in_common_is_told_once_and_what_differs_with_its_mode(number: Act) -> None:
+    one = act(number, 5, 5, 5, 5, subject=("alpha", "beta"))
+    other = convergent(number, 5, 5, 5, 5, subject=("alpha", "beta"))
+    assert "mode" not in traffic([one, other])
+    if number is not Act.COLLISION:
+        less = dataclasses.replace(other, expected=4)
+        assert "5 views (mode naive) and 4 views (mode convergent)" in traffic([one, less])
 
 
 def test_concurrent_traffic_that_loses_views_says_how_many() -> None:
@@ -53,19 +57,18 @@ def test_concurrent_traffic_that_loses_views_says_how_many() -> None:
 def test_concurrent_traffic_that_loses_views_alike_everywhere_does_not_say_that_nodes_differ() -> None:
     result = act(Act.CONCURRENT, 300, 120, 120, 120)
     assert "end equal, but" in told(result)
-    assert lesson(result) == "views lost on every node"
+    assert outcome(result) == "180 lost"
 
 
 def test_gentle_traffic_that_went_wrong_is_not_told_as_the_claim() -> None:
     result = act(Act.GENTLE, 30, 30, 29, 30)
     assert "differ by 1" in told(result)
-    assert lesson(result) == "not even this went well"
+    assert outcome(result) == "0 lost, 1 apart"
 
 
 def test_who_was_away_is_named_with_what_it_misses() -> None:
     text = told(act(Act.ABSENT, 40, 40, 10, 40, subject=("beta",)))
-    assert "beta was killed" in text
-    assert "It says 10: 30 fewer" in text
+    assert "beta came back and says 10: 30 fewer" in text
 
 
 def test_who_was_away_and_is_not_behind_is_told_so() -> None:
@@ -80,13 +83,12 @@ def test_a_collision_tells_crashes_and_casts_that_went_with_the_mailbox() -> Non
     assert "3 actors crashed" in text
     assert "44 casts" in text
     assert "2 of 3 other pages differ" in text
-    assert "2 views were answered with 200, and the page says 1." in text
 
 
 def test_a_collision_that_did_not_happen_is_told_with_its_attempts() -> None:
-    text = told(act(Act.COLLISION, 2, 2, 2, 2, subject=("alpha", "beta"), attempts=5))
-    assert "5 times" in text
-    assert "no insert collided" in text
+    result = act(Act.COLLISION, 2, 2, 2, 2, subject=("alpha", "beta"), attempts=5)
+    assert "5 times over" in traffic([result])
+    assert "No insert collided" in told(result)
 
 
 def test_views_of_unknown_outcome_are_told_and_not_expected() -> None:
@@ -104,16 +106,51 @@ def test_a_count_is_shown_with_what_it_misses() -> None:
     assert [count_of(result, node) for node in result.counts] == ["288 (−12)", "300", "301 (+1)"]
 
 
-def test_the_end_counts_only_what_naive_replication_lost() -> None:
-    alone = dataclasses.replace(act(Act.ALONE, 300, 150, 100, 50), mode="none")
-    lines = closing([alone, act(Act.GENTLE, 30, 30, 30, 30), act(Act.CONCURRENT, 300, 120, 130, 124)])
-    assert "170 of 330 views were lost, and 1 of 2 acts" in lines[0]
-    assert "answered with 200" in lines[1]
+def test_the_end_counts_what_naive_replication_lost_and_not_what_nobody_replicated() -> None:
+    alone = act(Act.ALONE, 300, 150, 100, 50, mode=Mode.NONE)
+    (line,) = closing([alone, act(Act.GENTLE, 30, 30, 30, 30), act(Act.CONCURRENT, 300, 120, 130, 124)])
+    assert "170 of 330 views were lost, and 1 of 2 acts" in line
+    assert "answered with 200" in line
 
 
 def test_the_end_does_not_say_that_all_was_answered_if_it_was_not() -> None:
-    assert len(closing([act(Act.CONCURRENT, 300, 120, 130, 124, unknown=1)])) == 1
+    (line,) = closing([act(Act.CONCURRENT, 300, 120, 130, 124, unknown=1)])
+    assert "answered" not in line
 
 
 def test_the_end_of_a_run_without_loss_says_so() -> None:
     assert "lost nothing" in closing([act(Act.CONCURRENT, 3, 3, 3, 3)])[0]
+
+
+def test_the_end_says_how_soon_convergent_nodes_were_equal_at_the_latest() -> None:
+    runs = [
+        convergent(Act.GENTLE, 30, 30, 30, 30, converged_s=0.004),
+        convergent(Act.ABSENT, 40, 40, 40, 40, subject=("beta",), converged_s=1.25),
+    ]
+    (line,) = closing(runs)
+    assert "0 of 70 views were lost" in line
+    assert "at most 1.2 s after" in line
+
+
+@pytest.mark.parametrize(
+    ("counts", "more", "says"),
+    [
+        ((290, 290, 290), {}, "10 of 300 views (3%) were lost on every node"),
+        ((300, 299, 300), {}, "end 1 apart"),
+        ((301, 301, 301), {}, "1 view more than were answered"),
+        ((300, 300, 300), {"pages_inexact": 2}, "2 other pages"),
+    ],
+)
+def test_a_convergent_run_that_is_not_exact_is_a_broken_promise_and_named_so(
+    counts: tuple[int, ...], more: dict[str, object], says: str
+) -> None:
+    result = convergent(Act.CONCURRENT, 300, *counts, **more)
+    assert "must not happen" in told(result)
+    assert says in told(result)
+    (line,) = closing([result])
+    assert f"{outcome(result)} in act 3" in line
+    assert "0 of 300 views were lost" not in line
+
+
+def test_an_actor_that_crashed_in_a_convergent_run_is_told() -> None:
+    assert "2 actors crashed" in told(convergent(Act.COLLISION, 2, 2, 2, 2, subject=("alpha", "beta"), crashes=2))
