@@ -12,9 +12,9 @@ from app.demo.plan import Options, Plan
 
 async def test_a_node_that_cannot_start_ends_the_start_with_its_own_words(tmp_path: Path) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        cluster = DemoCluster(tmp_path, Plan(Options(nodes=2, seed=1)).nodes, client)
+        cluster = DemoCluster(tmp_path, Plan(Options(nodes=2, seed=1)).nodes, client, "nonsense")
         with pytest.raises(DemoError, match=r"^node \w+ did not start: .*nonsense") as caught:
-            await cluster.start("nonsense")
+            await cluster.start()
         assert "nonsense" in caught.value.log_tail
         assert cluster.running == []
 
@@ -24,7 +24,7 @@ async def test_a_node_that_never_answers_ends_the_start_in_time(
 ) -> None:
     monkeypatch.setattr("app.demo.cluster.START_WITHIN_S", 0.0)
     async with httpx.AsyncClient(trust_env=False) as client:
-        cluster = DemoCluster(tmp_path, Plan(Options(nodes=2, seed=1)).nodes, client)
+        cluster = DemoCluster(tmp_path, Plan(Options(nodes=2, seed=1)).nodes, client, "naive")
         with pytest.raises(DemoError, match=r"^node alpha does not answer after 0 s"):
-            await cluster.start("naive")
+            await cluster.start()
         assert cluster.running == []
