@@ -76,6 +76,11 @@ class Exchange:
         if peer in self._peers:
             self._peers[peer].paused_until_s = until_s
 
+    def is_paused(self, peer: str, now_s: float) -> bool:
+        """Whether asking it did not help a moment ago."""
+        known = self._peers.get(peer)
+        return known is None or known.paused_until_s > now_s
+
     def lacks(
         self, peer: str, reach: Mapping[Site, Stamp], *, own: Site, closed: frozenset[Site], before_ms: int
     ) -> dict[Site, Stamp]:

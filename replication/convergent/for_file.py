@@ -11,9 +11,10 @@ from replication.convergent.engine import ThreadEngine
 from replication.convergent.noticing import WalWatch
 from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
+from replication.convergent.sidecar import NONCE_BYTES, NonceFile
 from replication.convergent.store import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Store, StoreSettings
+from replication.database_file import new_site
 from replication.declared import TableDeclaration
-from replication.engine.stamps import Site
 
 
 def replication_for_file(
@@ -21,11 +22,15 @@ def replication_for_file(
     *,
     cluster: str,
     declared: Sequence[TableDeclaration],
+    data_dir: Path,
     clock_bound_ms: int,
+    journal_max_age_s: float,
+    journal_max_bytes: int,
     join_timeout_s: float,
     expects_peers: bool,
 ) -> Replication:
-    """Opens nothing yet. `path` is that of the file itself, links resolved; its lock is held by who calls this."""
+    """Opens nothing yet. `path` is that of the file itself, links resolved; its lock is held by who calls this, as
+    that of `data_dir` is, where the nonce of the run is kept."""
     return Replication(
         Store(
             lambda: connect(path),
@@ -35,7 +40,11 @@ def replication_for_file(
                 new_site=new_site,
                 barrier=WalBarrier(path),
                 declared=declared,
+                sidecar=NonceFile(data_dir),
+                new_nonce=new_nonce,
                 clock_bound_ms=clock_bound_ms,
+                journal_max_age_ms=int(journal_max_age_s * 1000),
+                journal_max_bytes=journal_max_bytes,
             ),
         ),
         Shelf(lambda: connect(path)),
@@ -65,6 +74,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_site() -> Site:
-    """A site that nobody has had."""
-    return Site(os.urandom(16).hex())
+def new_nonce() -> bytes:
+    """A nonce that no run has had."""
+    return os.urandom(NONCE_BYTES)

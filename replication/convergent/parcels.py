@@ -7,8 +7,12 @@ takes, the asker sets the pace, and other messages pass between two pieces.
 The sender keeps a bounded number of bytes for a bounded time; who comes too late asks anew."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import msgpack
+
+from replication.engine.values import pack
 
 PIECE_BYTES: Final = 1024 * 1024
 PARCEL_MAX_BYTES: Final = 320 * 1024 * 1024
@@ -89,6 +93,26 @@ class Incoming:
         self._pieces.append(piece)
         self._have += len(piece)
         return b"".join(self._pieces) if self._have == total else None
+
+
+def flat(*items: bool | bytes | None) -> bytes:
+    """Some plain items as the content of a parcel."""
+    return pack(items)
+
+
+def unflat(content: bytes) -> Sequence[bool | bytes | None]:
+    """What `flat` was given. Raises ParcelError; whatever the bytes are, no more is made of them than they are long."""
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=PARCEL_MAX_BYTES, max_array_len=0, max_map_len=0, max_ext_len=0, max_str_len=0
+    )
+    try:
+        unpacker.feed(content)
+        items = [unpacker.unpack() for _ in range(unpacker.read_array_header())]
+    except Exception as error:  # msgpack's own, ValueError, RecursionError: whatever it is, the bytes are at fault
+        raise ParcelError(f"not the content of a parcel ({type(error).__name__})") from error
+    if not all(item is None or isinstance(item, bool | bytes) for item in items):
+        raise ParcelError("not the content of a parcel")
+    return items
 
 
 def is_more(request: list[Any]) -> bool:

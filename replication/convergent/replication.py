@@ -22,24 +22,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from cluster.errors import CallError
 from cluster.seldom import SeldomLog
-from replication.convergent.asking import REPLICATION, Bus, ask
+from replication.convergent.asking import REPLICATION, Bus
+from replication.convergent.catching_up import CatchUp
 from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.inbox import Arrived, Inbox
-from replication.convergent.messages import Heads, NotAMessage, parse_heads, parse_stamps, plain_stamps
+from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
-from replication.convergent.parcels import ParcelError, Parcels, is_more
+from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
-from replication.convergent.status import CatchingUp, ReplicationStatus, Tally
+from replication.convergent.status import ReplicationStatus, Tally
 from replication.convergent.store import Broken, Done, Store, View
 from replication.convergent.waiting import PositionWaiters
 from replication.engine.applying import Closed, Fork, Merged, Refused, Repeat, TooEarly, Waits
 from replication.engine.changesets import ChangesetError, digest, header
 from replication.engine.folding import NOTHING_OWED
+from replication.engine.identity import StateReplaced
 from replication.engine.stamps import Site, Stamp
-from replication.engine.values import pack, unpack
 from replication.positions import Position
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ CAST_MAX_BYTES: Final = 512 * 1024
 """A larger changeset is not cast but told of, and asked for in pieces."""
 RETRY_FIRST_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
-PAUSE_S: Final = 1.0
-"""How long a peer that did not help is left alone."""
+TRIM_INTERVAL_S: Final = 60.0
 CLOCK_PEERS_MIN: Final = 2
 """With fewer, nobody can say whose clock is off."""
 
@@ -66,12 +65,23 @@ class Cluster(Bus, Protocol):
         """The peers that are up."""
         ...
 
+    def members(self) -> Sequence["MaybeNamed"]:
+        """The nodes and addresses that are known, up or not."""
+        ...
+
 
 class Named(Protocol):
     """Somebody with a name."""
 
     @property
     def name(self) -> str: ...
+
+
+class MaybeNamed(Protocol):
+    """Somebody who may not have said his name yet."""
+
+    @property
+    def name(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +120,15 @@ class Replication:
         """What may be told: a head that a power cut could take back must not have been told to anybody."""
         self._inbox = Inbox()
         self._exchange = Exchange()
-        self._parcels: Parcels | None = None
+        self._serving = Serving(self, shelf, shelf_engine)
+        self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
-        self._catching_up: CatchingUp | None = None
         self._problems: dict[str, str] = {}
+        self._offsets_ms: dict[str, int] = {}
         self._owed = NOTHING_OWED
         self._told: Heads | None = None
         self._untold_s = 0
-        self._joined = False
+        self._joined = asyncio.Event()
         self._noticed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
@@ -131,9 +142,7 @@ class Replication:
 
     async def open(self) -> None:
         """Opens the database. Raises what opening raises; nothing is left open then."""
-        loop = asyncio.get_running_loop()
-        self._parcels = Parcels(loop.time)
-        self._seldom = SeldomLog(log, loop.time)
+        self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
         try:
             self._view_now = self._durable_view = await self._engine.run(self._store.open)
             await self._shelf_engine.run(self._shelf.open)
@@ -144,23 +153,27 @@ class Replication:
     def start(self, bus: Cluster) -> None:
         """Begins to work. The node runs, and its actor hands over what comes."""
         self._bus = bus
-        for peer in bus.peers():
-            self._exchange.up(peer.name)
-        loops: tuple[tuple[str, Callable[[], Awaitable[None]], asyncio.Event], ...] = (
-            ("folding", self._fold_step, self._noticed),
-            ("merging", self._merge_step, self._arrived),
-            ("catching up", self._catch_up_step, self._lacking),
-            ("telling", self._tell_step, asyncio.Event()),
-            ("watching", self._watch_step, asyncio.Event()),
-        )
-        self._tasks = [asyncio.create_task(self._work(loops), name="replication")]
+        self._catch_up = CatchUp(self, bus, self._exchange, self._inbox, self.tally)
+        self._tasks = [asyncio.create_task(self._run(), name="replication")]
 
-    async def _work(self, loops: Sequence[tuple[str, Callable[[], Awaitable[None]], asyncio.Event]]) -> None:
-        await self._join()
-        self._noticed.set()
-        self._arrived.set()
+    async def _run(self) -> None:
+        telling, watching, trimming = asyncio.Event(), asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            for what, step, event in loops:
+            for what, step, event in (
+                ("joining", self._join_step, self._spoken),
+                ("telling", self._tell_step, telling),
+            ):
+                group.create_task(self._keep_doing(what, step, event), name=f"replication: {what}")
+            await self._joined.wait()
+            self._noticed.set()
+            self._arrived.set()
+            for what, step, event in (
+                ("folding", self._fold_step, self._noticed),
+                ("merging", self._merge_step, self._arrived),
+                ("catching up", self._catch_up_step, self._lacking),
+                ("watching", self._watch_step, watching),
+                ("trimming", self._trim_step, trimming),
+            ):
                 group.create_task(self._keep_doing(what, step, event), name=f"replication: {what}")
 
     async def stop(self) -> None:
@@ -172,16 +185,15 @@ class Replication:
             await asyncio.wait(tasks)
         if self._grace is not None:
             self._grace.cancel()
-        if self._joined:
+        if self._joined.is_set():
             with contextlib.suppress(sqlite3.Error, OSError):
                 await self._fold()
-        self._joined = False
 
     def abandon(self) -> None:
         """Ends the work at once, as a crash would: nothing more is folded or told."""
         for task in self._tasks:
             task.cancel()
-        self._joined = False
+        self._joined.clear()
 
     async def close(self) -> None:
         """Closes the database's connections. May be called twice."""
@@ -242,19 +254,9 @@ class Replication:
             self.tally.not_messages += 1
             self._warn_seldom(f"bad {peer}", f"dropped a cast from {peer}: {error}")
 
-    async def answer(self, request: object) -> object:
+    async def answer(self, peer: str, request: object) -> object:
         """What a peer asked for. Raises nothing that is the peer's fault."""
-        try:
-            match request:
-                case ["ask", have]:
-                    return await self._serve_page(parse_stamps(have))
-                case list() if is_more(request):
-                    return self._parcel_shelf.more(request[1], request[2])
-                case _:
-                    raise NotAMessage("an unknown request")
-        except (NotAMessage, ParcelError) as error:
-            self.tally.not_messages += 1
-            return ["error", str(error)]
+        return await self._serving.answer(peer, request)
 
     def _take_in(self, peer: str, encoded: bytes, *, asked_for: bool = False) -> None:
         arrived = Arrived(
@@ -271,22 +273,50 @@ class Replication:
 
     def _hear(self, peer: str, heads: Heads) -> None:
         self._exchange.heard(peer, heads)
+        self._offsets_ms[peer] = heads.clock_ms - self._settings.now_ms()
+        if self._joined.is_set() and self._catch_up is not None:
+            self._catch_up.compare(peer, heads)
         self._spoken.set()
         self._lacking.set()
 
     # --- joining ---
 
-    async def _join(self) -> None:
-        """Waits until each peer that is up has said what it knows, or nobody has come within the time."""
+    async def _join_step(self) -> None:
+        """Waits until each peer that is up has said what it knows, or the time is over."""
         settings = self._settings
-        if settings.expects_peers:
+        if settings.expects_peers and not self._joined.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.join_timeout_s):
                     while not self._all_have_spoken():
                         self._spoken.clear()
                         await self._spoken.wait()
-        self._joined = True
-        log.info("joined as site %s, %d sites known", self._view.site, len(self._view.vector))
+        if not self._joined.is_set():
+            reason = self._older_than_peers_know()
+            if reason:
+                self.tally.new_sites += 1
+                former = self._view_now.site if self._view_now is not None else ""
+                await self.work(lambda store: store.adopt_new_site())
+                log.warning("%s: this database is an older state of itself, and goes on under a new site", reason)
+                log.info("the site was %s and is %s", former, self.view().site)
+            self._joined.set()
+            log.info("joined as site %s, %d sites known", self.view().site, len(self.view().vector))
+        await asyncio.Event().wait()
+
+    def _older_than_peers_know(self) -> str:
+        """What shows that this database is an older state of itself; "" if nothing does."""
+        view = self.view()
+        own = view.vector.get(view.site)
+        for peer, heads in self._exchange.heads().items():
+            known = heads.vector.get(view.site)
+            if known is not None and (own is None or known.stamp > own.stamp):
+                return f"{peer} has more of site {view.site} than this database has written"
+            if known is not None and own is not None and known.stamp == own.stamp and known.digest != own.digest:
+                return f"{peer} has another history of site {view.site}"
+            if any(site == view.site and (own is None or stamp > own.stamp) for site, stamp in heads.held):
+                return f"{peer} holds changesets of site {view.site} that this database has not written"
+            if view.site in heads.closed:
+                return f"{peer} closed site {view.site}"
+        return ""
 
     def _all_have_spoken(self) -> bool:
         peers = self._exchange.peers()
@@ -296,7 +326,7 @@ class Replication:
 
     def committed(self, position: Position) -> None:
         """This node's Repo committed. `position` is that of the write: a fold is owed that reaches it."""
-        self._owed = max(self._owed, position.stamps.get(self._view.site, NOTHING_OWED))
+        self._owed = max(self._owed, position.stamps.get(self.view().site, NOTHING_OWED))
         self._noticed.set()
 
     async def _watch_step(self) -> None:
@@ -305,21 +335,49 @@ class Replication:
     async def _fold_step(self) -> None:
         await self._noticed.wait()
         self._noticed.clear()
+        off_ms = self._clock_off_ms()
+        if off_ms:
+            self._noticed.set()
+            await asyncio.sleep(HEADS_INTERVAL_S)
+            return
         if await self._fold():
             await asyncio.sleep(FOLD_INTERVAL_S)
+
+    def _clock_off_ms(self) -> int:
+        """How far this node's clock is off its peers', if that is too far; 0 if it is not.
+
+        The median of the peers' clocks decides, and there have to be two: of two clocks nobody knows which is wrong."""
+        offsets = sorted(offset for peer, offset in self._offsets_ms.items() if peer in self._exchange.heads())
+        if len(offsets) < CLOCK_PEERS_MIN:
+            return 0
+        median_ms = offsets[(len(offsets) - 1) // 2] if offsets[0] > 0 else offsets[len(offsets) // 2]
+        return median_ms if abs(median_ms) > self._settings.clock_bound_ms else 0
 
     async def _fold(self) -> bool:
         """Folds if there is anything to fold. True if a changeset was made."""
         owed, self._owed = self._owed, NOTHING_OWED
         try:
-            done = await self._engine.run(lambda: self._store.fold_news(owed))
+            done = await self._in_engine(lambda: self._store.fold_news(owed))
         except BaseException:
             self._owed = max(owed, self._owed)
             raise
         if done is None:
             return False
         self._take(done)
-        return True
+        return bool(done.made)
+
+    async def _in_engine[T](self, step: Callable[[], T]) -> T:
+        """Has the engine do something. If somebody put another state in the place of the one that was, it begins again
+        with that one, under a new site, before it does it."""
+        try:
+            return await self._engine.run(step)
+        except StateReplaced:
+            log.warning("the database was replaced under the running node: it goes on with it, under a new site")
+            self.tally.new_sites += 1
+            self._view_now = self._durable_view = await self._engine.run(self._store.begin_again)
+            self._tell([peer.name for peer in self._cluster.peers()])
+            self._lacking.set()
+            return await self._engine.run(step)
 
     def _take(self, done: Done) -> None:
         """The engine did something: what it made is cast, and who waits for a position looks again."""
@@ -354,17 +412,17 @@ class Replication:
             self._lacking.set()
 
     def _next_batch(self) -> list[Arrived]:
-        view = self._view
+        view = self.view()
         return self._inbox.batch(
-            self.stamps(), own=view.site, closed=frozenset(view.closed), before_ms=self._before_ms()
+            self.stamps(), own=view.site, closed=frozenset(view.closed), before_ms=self.before_ms()
         )
 
-    def _before_ms(self) -> int:
+    def before_ms(self) -> int:
         """Stamps from this millisecond on are too far ahead."""
         return self._settings.now_ms() + self._settings.clock_bound_ms + 1
 
     async def _merge(self, batch: Sequence[Arrived]) -> None:
-        done = await self._engine.run(lambda: self._store.merge([arrived.encoded for arrived in batch]))
+        done = await self._in_engine(lambda: self._store.merge([arrived.encoded for arrived in batch]))
         self._take(done)
         for arrived, outcome in zip(batch, done.outcomes, strict=True):
             self._inbox.drop(arrived)
@@ -382,24 +440,23 @@ class Replication:
                 case TooEarly():
                     self.tally.too_early += 1
                     self._inbox.put(arrived, asked_for=True)
+                case Fork(site=site, reason=reason):
+                    self._catching_up.see_fork(site, f"{arrived.peer} sent a changeset of another history: {reason}")
+                    self._lacking.set()
                 case Closed():
                     pass
-                case Fork(reason=reason) | Refused(reason=reason) | Broken(reason=reason):
+                case Refused(reason=reason) | Broken(reason=reason):
                     self._refuse(arrived, outcome, reason)
 
-    def _refuse(self, arrived: Arrived, outcome: Fork | Refused | Broken, reason: str) -> None:
-        kind = type(outcome).__name__.lower()
-        match outcome:
-            case Fork():
-                self.tally.forks += 1
-            case Refused():
-                self.tally.refused += 1
-            case Broken():
-                self.tally.broken += 1
+    def _refuse(self, arrived: Arrived, outcome: Refused | Broken, reason: str) -> None:
+        if isinstance(outcome, Refused):
+            self.tally.refused += 1
+        else:
+            self.tally.broken += 1
         self._exchange.refuse(arrived.header.site, arrived.header.upto)
         self._warn_seldom(
-            f"{kind} {arrived.header.site}",
-            f"a changeset of site {arrived.header.site} from {arrived.peer} is not merged ({kind}): {reason}",
+            f"refused {arrived.header.site}",
+            f"a changeset of site {arrived.header.site} from {arrived.peer} is not merged: {reason}",
         )
 
     # --- catching up ---
@@ -407,69 +464,29 @@ class Replication:
     async def _catch_up_step(self) -> None:
         await self._lacking.wait()
         self._lacking.clear()
-        while (peer := self._peer_to_ask()) is not None:
-            await self._catch_up(peer)
+        await self._catching_up.work_off()
 
-    def _peer_to_ask(self) -> str | None:
-        view, loop = self._view, asyncio.get_running_loop()
-        stamps, closed, before_ms = self.stamps(), frozenset(view.closed), self._before_ms()
-        lacking = self._inbox.lacking(stamps, own=view.site, closed=closed, before_ms=before_ms)
-        peer = self._exchange.to_ask(
-            self._inbox.reach(stamps), lacking, own=view.site, closed=closed, before_ms=before_ms, now_s=loop.time()
-        )
-        if peer is None and lacking:
-            self._look_again_soon()
-        return peer
+    def take_in(self, peer: str, encoded: bytes) -> None:
+        """A changeset that was asked for. Raises ChangesetError."""
+        self._take_in(peer, encoded, asked_for=True)
 
-    def _look_again_soon(self) -> None:
-        if self._grace is None or self._grace.when() < asyncio.get_running_loop().time():
-            self._grace = asyncio.get_running_loop().call_later(GRACE_S, self._lacking.set)
-
-    async def _catch_up(self, peer: str) -> None:
-        """Asks a peer until it has nothing more, or asking does not help."""
-        loop = asyncio.get_running_loop()
-        under_way = self._catching_up = CatchingUp(peer=peer, since_s=loop.time(), part="journal")
-        try:
-            more = True
-            while more:
-                before = self.stamps()
-                self.tally.asks += 1
-                content = await ask(self._cluster, peer, ["ask", plain_stamps(before)])
-                more = self._take_page(peer, content, under_way)
-                await self._settle()
-                if self.stamps() == before:
-                    self._exchange.pause(peer, loop.time() + PAUSE_S)
-                    return
-        except (CallError, ParcelError, NotAMessage, ChangesetError) as error:
-            self.tally.asks_failed += 1
-            self._exchange.pause(peer, loop.time() + PAUSE_S)
-            self._warn_seldom(f"ask {peer}", f"asking {peer} for what is missing failed, it is asked again: {error}")
-        finally:
-            self._catching_up = None
-
-    def _take_page(self, peer: str, content: bytes, under_way: CatchingUp) -> bool:
-        match unpack(content):
-            case (bool(more), tuple(changesets)) if all(isinstance(encoded, bytes) for encoded in changesets):
-                pass
-            case _:
-                raise NotAMessage("not a page")
-        self.tally.pages += 1
-        self.tally.pages_bytes += len(content)
-        under_way.changesets += len(changesets)
-        under_way.bytes += len(content)
-        for encoded in changesets:
-            self._take_in(peer, encoded, asked_for=True)
-        return more
-
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Waits until all that can be merged is."""
         self._settled.clear()
         self._arrived.set()
         await self._settled.wait()
 
-    async def _serve_page(self, have: dict[Site, Stamp]) -> list[object]:
-        page = await self._shelf_engine.run(lambda: self._shelf.page(have))
-        return self._parcel_shelf.first(pack((page.more, tuple(one.encoded for one in page.changesets))))
+    async def work(self, step: Callable[[Store], Done]) -> Done:
+        """Has the engine do something, and takes what it made."""
+        done = await self._in_engine(lambda: step(self._store))
+        self._take(done)
+        return done
+
+    def look_again_soon(self) -> None:
+        """A moment from now something may be missing that may be on its way now."""
+        loop = asyncio.get_running_loop()
+        if self._grace is None or self._grace.when() < loop.time():
+            self._grace = loop.call_later(GRACE_S, self._lacking.set)
 
     # --- telling ---
 
@@ -498,21 +515,39 @@ class Replication:
             closed=view.closed,
             held=tuple(self._inbox.held()),
             clock_ms=self._settings.now_ms(),
-            ready=True,
+            ready=self._catch_up is None or not self._catch_up.is_applying,
         )
         message = heads.plain()
         for peer in peers:
             self._cluster.cast(peer, REPLICATION, message)
 
+    # --- trimming ---
+
+    async def _trim_step(self) -> None:
+        await asyncio.sleep(TRIM_INTERVAL_S)
+        pinned = self._serving.pinned()
+        changesets, tombstones = await self._in_engine(lambda: self._store.trim(pinned, self._members()))
+        self.tally.trimmed_changesets += changesets
+        self.tally.trimmed_tombstones += tombstones
+
+    def _members(self) -> list[dict[Site, Stamp]] | None:
+        """What each other member has, as far as it said; None if there is one that has not said it, or may be."""
+        heads = self._exchange.heads()
+        if self._settings.expects_peers and not heads:
+            return None
+        if any(member.name not in heads for member in self._cluster.members()):
+            return None
+        return [{site: head.stamp for site, head in known.vector.items()} for known in heads.values()]
+
     # --- for the application ---
 
     def stamps(self) -> dict[Site, Stamp]:
         """How far this node has merged each site."""
-        return {site: head.stamp for site, head in self._view.vector.items()}
+        return {site: head.stamp for site, head in self.view().vector.items()}
 
     def reached(self, position: Position) -> bool:
         """Whether everything up to the position can be read here."""
-        view = self._view
+        view = self.view()
         for site, stamp in position.stamps.items():
             head = view.vector.get(site)
             if site != view.site and (head is None or head.stamp < stamp):
@@ -525,34 +560,51 @@ class Replication:
 
     def unready(self) -> list[str]:
         """Why this node should not serve yet, or stands still; empty if it is well."""
-        reasons = [] if self._joined else ["replication has not joined: it waits for what the peers know"]
-        return reasons + list(self._problems.values())
+        reasons: list[str] = []
+        if not self._joined.is_set():
+            reasons.append("replication has not joined: it waits for what the peers know")
+        if self._catch_up is not None and self._catch_up.is_applying:
+            reasons.append("a snapshot is being merged")
+        return reasons + self._standing_still()
+
+    def _standing_still(self) -> list[str]:
+        problems = list(self._problems.values())
+        off_ms = self._clock_off_ms()
+        if off_ms:
+            problems.append(
+                f"this node's clock is {abs(off_ms) / 1000:.0f} s {'behind' if off_ms > 0 else 'ahead of'} its peers': "
+                "what is written here is kept, and sent when the clock is right; set it (NTP)"
+            )
+        return problems
 
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""
-        view = self._view
+        view = self.view()
         stamps, closed = self.stamps(), frozenset(view.closed)
         return ReplicationStatus(
             site=view.site,
-            ready=self._joined and not self._problems,
-            joined=self._joined,
-            problem="; ".join(self._problems.values()),
+            ready=not self.unready(),
+            joined=self._joined.is_set(),
+            problem="; ".join(self._standing_still()),
             sites=len(view.vector),
             behind={
-                peer: len(self._exchange.lacks(peer, stamps, own=view.site, closed=closed, before_ms=self._before_ms()))
+                peer: len(self._exchange.lacks(peer, stamps, own=view.site, closed=closed, before_ms=self.before_ms()))
                 for peer in self._exchange.peers()
             },
             waiting=self._inbox.count,
             waiting_bytes=self._inbox.bytes,
-            catching_up=self._catching_up,
-            notes=tuple(f"not replicated: {refusal}" for refusal in view.refusals),
-            counts=self.tally.as_dict(),
+            catching_up=None if self._catch_up is None else self._catch_up.progress,
+            notes=(
+                *(f"not replicated: {refusal}" for refusal in view.refusals),
+                *(f"site {site} was forked, {len(tips)} branches are merged" for site, tips in view.closed.items()),
+            ),
+            counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},
         )
 
     # --- inside ---
 
-    @property
-    def _view(self) -> View:
+    def view(self) -> View:
+        """What the database said of itself after the last transaction."""
         assert self._view_now is not None, "replication is open"
         return self._view_now
 
@@ -562,9 +614,9 @@ class Replication:
         return self._bus
 
     @property
-    def _parcel_shelf(self) -> Parcels:
-        assert self._parcels is not None, "replication is open"
-        return self._parcels
+    def _catching_up(self) -> CatchUp:
+        assert self._catch_up is not None, "replication was started"
+        return self._catch_up
 
     def _warn_seldom(self, key: str, text: str) -> None:
         if self._seldom is not None:

@@ -3,7 +3,9 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 
+from replication.engine import snapshots
 from replication.engine.journal import Page, page
+from replication.engine.snapshots import SnapshotStart
 from replication.engine.stamps import Site, Stamp
 
 PAGE_MAX_BYTES = 1024 * 1024
@@ -29,5 +31,13 @@ class Shelf:
 
     def page(self, have: Mapping[Site, Stamp]) -> Page:
         """The next changesets for who has merged as far as this."""
+        return page(self._connection, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
+
+    def begin_snapshot(self) -> SnapshotStart:
+        """Where a snapshot begins that is taken from now on."""
+        return snapshots.begin(self._connection)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
         assert self._opened is not None, "the shelf is open"
-        return page(self._opened, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
+        return self._opened

@@ -28,6 +28,9 @@ class Tally:
     pages: int = 0
     pages_bytes: int = 0
     snapshots: int = 0
+    state_exchanges: int = 0
+    trimmed_changesets: int = 0
+    trimmed_tombstones: int = 0
     new_sites: int = 0
     problems: int = 0
 
@@ -37,7 +40,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class CatchingUp:
+class Progress:
     """A catch-up under way. `part`: what is being done, for people."""
 
     peer: str
@@ -61,7 +64,7 @@ class ReplicationStatus:
     """For each peer, of how many sites it has something that is not merged here."""
     waiting: int
     waiting_bytes: int
-    catching_up: CatchingUp | None
+    catching_up: Progress | None
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict[str, int])
 

@@ -6,20 +6,26 @@ and then lost in a power cut would let others forget what this node still needs.
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from replication.attaching_declared import attach_declared
 from replication.convergent.durability import Barrier
 from replication.convergent.messages import Closed, Vector
+from replication.convergent.sidecar import Sidecar
 from replication.declared import TableDeclaration
-from replication.engine import state
+from replication.engine import catalogue, state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
-from replication.engine.folding import NOTHING_OWED, fold
+from replication.engine.closing import close_site, unite_tips
+from replication.engine.folding import NOTHING_OWED, Folded, fold
+from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, remember
 from replication.engine.refusals import Refusal
 from replication.engine.sites import vector
+from replication.engine.snapshots import RangeRead, SnapshotStart, finish, merge_range, read_range
 from replication.engine.stamps import Site, Stamp
+from replication.engine.trimming import trim_journal, trim_tombstones
+from replication.engine.values import Key
 from replication.engine.violations import Violation
 
 log = logging.getLogger(__name__)
@@ -59,6 +65,10 @@ class Done:
     outcomes: tuple[Outcome | Broken, ...] = ()
     rows: int = 0
     violations: tuple[Violation, ...] = ()
+    range: RangeRead | None = None
+    """What was read for a peer."""
+    range_rows: int = 0
+    """Rows of a range that was merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +81,11 @@ class StoreSettings:
     barrier: Barrier
     declared: Sequence[TableDeclaration] = ()
     """Tables to be attached, as soon as they are there."""
+    sidecar: Sidecar
+    new_nonce: Callable[[], bytes]
     clock_bound_ms: int = CLOCK_BOUND_MS
-
-
-@dataclass(slots=True)
-class _Made:
-    """Own changesets that are committed and not durable yet."""
-
-    changesets: list[bytes] = field(default_factory=list[bytes])
-    rows: int = 0
+    journal_max_age_ms: int = 7 * 24 * 3_600_000
+    journal_max_bytes: int = 1024**3
 
 
 class Store:
@@ -92,6 +98,8 @@ class Store:
         self._data_version = -1
         self._schema_version = -1
         self._refusals: tuple[Refusal, ...] = ()
+        self._remembered: Remembered | None = None
+        """How this process left the state: what it finds otherwise somebody put there."""
         self._unsynced = False
 
     # --- life ---
@@ -102,9 +110,12 @@ class Store:
         Raises AttachRefused if the database is another cluster's or a newer Litecast's, and sqlite3.Error.
         """
         connection = self._opened = self._connect()
+        state.upgrade(connection)
         begin_without_tables(connection, cluster=self._settings.cluster, new_site=self._settings.new_site)
+        self._begin_run(known_nonce=self._settings.sidecar.read())
         self._attach_declared()
-        return self._view()
+        self._unsynced = True
+        return self.sync()
 
     def close(self) -> None:
         """Closes the connection."""
@@ -122,50 +133,109 @@ class Store:
         attached = self._attach_declared()
         done = self.fold(owed)
         self._data_version = version
-        if done is None and attached:
-            return Done(view=self.sync(), durable=True)
-        return done
+        return self._done(changed=True) if done is None and attached else done
 
     def fold(self, owed: Stamp = NOTHING_OWED) -> Done | None:
         """Folds what was written here; None if nothing was. Raises sqlite3.Error and OSError."""
-        folded = fold(self._connection, now_ms=self._settings.now_ms(), owed=owed)
-        if folded is None:
-            return None
-        self._unsynced = True
-        return Done(view=self.sync(), durable=True, made=(folded.encoded,), rows=folded.rows)
+        now_ms = self._settings.now_ms()
+        folded = fold(self._connection, now_ms=now_ms, owed=owed, expected=self._remembered)
+        return None if folded is None else self._done(folded)
 
     def merge(self, changesets: Sequence[bytes]) -> Done:
         """Merges them, in one transaction if nothing unexpected happens. Raises sqlite3.Error and OSError: then none
         of those that are not durable yet has been handed out, and all can be merged again."""
-        made = _Made()
-        violations: list[Violation] = []
         try:
             outcomes: list[Outcome | Broken] = [*self._merge(changesets)]
-        except (sqlite3.OperationalError, OSError):
+        except (StateReplaced, OSError):
             raise
-        except Exception:
+        except Exception as error:
+            if is_the_worlds(error):
+                raise
             if len(changesets) > 1:
-                log.exception(
-                    "a batch of %d changesets could not be merged; they are merged one by one", len(changesets)
-                )
+                log.exception("a batch of %d changesets could not be merged; it is done one by one", len(changesets))
             outcomes = [self._merge_alone(encoded) for encoded in changesets]
-        for outcome in outcomes:
-            if isinstance(outcome, Merged):
-                self._unsynced = True
-                violations += outcome.violations
-                if outcome.folded is not None:
-                    made.changesets.append(outcome.folded.encoded)
-                    made.rows += outcome.folded.rows
-        if made.changesets:
-            self.sync()
-        return Done(
-            view=self._view(),
-            durable=not self._unsynced,
-            made=tuple(made.changesets),
-            outcomes=tuple(outcomes),
-            rows=made.rows,
-            violations=tuple(violations),
+        merged = [outcome for outcome in outcomes if isinstance(outcome, Merged)]
+        folded = [outcome.folded for outcome in merged if outcome.folded is not None]
+        return self._done(*folded, changed=bool(merged), outcomes=tuple(outcomes))
+
+    # --- state ---
+
+    def read_range(self, table: str, after: Key | None, *, max_rows: int, max_bytes: int) -> Done:
+        """Some of the state of a table, for a peer; no range if there is no such table."""
+        if table not in catalogue.load(self._connection):
+            return self._done()
+        found = read_range(
+            self._connection,
+            table,
+            after=after,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+            now_ms=self._settings.now_ms(),
+            expected=self._remembered,
         )
+        return self._done(found.folded, range_=found)
+
+    def merge_range(self, encoded: bytes, start: SnapshotStart, *, authority: bool) -> Done:
+        """Merges some of a peer's state. Raises ChangesetError, with nothing changed, if it is none."""
+        settings = self._settings
+        merged = merge_range(
+            self._connection,
+            encoded,
+            start,
+            now_ms=settings.now_ms(),
+            clock_bound_ms=settings.clock_bound_ms,
+            authority=authority,
+            expected=self._remembered,
+        )
+        return self._done(merged.folded, changed=True, range_rows=merged.rows)
+
+    def finish_snapshot(self, start: SnapshotStart) -> Done:
+        """All ranges are merged: the heads move."""
+        finish(self._connection, start)
+        return self._done(changed=True)
+
+    def close_site(self, site: Site) -> Done:
+        """Nothing more is accepted from a site. If it is the own one, this database goes on under a new one."""
+        head = vector(self._connection).get(site)
+        close_site(
+            self._connection, site, frozenset() if head is None else frozenset({head}), new_site=self._settings.new_site
+        )
+        return self._done(changed=True)
+
+    def unite_tips(self, tips: Closed) -> Done:
+        """The branches of closed sites that a peer merged are merged here, too."""
+        unite_tips(self._connection, tips)
+        return self._done(changed=True)
+
+    def begin_again(self) -> View:
+        """Somebody put another state in the place of the one that was: goes on with it, under a new site."""
+        self._schema_version = -1
+        self._data_version = -1
+        self._begin_run(known_nonce=None)
+        return self.sync()
+
+    def adopt_new_site(self) -> Done:
+        """Goes on under a new site: a peer knows more of the present one than this database does."""
+        adopt_new_site(self._connection, self._settings.new_site())
+        return self._done(changed=True)
+
+    def trim(self, pinned: Mapping[Site, Stamp], members: Sequence[Mapping[Site, Stamp]] | None) -> tuple[int, int]:
+        """Trims the journal and, with what all members have, tombstones: how many of each."""
+        settings = self._settings
+        now_ms = settings.now_ms()
+        changesets = trim_journal(
+            self._connection,
+            now_ms=now_ms,
+            max_age_ms=settings.journal_max_age_ms,
+            max_bytes=settings.journal_max_bytes,
+            pinned=pinned,
+        )
+        tombstones = 0
+        if members is not None:
+            tombstones = trim_tombstones(
+                self._connection, members=members, min_age_ms=settings.journal_max_age_ms, now_ms=now_ms
+            )
+        return changesets, tombstones
 
     def sync(self) -> View:
         """Makes everything committed so far durable, if anything is not, and says what that is. Raises OSError."""
@@ -196,7 +266,47 @@ class Store:
         for table in new:
             log.info("attached table %s, with %d rows", table.name, table.rows)
         self._unsynced = self._unsynced or bool(new)
+        self._remembered = remember(self._connection)
         return bool(new)
+
+    def _begin_run(self, *, known_nonce: bytes | None) -> None:
+        settings = self._settings
+        nonce = settings.new_nonce()
+        began = begin_run(self._connection, known_nonce=known_nonce, new_nonce=nonce, new_site=settings.new_site)
+        settings.sidecar.write(nonce)
+        if began.former is not None:
+            log.warning(
+                "the database is a copy, or an older state of itself: it goes on under the new site %s (was %s)",
+                began.site,
+                began.former,
+            )
+        self._remembered = remember(self._connection)
+        self._unsynced = True
+
+    def _done(
+        self,
+        *folded: Folded | None,
+        changed: bool = False,
+        outcomes: tuple[Outcome | Broken, ...] = (),
+        range_: RangeRead | None = None,
+        range_rows: int = 0,
+    ) -> Done:
+        """After a transaction of this process's: what was folded in it is made durable, to be cast."""
+        made = [one for one in folded if one is not None]
+        self._unsynced = self._unsynced or changed or bool(made)
+        if made:
+            self.sync()
+        self._remembered = remember(self._connection)
+        return Done(
+            view=self._view(),
+            durable=not self._unsynced,
+            made=tuple(one.encoded for one in made),
+            outcomes=outcomes,
+            rows=sum(one.rows for one in made),
+            violations=tuple(violation for one in outcomes if isinstance(one, Merged) for violation in one.violations),
+            range=range_,
+            range_rows=range_rows,
+        )
 
     def _merge(self, changesets: Sequence[bytes]) -> list[Outcome]:
         settings = self._settings
@@ -205,9 +315,11 @@ class Store:
     def _merge_alone(self, encoded: bytes) -> Outcome | Broken:
         try:
             (outcome,) = self._merge([encoded])
-        except (sqlite3.OperationalError, OSError):
+        except (StateReplaced, OSError):
             raise
         except Exception as error:
+            if is_the_worlds(error):
+                raise
             log.exception("a changeset could not be merged; it is left out until this node starts again")
             return Broken(reason=f"{type(error).__name__}: {error}")
         return outcome
@@ -223,3 +335,26 @@ class Store:
     def _connection(self) -> sqlite3.Connection:
         assert self._opened is not None, "the store is open"
         return self._opened
+
+
+_WORLDS_FAULTS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_INTERRUPT,
+    }
+)
+
+
+def is_the_worlds(error: Exception) -> bool:
+    """True if it is the lock's, the disk's or the file's fault, and no changeset's: it is tried again."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _WORLDS_FAULTS

@@ -26,7 +26,7 @@ class ReplicationWorker(Actor):
 
     async def handle_call(self, message: object, sender: str) -> object:
         """A request for what the peer lacks."""
-        return await self._replication.answer(message)
+        return await self._replication.answer(sender, message)
 
     async def handle_info(self, info: object) -> None:
         """A peer came or went."""

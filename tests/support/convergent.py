@@ -47,11 +47,14 @@ class ConvergentCluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.network = MemoryNetwork()
+        self.journal_max_age_s = 3_600.0
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
     async def start(self, name: str, *, schema: str = PAGES, expects_peers: bool = True) -> Member:
         path = self.folder / f"{name}.db"
+        data_dir = self.folder / name
+        data_dir.mkdir(exist_ok=True)
         writer = connect(path)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute(schema)
@@ -59,6 +62,9 @@ class ConvergentCluster:
             path,
             cluster=CLUSTER,
             declared=DECLARED,
+            data_dir=data_dir,
+            journal_max_age_s=self.journal_max_age_s,
+            journal_max_bytes=1024**3,
             clock_bound_ms=CLOCK_BOUND_MS,
             join_timeout_s=0.5,
             expects_peers=expects_peers and bool(self.members),

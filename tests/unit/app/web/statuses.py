@@ -1,6 +1,6 @@
 """What the replication of a node may say of itself."""
 
-from replication.convergent.status import CatchingUp, ReplicationStatus
+from replication.convergent.status import Progress, ReplicationStatus
 
 WELL = ReplicationStatus(
     site="5" * 32,
@@ -22,7 +22,7 @@ LATE = ReplicationStatus(
     behind={"alpha": 2, "gamma": 3},
     waiting=7,
     waiting_bytes=700,
-    catching_up=CatchingUp(peer="gamma", since_s=1.0, changesets=1200, bytes=3_100_000, part="journal"),
+    catching_up=Progress(peer="gamma", since_s=1.0, changesets=1200, bytes=3_100_000, part="journal"),
     notes=("not replicated: table t has no key",),
     counts={"merged": 5},
 )

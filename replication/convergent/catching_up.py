@@ -1,0 +1,272 @@
+"""Catching up: fetching from peers what is missing here, and healing what was forked.
+
+- **A page** of a peer's journal at a time, in an order in which everything can be merged as it comes. The next request
+  says what is here by then, so that it resumes by itself wherever it broke off.
+- **A snapshot** where the peer's journal does not reach back far enough: its state, by ranges of keys, each merged as
+  it comes; then the heads move to what the peer had at the start, and its journal, pinned meanwhile, has the rest.
+- **A fork**: two histories of one site. Whoever sees one closes the site; nodes that merged different branches of it
+  fetch each other's whole state, which loses nothing, and then agree on the branches.
+
+One thing is under way at a time, with one open request, so that live traffic keeps its share of the engine. A link that
+breaks during a snapshot is waited for, and the snapshot goes on with the range that was not answered."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from cluster.errors import CallError
+from replication.convergent.asking import Bus, ask
+from replication.convergent.exchange import Exchange
+from replication.convergent.inbox import Inbox
+from replication.convergent.messages import Heads, NotAMessage, plain_stamps
+from replication.convergent.parcels import ParcelError, unflat
+from replication.convergent.status import Progress, Tally
+from replication.convergent.store import Done, Store, View
+from replication.engine.changesets import ChangesetError
+from replication.engine.snapshots import SnapshotStart
+from replication.engine.stamps import Site, Stamp
+from replication.engine.values import unpack
+
+log = logging.getLogger(__name__)
+
+PAUSE_S: Final = 1.0
+"""How long a peer that did not help is left alone."""
+RANGE_TRIES: Final = 8
+RANGE_PAUSE_S: Final = 0.5
+"""A range of a snapshot is asked for again after a broken link, so often and after so long."""
+START_MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+class Here(Protocol):
+    """What catching up needs of this node's replication."""
+
+    def view(self) -> View:
+        """How the database is now."""
+        ...
+
+    def stamps(self) -> dict[Site, Stamp]:
+        """How far each site is merged."""
+        ...
+
+    def before_ms(self) -> int:
+        """Stamps from this millisecond on are too far ahead."""
+        ...
+
+    def take_in(self, peer: str, encoded: bytes) -> None:
+        """A changeset that was asked for. Raises ChangesetError."""
+        ...
+
+    async def settle(self) -> None:
+        """Waits until all that can be merged is."""
+        ...
+
+    async def work(self, step: Callable[[Store], Done]) -> Done:
+        """Has the engine do something."""
+        ...
+
+    def look_again_soon(self) -> None:
+        """Something may be missing that may be on its way."""
+        ...
+
+
+class CatchUp:
+    """See the module."""
+
+    def __init__(self, here: Here, bus: Bus, exchange: Exchange, inbox: Inbox, tally: Tally) -> None:
+        self.progress: Progress | None = None
+        """What is under way."""
+        self.is_applying = False
+        """True while a snapshot is: what readers see is between two states."""
+        self._here = here
+        self._bus = bus
+        self._exchange = exchange
+        self._inbox = inbox
+        self._tally = tally
+        self._forked: dict[Site, str] = {}
+
+    async def work_off(self) -> None:
+        """Does whatever there is to do now. Raises what the engine raises."""
+        await self._close_forked()
+        while (peer := self._peer_to_ask()) is not None:
+            await self._with(peer, self._ask_until_done)
+        while (peer := self._peer_to_heal()) is not None:
+            await self._with(peer, self._fetch_all)
+
+    # --- what is missing ---
+
+    def _peer_to_ask(self) -> str | None:
+        here, view = self._here, self._here.view()
+        stamps, closed, before_ms = here.stamps(), frozenset(view.closed), here.before_ms()
+        lacking = self._inbox.lacking(stamps, own=view.site, closed=closed, before_ms=before_ms)
+        peer = self._exchange.to_ask(
+            self._inbox.reach(stamps), lacking, own=view.site, closed=closed, before_ms=before_ms, now_s=_now_s()
+        )
+        if peer is None and lacking:
+            here.look_again_soon()
+        return peer
+
+    async def _with(self, peer: str, fetch: Callable[[str, Progress], Awaitable[bool]]) -> None:
+        """Fetches from a peer. One that fails, or does not help, is left alone for a while."""
+        under_way = self.progress = Progress(peer=peer, since_s=_now_s())
+        helped = False
+        try:
+            helped = await fetch(peer, under_way)
+        except (CallError, ParcelError, NotAMessage, ChangesetError) as error:
+            self._tally.asks_failed += 1
+            log.info("asking %s for what is missing failed, it is asked again: %s", peer, error)
+        finally:
+            self.progress = None
+            if not helped:
+                self._exchange.pause(peer, _now_s() + PAUSE_S)
+
+    async def _ask_until_done(self, peer: str, under_way: Progress) -> bool:
+        """Pages of the journal until there are no more. False if the last one brought nothing."""
+        while True:
+            before = self._here.stamps()
+            self._tally.asks += 1
+            content = await ask(self._bus, peer, ["ask", plain_stamps(before)])
+            more, beyond = self._take_page(peer, content, under_way)
+            if beyond:
+                await self._fetch_snapshot(peer, under_way)
+            else:
+                await self._here.settle()
+            if self._here.stamps() == before:
+                return False
+            if not more and not beyond:
+                return True
+
+    def _take_page(self, peer: str, content: bytes, under_way: Progress) -> tuple[bool, bool]:
+        match unflat(content):
+            case [bool(more), bool(beyond), *rest]:
+                changesets = [one for one in rest if isinstance(one, bytes)]
+            case _:
+                raise NotAMessage("not a page of a journal")
+        self._tally.pages += 1
+        self._tally.pages_bytes += len(content)
+        under_way.part = "journal"
+        under_way.changesets += len(changesets)
+        under_way.bytes += len(content)
+        for encoded in changesets:
+            self._here.take_in(peer, encoded)
+        return more, beyond
+
+    # --- state ---
+
+    async def _fetch_snapshot(self, peer: str, under_way: Progress) -> None:
+        """The peer's state, with its authority over what is gone; then the heads move to what it had at the start."""
+        self._tally.snapshots += 1
+        log.info("%s's journal does not reach back far enough: fetching a snapshot", peer)
+        self.is_applying = True
+        try:
+            start = await self._fetch_state(peer, under_way, authority=True)
+            await self._here.work(lambda store: store.finish_snapshot(start))
+        finally:
+            self.is_applying = False
+        log.info("snapshot of %s merged: %d rows", peer, under_way.rows)
+
+    async def _fetch_all(self, peer: str, under_way: Progress) -> bool:
+        """The peer's whole state, without authority: what it merged of closed sites is here then, too."""
+        self._tally.state_exchanges += 1
+        start = await self._fetch_state(peer, under_way, authority=False)
+        await self._here.work(lambda store: store.unite_tips(start.closed))
+        return True
+
+    async def _fetch_state(self, peer: str, under_way: Progress, *, authority: bool) -> SnapshotStart:
+        start = _parse_start(await self._ask_for_state(peer, ["snapshot"]))
+        for table in start.tables:
+            after: bytes | None = None
+            while True:
+                under_way.part = f"table {table}"
+                request = ["range", table, after]
+                content = await self._ask_for_state(peer, request)
+                encoded, following = _parse_range(content)
+                done = await self._here.work(
+                    lambda store, encoded=encoded: store.merge_range(encoded, start, authority=authority)  # type: ignore[misc]
+                )
+                under_way.bytes += len(content)
+                under_way.rows += done.range_rows
+                if following is None:
+                    break
+                after = following
+        return start
+
+    async def _ask_for_state(self, peer: str, request: list[object]) -> bytes:
+        for _ in range(RANGE_TRIES - 1):
+            try:
+                return await ask(self._bus, peer, request)
+            except (CallError, ParcelError) as error:
+                log.info("%s did not answer a part of its state, it is asked again: %s", peer, error)
+                await asyncio.sleep(RANGE_PAUSE_S)
+        return await ask(self._bus, peer, request)
+
+    # --- forks ---
+
+    def see_fork(self, site: Site, reason: str) -> None:
+        """Somebody has another history of a site than this node."""
+        if site not in self._here.view().closed and site not in self._forked:
+            self._forked[site] = reason
+
+    def compare(self, peer: str, heads: Heads) -> None:
+        """Looks for forks in what a peer says."""
+        view = self._here.view()
+        for site in heads.closed:
+            self.see_fork(site, f"{peer} closed it")
+        own = view.vector.get(view.site)
+        own_stamp = own.stamp if own is not None else Stamp(-2)
+        if any(site == view.site and stamp > own_stamp for site, stamp in heads.held):
+            self.see_fork(view.site, f"{peer} holds changesets of it that this database has not written")
+        for site, head in heads.vector.items():
+            mine = view.vector.get(site)
+            if site in view.closed or site in heads.closed:
+                continue
+            if site == view.site and head.stamp > own_stamp:
+                self.see_fork(site, f"{peer} has more of it than this database has written")
+            elif mine is not None and mine.stamp == head.stamp and mine.digest != head.digest:
+                self.see_fork(site, f"{peer} has another history of it")
+
+    async def _close_forked(self) -> None:
+        while self._forked:
+            site, reason = next(iter(self._forked.items()))
+            log.warning("site %s is forked: %s. It is closed, and what its branches wrote is merged", site, reason)
+            self._tally.forks += 1
+            try:
+                await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
+            finally:
+                self._forked.pop(site, None)
+            self._inbox.drop_site(site)
+
+    def _peer_to_heal(self) -> str | None:
+        """A peer that merged a branch of a closed site that this node has not."""
+        closed = self._here.view().closed
+        for peer, heads in self._exchange.heads().items():
+            if self._exchange.is_paused(peer, _now_s()):
+                continue
+            if any(site in closed and tips - closed[site] for site, tips in heads.closed.items()):
+                return peer
+        return None
+
+
+def _parse_range(content: bytes) -> tuple[bytes, bytes | None]:
+    """The range, and the key after which the next one begins, as it is to be sent back."""
+    match unflat(content):
+        case [bytes(encoded), None]:
+            return encoded, None
+        case [bytes(encoded), bytes(following)]:
+            return encoded, following
+        case _:
+            raise NotAMessage("not a range of a snapshot")
+
+
+def _parse_start(content: bytes) -> SnapshotStart:
+    if len(content) > START_MAX_BYTES:
+        raise NotAMessage("too long for the start of a snapshot")
+    try:
+        plain = unpack(content)
+    except Exception as error:  # msgpack's own, ValueError, RecursionError: whatever it is, the bytes are at fault
+        raise NotAMessage("not the start of a snapshot") from error
+    return SnapshotStart.parse(plain)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

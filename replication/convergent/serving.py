@@ -1,0 +1,116 @@
+"""Serving peers: pages of the journal, ranges of a snapshot, each as a parcel.
+
+What a peer fetches piece by piece is not trimmed under its hands: its pin holds the journal from where its snapshot
+began, until it has not been heard of for a while."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from replication.convergent.engine import Engine
+from replication.convergent.messages import NotAMessage, parse_stamps
+from replication.convergent.parcels import ParcelError, Parcels, flat, is_more
+from replication.convergent.shelf import Shelf
+from replication.convergent.store import Done, Store, View
+from replication.engine.stamps import Site, Stamp
+from replication.engine.values import Key, pack, unpack
+
+RANGE_MAX_ROWS: Final = 5_000
+RANGE_MAX_BYTES: Final = 1024 * 1024
+PIN_S: Final = 60.0
+
+
+class Here(Protocol):
+    """What serving needs of this node's replication."""
+
+    def view(self) -> View:
+        """How the database is now."""
+        ...
+
+    async def work(self, step: Callable[[Store], Done]) -> Done:
+        """Has the engine do something."""
+        ...
+
+
+class Serving:
+    """See the module. `answer` raises nothing that is the peer's fault."""
+
+    def __init__(self, here: Here, shelf: Shelf, shelf_engine: Engine) -> None:
+        self.refused = 0
+        """Requests that were none."""
+        self._here = here
+        self._shelf = shelf
+        self._engine = shelf_engine
+        self._parcels = Parcels(_now_s)
+        self._pins: dict[str, tuple[Mapping[Site, Stamp], float]] = {}
+
+    def pinned(self) -> dict[Site, Stamp]:
+        """From which stamp on each site's journal is needed by somebody."""
+        now_s = _now_s()
+        self._pins = {peer: pin for peer, pin in self._pins.items() if pin[1] > now_s}
+        lowest: dict[Site, Stamp] = {}
+        for stamps, _ in self._pins.values():
+            for site, stamp in stamps.items():
+                lowest[site] = min(stamp, lowest.get(site, stamp))
+        return lowest
+
+    async def answer(self, peer: str, request: object) -> object:
+        """The answer to what a peer asks for."""
+        try:
+            match request:
+                case ["ask", have]:
+                    return await self._page(parse_stamps(have))
+                case ["snapshot"]:
+                    return await self._snapshot(peer)
+                case ["range", str(table), after]:
+                    return await self._range(peer, table, _key(after))
+                case list() if is_more(request):
+                    return self._parcels.more(request[1], request[2])
+                case _:
+                    raise NotAMessage("an unknown request")
+        except (NotAMessage, ParcelError) as error:
+            self.refused += 1
+            return ["error", str(error)]
+
+    async def _page(self, have: dict[Site, Stamp]) -> list[object]:
+        view = self._here.view()
+        own = view.vector.get(view.site)
+        page = await self._engine.run(lambda: self._shelf.page(have))
+        # What is committed and not durable yet must not be seen anywhere: after a power cut its stamps are used again.
+        durable = own.stamp if own is not None else Stamp(-2)
+        changesets = tuple(one.encoded for one in page.changesets if one.site != view.site or one.upto <= durable)
+        return self._parcels.first(flat(page.more, bool(page.beyond), *changesets))
+
+    async def _snapshot(self, peer: str) -> list[object]:
+        start = await self._engine.run(self._shelf.begin_snapshot)
+        self._pins[peer] = ({site: head.stamp for site, head in start.vector.items()}, _now_s() + PIN_S)
+        return self._parcels.first(pack(start.plain()))
+
+    async def _range(self, peer: str, table: str, after: Key | None) -> list[object]:
+        if peer in self._pins:
+            self._pins[peer] = (self._pins[peer][0], _now_s() + PIN_S)
+        done = await self._here.work(
+            lambda store: store.read_range(table, after, max_rows=RANGE_MAX_ROWS, max_bytes=RANGE_MAX_BYTES)
+        )
+        if done.range is None:
+            raise NotAMessage("no such table")
+        following = done.range.next_after
+        return self._parcels.first(flat(done.range.encoded, None if following is None else pack(following)))
+
+
+def _key(after: object) -> Key | None:
+    if after is None:
+        return None
+    if not isinstance(after, bytes):
+        raise NotAMessage("not a key")
+    try:
+        key: Any = unpack(after)
+    except Exception as error:
+        raise NotAMessage("not a key") from error
+    if not isinstance(key, tuple) or not key or not all(isinstance(v, int | float | str | bytes) for v in key):
+        raise NotAMessage("not a key")
+    return key
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
