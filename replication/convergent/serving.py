@@ -5,7 +5,7 @@ began, until it has not been heard of for a while."""
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from replication.convergent.engine import Engine
 from replication.convergent.messages import NotAMessage, parse_stamps
@@ -13,7 +13,6 @@ from replication.convergent.parcels import ParcelError, Parcels, flat, is_more
 from replication.convergent.shelf import Shelf
 from replication.convergent.store import Done, Store, View
 from replication.engine.stamps import Site, Stamp
-from replication.engine.values import Key, pack, unpack
 
 RANGE_MAX_ROWS: Final = 5_000
 RANGE_MAX_BYTES: Final = 1024 * 1024
@@ -60,10 +59,6 @@ class Serving:
             match request:
                 case ["ask", have]:
                     return await self._page(parse_stamps(have))
-                case ["snapshot"]:
-                    return await self._snapshot(peer)
-                case ["range", str(table), after]:
-                    return await self._range(peer, table, _key(after))
                 case list() if is_more(request):
                     return self._parcels.more(request[1], request[2])
                 case _:
@@ -80,36 +75,6 @@ class Serving:
         durable = own.stamp if own is not None else Stamp(-2)
         changesets = tuple(one.encoded for one in page.changesets if one.site != view.site or one.upto <= durable)
         return self._parcels.first(flat(page.more, bool(page.beyond), *changesets))
-
-    async def _snapshot(self, peer: str) -> list[object]:
-        start = await self._engine.run(self._shelf.begin_snapshot)
-        self._pins[peer] = ({site: head.stamp for site, head in start.vector.items()}, _now_s() + PIN_S)
-        return self._parcels.first(pack(start.plain()))
-
-    async def _range(self, peer: str, table: str, after: Key | None) -> list[object]:
-        if peer in self._pins:
-            self._pins[peer] = (self._pins[peer][0], _now_s() + PIN_S)
-        done = await self._here.work(
-            lambda store: store.read_range(table, after, max_rows=RANGE_MAX_ROWS, max_bytes=RANGE_MAX_BYTES)
-        )
-        if done.range is None:
-            raise NotAMessage("no such table")
-        following = done.range.next_after
-        return self._parcels.first(flat(done.range.encoded, None if following is None else pack(following)))
-
-
-def _key(after: object) -> Key | None:
-    if after is None:
-        return None
-    if not isinstance(after, bytes):
-        raise NotAMessage("not a key")
-    try:
-        key: Any = unpack(after)
-    except Exception as error:
-        raise NotAMessage("not a key") from error
-    if not isinstance(key, tuple) or not key or not all(isinstance(v, int | float | str | bytes) for v in key):
-        raise NotAMessage("not a key")
-    return key
 
 
 def _now_s() -> float:

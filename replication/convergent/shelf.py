@@ -3,9 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from replication.engine import snapshots
 from replication.engine.journal import Page, page
-from replication.engine.snapshots import SnapshotStart
 from replication.engine.stamps import Site, Stamp
 
 PAGE_MAX_BYTES = 1024 * 1024
@@ -32,10 +30,6 @@ class Shelf:
     def page(self, have: Mapping[Site, Stamp]) -> Page:
         """The next changesets for who has merged as far as this."""
         return page(self._connection, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
-
-    def begin_snapshot(self) -> SnapshotStart:
-        """Where a snapshot begins that is taken from now on."""
-        return snapshots.begin(self._connection)
 
     @property
     def _connection(self) -> sqlite3.Connection:

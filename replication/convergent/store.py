@@ -14,7 +14,7 @@ from replication.convergent.durability import Barrier
 from replication.convergent.messages import Closed, Vector
 from replication.convergent.sidecar import Sidecar
 from replication.declared import TableDeclaration
-from replication.engine import catalogue, state
+from replication.engine import state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, unite_tips
@@ -22,10 +22,8 @@ from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, remember
 from replication.engine.refusals import Refusal
 from replication.engine.sites import vector
-from replication.engine.snapshots import RangeRead, SnapshotStart, finish, merge_range, read_range
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
-from replication.engine.values import Key
 from replication.engine.violations import Violation
 
 log = logging.getLogger(__name__)
@@ -65,10 +63,6 @@ class Done:
     outcomes: tuple[Outcome | Broken, ...] = ()
     rows: int = 0
     violations: tuple[Violation, ...] = ()
-    range: RangeRead | None = None
-    """What was read for a peer."""
-    range_rows: int = 0
-    """Rows of a range that was merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,40 +153,6 @@ class Store:
         return self._done(*folded, changed=bool(merged), outcomes=tuple(outcomes))
 
     # --- state ---
-
-    def read_range(self, table: str, after: Key | None, *, max_rows: int, max_bytes: int) -> Done:
-        """Some of the state of a table, for a peer; no range if there is no such table."""
-        if table not in catalogue.load(self._connection):
-            return self._done()
-        found = read_range(
-            self._connection,
-            table,
-            after=after,
-            max_rows=max_rows,
-            max_bytes=max_bytes,
-            now_ms=self._settings.now_ms(),
-            expected=self._remembered,
-        )
-        return self._done(found.folded, range_=found)
-
-    def merge_range(self, encoded: bytes, start: SnapshotStart, *, authority: bool) -> Done:
-        """Merges some of a peer's state. Raises ChangesetError, with nothing changed, if it is none."""
-        settings = self._settings
-        merged = merge_range(
-            self._connection,
-            encoded,
-            start,
-            now_ms=settings.now_ms(),
-            clock_bound_ms=settings.clock_bound_ms,
-            authority=authority,
-            expected=self._remembered,
-        )
-        return self._done(merged.folded, changed=True, range_rows=merged.rows)
-
-    def finish_snapshot(self, start: SnapshotStart) -> Done:
-        """All ranges are merged: the heads move."""
-        finish(self._connection, start)
-        return self._done(changed=True)
 
     def close_site(self, site: Site) -> Done:
         """Nothing more is accepted from a site. If it is the own one, this database goes on under a new one."""
@@ -288,8 +248,6 @@ class Store:
         *folded: Folded | None,
         changed: bool = False,
         outcomes: tuple[Outcome | Broken, ...] = (),
-        range_: RangeRead | None = None,
-        range_rows: int = 0,
     ) -> Done:
         """After a transaction of this process's: what was folded in it is made durable, to be cast."""
         made = [one for one in folded if one is not None]
@@ -304,8 +262,6 @@ class Store:
             outcomes=outcomes,
             rows=sum(one.rows for one in made),
             violations=tuple(violation for one in outcomes if isinstance(one, Merged) for violation in one.violations),
-            range=range_,
-            range_rows=range_rows,
         )
 
     def _merge(self, changesets: Sequence[bytes]) -> list[Outcome]:

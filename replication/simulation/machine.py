@@ -17,6 +17,7 @@ from cluster.supervisor import ActorChild
 from replication.convergent.asking import REPLICATION
 from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
+from replication.convergent.sidecar import NONCE_FILE
 from replication.convergent.store import Broken, Done, Store, StoreSettings
 from replication.convergent.worker import ReplicationWorker
 from replication.engine.applying import Fork, Refused
@@ -35,6 +36,21 @@ JOIN_TIMEOUT_S: Final = 2.0
 NOTICED_AFTER_S: Final = 0.01
 
 log = logging.getLogger(__name__)
+
+
+class NonceOnDisk:
+    """The nonce of the last run, beside the database on its disk."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._files = disk.files
+
+    def read(self) -> bytes | None:
+        """See `Sidecar`."""
+        return self._files.get(NONCE_FILE)
+
+    def write(self, nonce: bytes) -> None:
+        """See `Sidecar`."""
+        self._files[NONCE_FILE] = nonce
 
 
 class TracedStore(Store):
@@ -156,6 +172,8 @@ class Machine:
                     now_ms=self.now_ms,
                     new_site=lambda: self._new_site(random),
                     barrier=self.disk.barrier,
+                    sidecar=NonceOnDisk(self.disk),
+                    new_nonce=lambda: random.randbytes(16),
                     declared=DECLARED,
                     clock_bound_ms=CLOCK_BOUND_MS,
                 ),

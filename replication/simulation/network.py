@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from cluster.address import Address
-from cluster.membership import Peer
+from cluster.membership import Member, Peer
 from cluster.memory import Passage
 from cluster.node import Node
 
@@ -95,6 +95,10 @@ class ShakyCasts:
     def peers(self) -> Sequence[Peer]:
         """The peers that are up."""
         return self._node.peers()
+
+    def members(self) -> Sequence[Member]:
+        """Everybody who is known."""
+        return self._node.members()
 
     async def call(self, node: str, actor: str, message: object, *, timeout_s: float) -> object:
         """See `Node.call`."""
