@@ -256,6 +256,14 @@ class Table:
         found.update(zip((name for name, _, _ in constant), row, strict=True))
         return found
 
+    @cached_property
+    def computed_defaults(self) -> frozenset[str]:
+        """Columns whose default is no constant: nobody can say what a row shows there that nobody wrote."""
+        columns = self.connection.execute(
+            "SELECT name, dflt_value FROM pragma_table_xinfo(?, 'main') WHERE dflt_value IS NOT NULL", (self.spec.name,)
+        )
+        return frozenset(name for name, text in columns if not _is_constant(text))
+
 
 def _is_constant(text: str) -> bool:
     return "(" not in text and text.upper() not in ("CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP")

@@ -14,10 +14,12 @@ import pytest
 from replication.engine import comparing, differing, digesting
 from replication.engine.comparing import Verdict
 from replication.engine.listing import list_rows
+from replication.engine.repairing import adopt, restore
+from replication.engine.scanning import Harm, scan
 from replication.engine.values import Key, Value, bound, canonical_key, fetch, same
 from tests.support import drift, sql_schema
-from tests.support.drift import Watch, compared, measured, uncaptured
-from tests.support.playing import AnySql, Counting, rows_of
+from tests.support.drift import Watch, compared, measured, shown, uncaptured
+from tests.support.playing import AnySql, Counting, assert_equal, rows_of, state_of
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
 from tests.support.sql_schema import BadText, Drawn, Table, quoted
 
@@ -156,6 +158,100 @@ def test_whatever_is_damaged_is_found_in_its_table_and_in_number(templates: tupl
                     damage(playing.rng, playing.replicas.members)
                 damaged += check_measured(playing.replicas.members)
             assert damaged, "nothing was damaged: the run proves nothing"
+
+
+def harmed(before: Mapping[Key, Mapping[str, Value]], now: Mapping[Key, Mapping[str, Value]]) -> dict[Key, Harm]:
+    """What became of rows, by looking at everything."""
+    found = {key: Harm.UNKNOWN for key in now if key not in before}
+    found |= {key: Harm.MISSING for key in before if key not in now}
+    changed = [key for key in before if key in now and exactly(before[key]) != exactly(now[key])]
+    return found | dict.fromkeys(changed, Harm.CHANGED)
+
+
+class Damaged:
+    """Replicas that were equal, until some of them were damaged."""
+
+    def __init__(self, playing: AnySql, harmed: Sequence[int]) -> None:
+        self.members = playing.replicas.members
+        self.before = [rows_of(member, sql_schema.TABLES) for member in self.members]
+        self.known = [state_of(member) for member in self.members]
+        self.harmed = tuple(map(str, harmed))
+        for _ in range(playing.rng.choice((1, 3, 20))):
+            damage(playing.rng, [self.members[at] for at in harmed])
+
+    def check_scans(self) -> int:
+        """Each scan finds on its replica what was damaged there. Gives how many rows that is."""
+        count = 0
+        for member, before in zip(self.members, self.before, strict=True):
+            now = rows_of(member, sql_schema.TABLES)
+            for table in sql_schema.TABLES:
+                expected = harmed(before.get(table.name, {}), now.get(table.name, {}))
+                found = scan(member.engine, table.name)
+                assert {row.key: row.harm for row in found.rows} == expected
+                assert found.count == len(expected)
+                for row in found.rows:
+                    if row.harm is Harm.CHANGED:
+                        was, is_now = before[table.name][row.key], now[table.name][row.key]
+                        differ = {name for name in was if exactly({name: was[name]}) != exactly({name: is_now[name]})}
+                        assert set(row.columns) == differ - {"loud", "old"}, "but what SQLite computes"
+                count += len(expected)
+        return count
+
+
+@pytest.fixture(params=["adopt", "restore"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.timeout(60 + 4 * RUNS)
+def test_damage_is_found_where_it_is_and_repaired_either_way(templates: tuple[Path, ...], way: str) -> None:
+    damaged = 0
+    for seed in seeds(RUNS):
+        with fast_folder() as folder, AnySql(seed, folder, templates) as playing:
+            playing.play(60)
+            for member in playing.replicas.members:
+                assert not any(scan(member.engine, table.name).count for table in sql_schema.TABLES)
+            playing.check()
+            found = Damaged(playing, range(3) if way == "adopt" else [seed % 3])
+            damaged += found.check_scans()
+            if way == "adopt":
+                adopt_all(playing)
+            else:
+                restore_all(playing, found)
+            for member in playing.replicas.members:
+                assert not any(scan(member.engine, table.name).count for table in sql_schema.TABLES)
+            assert compared(playing.replicas.members).verdict is Verdict.EQUAL
+    assert damaged > RUNS
+
+
+def adopt_all(playing: AnySql) -> None:
+    """What is adopted is as good as written: it reaches everybody, and merges with what others adopt."""
+    for member in playing.replicas.members:
+        for table in sql_schema.TABLES:
+            rows = scan(member.engine, table.name).rows
+            adopt(member.engine, table.name, [row.key for row in rows], now_ms=playing.replicas.tick())
+            member.collect()
+    playing.replicas.settle()
+    assert_equal(playing.replicas, sql_schema.TABLES)
+
+
+def restore_all(playing: AnySql, found: Damaged) -> None:
+    """With the others' help every row is as it was, and nobody else notices."""
+    nodes = {str(at): member for at, member in enumerate(playing.replicas.members)}
+    (at,) = found.harmed
+    for table in sql_schema.TABLES:
+        keys = [row.key for row in scan(nodes[at].engine, table.name).rows]
+        for other in nodes.keys() - {at}:
+            given = {row.key: row.nodes[other] for row in shown(nodes, table.name, keys)}
+            restored = restore(nodes[at].engine, table.name, given, now_ms=playing.replicas.tick())
+            assert restored.folded is None
+            assert restored.rows == len(keys)
+            assert not restored.unverified
+            keys = []
+    assert not any(member.fold(playing.replicas.tick()) for member in nodes.values())
+    assert [rows_of(member, sql_schema.TABLES) for member in nodes.values()] == found.before
+    assert [state_of(member) for member in nodes.values()] == found.known
+    assert_equal(playing.replicas, sql_schema.TABLES)
 
 
 def by_the_newest_of_all_sites(patch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from replication.engine.comparing import Verdict
+from replication.engine.scanning import scan
+from tests.support.drift import compared
 from tests.support.playing import AnySql, assert_equal
 from tests.support.replicas import attach_file, choices, fast_folder, new_site, open_database
 from tests.support.sql_schema import LOOSE, Table, one_of
@@ -68,6 +71,9 @@ class Stricter(AnySql):
         self.replicas.settle()
         assert_equal(self.replicas, TABLES, members=self.replicas.members[:-1])
         (self.held,) = self.replicas.members[-1].engine.execute("SELECT count(*) FROM _litecast_held").fetchone()
+        if "w TEXT" not in self.columns:  # which takes 3 and shows '3'
+            assert compared(self.replicas.members).verdict is Verdict.EQUAL
+            assert not any(scan(self.replicas.members[-1].engine, table.name).count for table in TABLES)
         self.rebuild(LENIENT + ")")
         if self.rng.random() < 0.5:
             self.play(10)

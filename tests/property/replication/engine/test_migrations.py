@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from replication.engine.comparing import Verdict
+from replication.engine.scanning import scan
 from tests.support import sql_schema
+from tests.support.drift import Watch, compared
 from tests.support.playing import AnySql, assert_equal
 from tests.support.replicas import attach_file, choices, fast_folder, new_site, open_database
 from tests.support.sql_schema import LOOSE, PAIRS, PEOPLE, SPANS, TABLES, TYPED, quoted, values
@@ -43,6 +46,7 @@ class Migrating(AnySql):
         self._to_do: list[list[tuple[str, str, str]]] = [[] for _ in self.writers]
         self._free = [(table.name, column) for table in MIGRATED for column in ADDED]
         self.rng.shuffle(self._free)
+        self.watch = Watch(self.rng, self.replicas.members)
 
     def play(self, steps: int) -> None:
         for _ in range(4):
@@ -65,6 +69,7 @@ class Migrating(AnySql):
                 self._rebuild(at)
             elif roll < 0.4:
                 self._vacuum(at)
+            self.watch.look()
 
     def check(self) -> None:
         for at in range(len(self.writers)):
@@ -75,6 +80,9 @@ class Migrating(AnySql):
         for member in self.replicas.members:
             assert member.fold(self.replicas.now_ms) is None
         assert_equal(self.replicas, TABLES)
+        assert compared(self.replicas.members).verdict is Verdict.EQUAL
+        for member in self.replicas.members:
+            assert not any(scan(member.engine, table.name).count for table in TABLES)
 
     def _run(self, at: int, *statements: str) -> None:
         self.writers[at].trace += [f"-- {statement}" for statement in statements]
