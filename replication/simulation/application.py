@@ -16,6 +16,7 @@ from typing import Final
 
 from replication.declared import TableDeclaration
 from replication.engine.catalogue import MergeRule
+from replication.positions import Position, of_next_fold
 
 CLUSTER: Final = "simulation"
 SCHEMA: Final = (
@@ -47,6 +48,8 @@ class Op:
     wrote: tuple[tuple[Cell, str | None], ...]
     """What it wrote or deleted, each with the op that stood there before, which it has seen."""
     deleted: tuple[Cell, ...]
+    position: Position
+    """Who has reached it elsewhere sees the op."""
 
 
 class Application:
@@ -108,6 +111,7 @@ class _Work:
             delta=self._delta,
             wrote=tuple(self._wrote.items()),
             deleted=tuple(self._deleted),
+            position=of_next_fold(self._connection),
         )
 
     def regret(self) -> None:

@@ -26,6 +26,8 @@ PATHS: Final = (
     "power cut at a commit",
     "fold inside a merge",
     "acknowledged ops lost with the only machine that had them",
+    "a reader waited for a position",
+    "a reader waited in vain",
     "status: pages",
     "status: asks_failed",
     "status: problems",

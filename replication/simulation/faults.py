@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MACHINES_MIN: Final = 3
 MACHINES_MAX: Final = 7
+SKEW_MAX_MS: Final = CLOCK_BOUND_MS - 500
+"""So far may a clock be off that is not called wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,21 @@ def _deaf(scenario: "Scenario") -> None:
 
 def _skew(scenario: "Scenario") -> None:
     machine = scenario.random.choice(scenario.members)
-    machine.skew_ms = scenario.random.choice((-3000, -100, 100, 3000, CLOCK_BOUND_MS - 500))
+    machine.skew_ms = scenario.random.choice((-SKEW_MAX_MS, -3000, -100, 100, 3000, SKEW_MAX_MS))
+
+
+def _far_off(scenario: "Scenario") -> None:
+    """A clock jumps far beyond what the others take, and is set right some seconds later."""
+    random = scenario.random
+    machine = random.choice(scenario.members)
+    before_ms = machine.skew_ms
+    machine.skew_ms = random.choice((-1, 1, 1)) * random.randint(25_000, 40_000)
+    scenario.world.say("fault", f"the clock of {machine.name} jumps by {machine.skew_ms / 1000:.0f} s")
+
+    def set_right() -> None:
+        machine.skew_ms = before_ms
+
+    _later(scenario, 6.0, set_right)
 
 
 # --- who belongs to the cluster ---
@@ -236,6 +252,7 @@ FAULTS: Final = (
     Fault(name="disk trouble", do=_trouble),
     Fault(name="deaf", do=_deaf),
     Fault(name="clock skew", do=_skew, share=0.5),
+    Fault(name="clock far off", do=_far_off, share=0.15),
     Fault(name="join", do=_join, is_possible=lambda scenario: len(scenario.machines) < MACHINES_MAX, share=0.25),
     Fault(name="leave", do=_leave, is_possible=_may_leave, share=0.15),
 )

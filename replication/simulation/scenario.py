@@ -15,12 +15,13 @@ from typing import Final
 from replication.attaching_declared import attach_declared
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
-from replication.engine.stamps import Site
-from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application
+from replication.engine.stamps import Site, ms_of
+from replication.errors import PositionTimeout
+from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application, Op, present
 from replication.simulation.disk import Disk
-from replication.simulation.faults import FAULTS, Fault
+from replication.simulation.faults import FAULTS, SKEW_MAX_MS, Fault
 from replication.simulation.loop import VirtualLoop
-from replication.simulation.machine import Machine
+from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 from replication.simulation.network import Climate
 from replication.simulation.oracle import Oracle
 from replication.simulation.world import World
@@ -28,6 +29,9 @@ from replication.simulation.world import World
 CONVERGES_WITHIN_S: Final = 120.0
 """Of virtual time, after everything was mended. Waiting for a stamp from the future to come true takes the longest."""
 _LOOKS_EVERY_S: Final = 0.5
+_POSITIONS: Final = 0.15
+"""For so many of the ops somebody waits elsewhere."""
+_READER_WAITS_S: Final = 5.0
 _NAMES: Final = "ABCDEFGHIJKLMNOP"
 
 log = logging.getLogger(__name__)
@@ -64,6 +68,7 @@ class Scenario:
         self.backups: list[tuple[Machine, bytes, dict[str, bytes]]] = []
         """Of whom, the database, and the files beside it."""
         self.is_healing = False
+        self._readers: list[asyncio.Task[None]] = []
         self._applications: dict[Machine, Application] = {}
         self._loop = loop
         self._full_share = random.choice((0.0, 0.5, 1.0))
@@ -189,10 +194,29 @@ class Scenario:
             machine.say(f"application: {error}")
             return
         machine.say(f"application: {op}")
-        if machine.is_on:
-            self.oracle.acknowledged(op)
-        else:
+        if not machine.is_on:
             self.oracle.in_doubt(op)
+            return
+        self.oracle.acknowledged(op)
+        if self.random.random() < _POSITIONS and machine.replication is not None and machine.node is not None:
+            machine.replication.committed(op.position)
+            reader = self.random.choice(self.members)
+            self._readers.append(self._loop.create_task(self._read_at(reader, op)))
+
+    async def _read_at(self, machine: Machine, op: Op) -> None:
+        """A reader elsewhere waits until it can see what was written, and then it can."""
+        replication, run = machine.replication, machine.runs
+        if replication is None or machine.node is None:
+            return
+        try:
+            await replication.wait_for(op.position, timeout_s=_READER_WAITS_S)
+        except PositionTimeout:
+            self.world.note("a reader waited in vain")
+            return
+        if machine.runs == run and machine.is_running and not self.world.may_fork:
+            self.world.note("a reader waited for a position")
+            if op.name not in present(machine.app):
+                self.world.fail(f"{machine.name} has reached {op.position}, and does not show op {op.name}")
 
     def observe(self, machine: Machine) -> None:
         """A reader looks."""
@@ -226,12 +250,19 @@ class Scenario:
             if world.wrong:
                 return 0.0
             await asyncio.sleep(_LOOKS_EVERY_S)
+        for reader in self._readers:
+            if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
+                world.fail(f"a reader failed: {error!r}")
         converged_s = loop.time() - began_s
         world.say("heal", f"equal after {converged_s} s")
         for wrong in self.oracle.check([machine.app for machine in self.members]):
             world.fail(wrong)
+        latest_ms = world.true_ms() + CLOCK_BOUND_MS + SKEW_MAX_MS
         for machine in self.members:
             assert machine.replication is not None
+            (clock,) = machine.app.execute("SELECT clock FROM _litecast_state").fetchone()
+            if ms_of(clock) > latest_ms:
+                world.fail(f"the clock of {machine.name} was driven {ms_of(clock) - world.true_ms()} ms ahead")
             for name, count in machine.replication.status().counts.items():
                 world.reached[f"status: {name}"] += count
         return converged_s

@@ -12,6 +12,7 @@ from replication.engine import applying
 from replication.engine.applying import Fork, Outcome, Waits
 from replication.engine.sites import Sites
 from replication.engine.stamps import first_after
+from replication.simulation import machine
 from replication.simulation.disk import Disk
 from replication.simulation.scenario import run
 
@@ -71,6 +72,11 @@ def without_asking_for_what_is_missing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Exchange, "to_ask", lambda *_, **__: None)
 
 
+def without_the_clock_bound(patch: pytest.MonkeyPatch) -> None:
+    """A stamp from the future is merged when it comes, and drives every clock ahead."""
+    patch.setattr(machine, "CLOCK_BOUND_MS", 3_600_000)
+
+
 @pytest.mark.parametrize(
     "take_out",
     [
@@ -78,6 +84,7 @@ def without_asking_for_what_is_missing(patch: pytest.MonkeyPatch) -> None:
         without_waiting_for_the_one_before,
         without_the_fold_inside_a_merge,
         without_publishing_only_what_is_durable,
+        without_the_clock_bound,
         without_telling_heads,
         without_asking_for_what_is_missing,
     ],
