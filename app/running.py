@@ -30,9 +30,12 @@ from cluster.security import derive_curve_keys
 from cluster.supervisor import ActorChild, Child
 from cluster.zeromq import ZeroMqTransport
 from replication.convergent.asking import REPLICATION
-from replication.convergent.for_file import replication_for_file
+from replication.convergent.engine import ThreadEngine
+from replication.convergent.first_copy import fetch_first_copy
+from replication.convergent.for_file import new_nonce, replication_for_file
 from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
+from replication.database_file import new_site
 from replication.lock import DataDirLock
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
 from replication.opening import resolved
@@ -91,6 +94,7 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         listener = bind(config.http.bind.host, config.http.bind.port)
         stack.callback(listener.close)
         stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
+        await _first_copy(config)
         repo = await stack.enter_async_context(_repo(config))
         await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
@@ -128,6 +132,27 @@ def _repo(config: Config) -> Repo:
     )
 
 
+async def _first_copy(config: Config) -> None:
+    """A node whose database does not exist yet takes a copy of a peer's, where there is a peer that has something."""
+    path = resolved(config.database.path)
+    if config.replication.mode is not Mode.CONVERGENT or config.discovery.method is Method.NONE or path.exists():
+        return
+    engine = ThreadEngine("litecast first copy")
+    try:
+        async with _bare_node(config) as node:
+            fetched = await fetch_first_copy(
+                node,
+                path,
+                wait_s=config.replication.join_timeout_s,
+                engine=engine,
+                new_site=new_site,
+                new_nonce=new_nonce,
+            )
+        log.info("the database is a copy of a peer's" if fetched else "no peer has a database to copy: beginning anew")
+    finally:
+        await engine.close()
+
+
 async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Replication | None:
     """What folds and merges, opened, in the modes that do; the repo knows of it."""
     if config.replication.mode is not Mode.CONVERGENT:
@@ -150,7 +175,6 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
 
 
 def _node(config: Config, repo: Repo, replication: Replication | None) -> Node:
-    secret = config.bus.secret
     children: list[Child] = []
     if replication is not None:
         children.append(ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)))
@@ -163,6 +187,12 @@ def _node(config: Config, repo: Repo, replication: Replication | None) -> Node:
         )
     status = None if replication is None else replication.status
     children.append(ActorChild(PageReport.name, lambda: PageReport(PageReader(repo, node.counters, status=status))))
+    node = _bare_node(config, children)
+    return node
+
+
+def _bare_node(config: Config, children: Sequence[Child] = ()) -> Node:
+    secret = config.bus.secret
     node = Node(
         name=config.node.name,
         region=config.node.region,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from replication.convergent.copies import Copies
 from replication.convergent.durability import WalBarrier
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.noticing import WalWatch
@@ -51,6 +52,7 @@ def replication_for_file(
         engine=ThreadEngine("litecast engine"),
         shelf_engine=ThreadEngine("litecast shelf"),
         watch=WalWatch(path),
+        copies=Copies(data_dir, ThreadEngine("litecast copies")),
         settings=Settings(
             now_ms=now_ms,
             clock_bound_ms=clock_bound_ms,

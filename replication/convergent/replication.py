@@ -25,6 +25,7 @@ from typing import Final, Protocol
 from cluster.seldom import SeldomLog
 from replication.convergent.asking import REPLICATION, Bus
 from replication.convergent.catching_up import CatchUp
+from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.inbox import Arrived, Inbox
@@ -105,6 +106,7 @@ class Replication:
         engine: Engine,
         shelf_engine: Engine,
         watch: Watch,
+        copies: Copies | None,
         settings: Settings,
     ) -> None:
         self.tally = Tally()
@@ -113,6 +115,7 @@ class Replication:
         self._engine = engine
         self._shelf_engine = shelf_engine
         self._watch = watch
+        self._copies = copies
         self._settings = settings
         self._bus: Cluster | None = None
         self._view_now: View | None = None
@@ -120,7 +123,7 @@ class Replication:
         """What may be told: a head that a power cut could take back must not have been told to anybody."""
         self._inbox = Inbox()
         self._exchange = Exchange()
-        self._serving = Serving(self, shelf, shelf_engine)
+        self._serving = Serving(self, shelf, shelf_engine, copies)
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
         self._problems: dict[str, str] = {}
@@ -197,6 +200,8 @@ class Replication:
 
     async def close(self) -> None:
         """Closes the database's connections. May be called twice."""
+        if self._copies is not None:
+            await self._copies.close()
         await self._shelf_engine.run(self._shelf.close)
         await self._engine.run(self._store.close)
         await self._shelf_engine.close()
@@ -388,7 +393,7 @@ class Replication:
         self.tally.folded_rows += done.rows
         self.tally.violations += len(done.violations)
         peers = [peer.name for peer in self._cluster.peers()] if self._bus is not None else []
-        tell = not done.made and not done.outcomes  # tables were attached: their baseline is asked for
+        tell = done.tell
         for encoded in done.made:
             if len(encoded) > CAST_MAX_BYTES:
                 tell = True
@@ -482,6 +487,12 @@ class Replication:
         self._take(done)
         return done
 
+    async def open_copy(self) -> sqlite3.Connection:
+        """A connection that sees a moment at which the log was empty."""
+        reader, done = await self._in_engine(self._store.begin_copy)
+        self._take(done)
+        return reader
+
     def look_again_soon(self) -> None:
         """A moment from now something may be missing that may be on its way now."""
         loop = asyncio.get_running_loop()
@@ -525,6 +536,8 @@ class Replication:
 
     async def _trim_step(self) -> None:
         await asyncio.sleep(TRIM_INTERVAL_S)
+        if self._copies is not None:
+            await self._copies.forget_old()
         pinned = self._serving.pinned()
         changesets, tombstones = await self._in_engine(lambda: self._store.trim(pinned, self._members()))
         self.tally.trimmed_changesets += changesets

@@ -4,9 +4,11 @@ What a peer fetches piece by piece is not trimmed under its hands: its pin holds
 began, until it has not been heard of for a while."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
 from replication.convergent.messages import NotAMessage, parse_stamps
 from replication.convergent.parcels import ParcelError, Parcels, flat, is_more
@@ -17,6 +19,7 @@ from replication.engine.stamps import Site, Stamp
 RANGE_MAX_ROWS: Final = 5_000
 RANGE_MAX_BYTES: Final = 1024 * 1024
 PIN_S: Final = 60.0
+COPY_PIN_S: Final = 600.0
 
 
 class Here(Protocol):
@@ -24,6 +27,10 @@ class Here(Protocol):
 
     def view(self) -> View:
         """How the database is now."""
+        ...
+
+    async def open_copy(self) -> sqlite3.Connection:
+        """A connection that sees a moment at which the log was empty."""
         ...
 
     async def work(self, step: Callable[[Store], Done]) -> Done:
@@ -34,12 +41,13 @@ class Here(Protocol):
 class Serving:
     """See the module. `answer` raises nothing that is the peer's fault."""
 
-    def __init__(self, here: Here, shelf: Shelf, shelf_engine: Engine) -> None:
+    def __init__(self, here: Here, shelf: Shelf, shelf_engine: Engine, copies: Copies | None) -> None:
         self.refused = 0
         """Requests that were none."""
         self._here = here
         self._shelf = shelf
         self._engine = shelf_engine
+        self._copies = copies
         self._parcels = Parcels(_now_s)
         self._pins: dict[str, tuple[Mapping[Site, Stamp], float]] = {}
 
@@ -59,6 +67,12 @@ class Serving:
             match request:
                 case ["ask", have]:
                     return await self._page(parse_stamps(have))
+                case ["copy"]:
+                    return await self._begin_copy(peer)
+                case ["copy state", number] if self._copies is not None:
+                    return self._parcels.first(_copy_state(self._copies.state(number)))
+                case ["copy piece", number, offset] if self._copies is not None:
+                    return await self._copies.piece(number, offset)
                 case list() if is_more(request):
                     return self._parcels.more(request[1], request[2])
                 case _:
@@ -75,6 +89,26 @@ class Serving:
         durable = own.stamp if own is not None else Stamp(-2)
         changesets = tuple(one.encoded for one in page.changesets if one.site != view.site or one.upto <= durable)
         return self._parcels.first(flat(page.more, bool(page.beyond), *changesets))
+
+    async def _begin_copy(self, peer: str) -> list[object]:
+        """A copy, if there is anything to copy and it is made for nobody else just now."""
+        view = self._here.view()
+        if self._copies is None or not view.vector:
+            return self._parcels.first(flat())
+        number = await self._copies.begin(peer, self._here.open_copy)
+        if number is None:
+            return self._parcels.first(flat())
+        stamps = {site: head.stamp for site, head in view.vector.items()}
+        self._pins[peer] = (stamps, _now_s() + COPY_PIN_S)
+        return self._parcels.first(flat(_number(number)))
+
+
+def _copy_state(found: tuple[int, bytes] | None) -> bytes:
+    return flat() if found is None else flat(_number(found[0]), found[1])
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(8, "little")
 
 
 def _now_s() -> float:

@@ -18,6 +18,7 @@ from replication.engine import state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, unite_tips
+from replication.engine.copying import begin_copy
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, remember
 from replication.engine.refusals import Refusal
@@ -63,6 +64,8 @@ class Done:
     outcomes: tuple[Outcome | Broken, ...] = ()
     rows: int = 0
     violations: tuple[Violation, ...] = ()
+    tell: bool = False
+    """Peers should hear at once how it is now: nothing is cast that would show it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +130,7 @@ class Store:
         attached = self._attach_declared()
         done = self.fold(owed)
         self._data_version = version
-        return self._done(changed=True) if done is None and attached else done
+        return self._done(tell=True) if done is None and attached else done
 
     def fold(self, owed: Stamp = NOTHING_OWED) -> Done | None:
         """Folds what was written here; None if nothing was. Raises sqlite3.Error and OSError."""
@@ -154,18 +157,31 @@ class Store:
 
     # --- state ---
 
+    def begin_copy(self) -> tuple[sqlite3.Connection, Done]:
+        """A connection that sees a moment at which the log was empty, and all that it sees is durable."""
+        reader, folded = begin_copy(
+            self._connection,
+            self._connect,
+            now_ms=self._settings.now_ms(),
+            expected=self._remembered,
+            remember=lambda: remember(self._connection),
+        )
+        self._unsynced = True
+        self.sync()
+        return reader, self._done(*folded)
+
     def close_site(self, site: Site) -> Done:
         """Nothing more is accepted from a site. If it is the own one, this database goes on under a new one."""
         head = vector(self._connection).get(site)
         close_site(
             self._connection, site, frozenset() if head is None else frozenset({head}), new_site=self._settings.new_site
         )
-        return self._done(changed=True)
+        return self._done(tell=True)
 
     def unite_tips(self, tips: Closed) -> Done:
         """The branches of closed sites that a peer merged are merged here, too."""
         unite_tips(self._connection, tips)
-        return self._done(changed=True)
+        return self._done(tell=True)
 
     def begin_again(self) -> View:
         """Somebody put another state in the place of the one that was: goes on with it, under a new site."""
@@ -177,7 +193,7 @@ class Store:
     def adopt_new_site(self) -> Done:
         """Goes on under a new site: a peer knows more of the present one than this database does."""
         adopt_new_site(self._connection, self._settings.new_site())
-        return self._done(changed=True)
+        return self._done(tell=True)
 
     def trim(self, pinned: Mapping[Site, Stamp], members: Sequence[Mapping[Site, Stamp]] | None) -> tuple[int, int]:
         """Trims the journal and, with what all members have, tombstones: how many of each."""
@@ -247,18 +263,20 @@ class Store:
         self,
         *folded: Folded | None,
         changed: bool = False,
+        tell: bool = False,
         outcomes: tuple[Outcome | Broken, ...] = (),
     ) -> Done:
         """After a transaction of this process's: what was folded in it is made durable, to be cast."""
         made = [one for one in folded if one is not None]
-        self._unsynced = self._unsynced or changed or bool(made)
-        if made:
+        self._unsynced = self._unsynced or changed or tell or bool(made)
+        if made or tell:
             self.sync()
         self._remembered = remember(self._connection)
         return Done(
             view=self._view(),
             durable=not self._unsynced,
             made=tuple(one.encoded for one in made),
+            tell=tell,
             outcomes=outcomes,
             rows=sum(one.rows for one in made),
             violations=tuple(violation for one in outcomes if isinstance(one, Merged) for violation in one.violations),

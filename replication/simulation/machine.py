@@ -183,6 +183,7 @@ class Machine:
             engine=engine,
             shelf_engine=SlowEngine(random, stalls=self._stalls),
             watch=self._watch,
+            copies=None,
             settings=Settings(
                 now_ms=self.now_ms,
                 clock_bound_ms=CLOCK_BOUND_MS,

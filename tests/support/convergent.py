@@ -12,9 +12,12 @@ from cluster.memory import MemoryNetwork
 from cluster.node import Node
 from cluster.supervisor import ActorChild
 from replication.convergent.asking import REPLICATION
-from replication.convergent.for_file import connect, replication_for_file
+from replication.convergent.engine import ThreadEngine
+from replication.convergent.first_copy import fetch_first_copy
+from replication.convergent.for_file import connect, new_nonce, replication_for_file
 from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
+from replication.database_file import new_site
 from replication.declared import TableDeclaration
 from replication.engine.applying import CLOCK_BOUND_MS
 from replication.engine.folding import is_due
@@ -51,10 +54,14 @@ class ConvergentCluster:
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
-    async def start(self, name: str, *, schema: str = PAGES, expects_peers: bool = True) -> Member:
+    async def start(
+        self, name: str, *, schema: str = PAGES, expects_peers: bool = True, first_copy: bool = False
+    ) -> Member:
         path = self.folder / f"{name}.db"
         data_dir = self.folder / name
         data_dir.mkdir(exist_ok=True)
+        if first_copy:
+            await self._first_copy(name, path)
         writer = connect(path)
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute(schema)
@@ -87,6 +94,24 @@ class ConvergentCluster:
         self.addresses[name] = node.address
         member = self.members[name] = Member(node, replication, path, writer)
         return member
+
+    async def _first_copy(self, name: str, path: Path) -> None:
+        engine = ThreadEngine("first copy")
+        node = Node(
+            name=name,
+            cluster=CLUSTER,
+            transport=self.network.transport(self.addresses.get(name)),
+            discovery=Listed(list(self.addresses.values())),
+            detector=FAST,
+            dialing=DIALS,
+        )
+        async with node:
+            self.addresses[name] = node.address
+            assert (
+                await fetch_first_copy(node, path, wait_s=5, engine=engine, new_site=new_site, new_nonce=new_nonce)
+                == path.exists()
+            )
+        await engine.close()
 
     async def trio(self) -> tuple[Member, Member, Member]:
         a, b, c = [await self.start(name) for name in "abc"]
