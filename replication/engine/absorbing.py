@@ -5,6 +5,7 @@ compare. Every other row goes through `merge_row`. Whatever is decided is writte
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, cast
 
 from replication.engine import held
@@ -13,29 +14,43 @@ from replication.engine.contributions import Shares, saturated
 from replication.engine.entries import Entry, decode_entry, encode_entry
 from replication.engine.held import HeldCell
 from replication.engine.merging import Contribution, Incoming, RowMerge, Verdict, Written, merge_contribution, merge_row
-from replication.engine.session import Session
+from replication.engine.session import NeedsCare, Session
 from replication.engine.showing import NO_COLUMN, Refusals, RowWrites, show_key, write_rows
 from replication.engine.stamps import GENESIS, Dot, Stamp, is_baseline
 from replication.engine.table import Table
 from replication.engine.updating import join_update
-from replication.engine.values import Key, Value, cell_hash, key_seed, row_hashes
+from replication.engine.values import Key, Value, cell_hash, hash_columns, key_seed, key_seeds, row_hashes
 
 
 @dataclass(slots=True)
 class Absorbed:
-    """What became of a table's rows. `touched`: keys that were written; `ended`: keys whose row went."""
+    """What became of a table's rows."""
 
     rows: int = 0
     collisions: int = 0
     dropped: int = 0
+    any_held: bool = False
+    """Whether anything of the table may be held now."""
     refusals: Refusals = field(default_factory=Refusals)
-    touched: list[Key] = field(default_factory=list[Key])
-    ended: list[Key] = field(default_factory=list[Key])
+    writes: RowWrites = field(default_factory=RowWrites)
+
+    def touched(self, key_size: int) -> list[Key]:
+        """Keys that were written, also those whose row went."""
+        keys = [*self.writes.deletes]
+        for rows in self.writes.inserts.values():
+            keys += [row[:key_size] for row in rows]
+        for rows in self.writes.updates.values():
+            keys += [row[-key_size:] for row in rows]
+        return keys
 
 
-def absorb(session: Session, table: Table, change: TableChange, dot: Dot) -> Absorbed:
-    """Merges what `dot`'s changeset has of a table. In a merging transaction, its deps covered, the log folded."""
-    work = _Absorption(session, table, dot)
+def absorb(session: Session, table: Table, change: TableChange, dot: Dot, *, nothing_held: bool = False) -> Absorbed:
+    """Merges what `dot`'s changeset has of a table. In a merging transaction, its deps covered, the log folded.
+
+    `nothing_held`: it is known that nothing of the table is. Raises NeedsCare if the session is in haste."""
+    work = _Absorption(
+        session, table, dot, any_held=not nothing_held and held.is_any(session.connection, table.spec.tid)
+    )
     for group in change.groups:
         work.found.rows += len(group.rows)
     work.run(change)
@@ -43,8 +58,8 @@ def absorb(session: Session, table: Table, change: TableChange, dot: Dot) -> Abs
 
 
 class _Absorption:
-    def __init__(self, session: Session, table: Table, dot: Dot) -> None:
-        self.found = Absorbed()
+    def __init__(self, session: Session, table: Table, dot: Dot, *, any_held: bool) -> None:
+        self.found = Absorbed(any_held=any_held)
         self._session = session
         self._table = table
         self._dot = dot
@@ -52,10 +67,10 @@ class _Absorption:
         self._count_site = session.sites.short(GENESIS) if is_baseline(dot.site) else self._short
         # None and 0 are the same share, and have no record. But of two baselines' counts the larger stays: 0 is one.
         self._keeps_zeros = is_baseline(dot.site)
-        self._any_held = held.is_any(session.connection, table.spec.tid)
+        self._any_held = any_held
         self._known: dict[Key, tuple[Any, ...]] = {}
         self._shares = Shares()
-        self._writes = RowWrites()
+        self._writes = self.found.writes
         self._entries: list[tuple[Value, ...]] = []
         self._counts: list[tuple[Value, ...]] = []
         self._ended: list[Key] = []
@@ -64,26 +79,39 @@ class _Absorption:
     def run(self, change: TableChange) -> None:
         table = self._table
         size = len(table.spec.key)
-        table.choose([row[:size] for group in change.groups for row in group.rows])
-        for row in table.chosen_entries():
+        others: list[RowGroup] = []
+        for group in map(self._without_dropped, change.groups):
+            if self._session.in_haste and self._may_be_new(group):
+                self._absorb_new(group, group.rows, suppose=True)
+            else:
+                others.append(group)
+        keys = [row[:size] for group in others for row in group.rows]
+        for row in table.entries_of(keys):
             self._known[row[:size]] = row[size:]
-        if self._known and any(group.counters for group in change.groups):
-            self._shares = Shares.of(table.chosen_counts(), size)
-        for group in change.groups:
+        if self._known and any(group.counters for group in others):
+            self._shares = Shares.of(table.counts_of(keys), size)
+        for group in others:
             self._absorb_group(group)
         self._write()
 
+    def _without_dropped(self, group: RowGroup) -> RowGroup:
+        gone = {name for name in (*group.cells, *group.counters) if self._table.columns.is_dropped(name)}
+        if not gone:
+            return group
+        self.found.dropped += len(group.rows)
+        return _without(group, len(self._table.spec.key), gone)
+
+    def _may_be_new(self, group: RowGroup) -> bool:
+        """True if all rows are likely to be unknown here: inserts of first lives."""
+        size = len(self._table.spec.key)
+        return group.kind is ChangeKind.INSERT and self._is_plain(group) and all(row[size] == 1 for row in group.rows)
+
     def _absorb_group(self, group: RowGroup) -> None:
-        columns = self._table.columns
-        gone = [name for name in (*group.cells, *group.counters) if columns.is_dropped(name)]
-        if gone:
-            self.found.dropped += len(group.rows)
-            group = _without(group, len(self._table.spec.key), set(gone))
         if group.kind is ChangeKind.INSERT and self._is_plain(group):
             known = self._known
             size = len(self._table.spec.key)
             new = [row for row in group.rows if row[:size] not in known] if known else group.rows
-            self._absorb_new(group, new)
+            self._absorb_new(group, new, suppose=False)
             rows: Sequence[tuple[Value, ...]] = [row for row in group.rows if row[:size] in known] if known else ()
         elif group.kind is ChangeKind.UPDATE and not self._any_held and self._is_plain(group):
             rows = self._absorb_updates(group)
@@ -103,22 +131,30 @@ class _Absorption:
             and not any(self._table.defaults[name] for name in set(spec.counters) - set(group.counters))
         )
 
-    def _absorb_new(self, group: RowGroup, rows: Sequence[tuple[Value, ...]]) -> None:
-        """The short way."""
+    def _absorb_new(self, group: RowGroup, rows: Sequence[tuple[Value, ...]], *, suppose: bool) -> None:
+        """The short way, column by column. If the rows are only supposed to be new, it turns out as they are written.
+
+        Where one is not, its entry may be of this very changeset (from a snapshot), so nothing but beginning again
+        tells it from those that were just written.
+        """
         if not rows:
             return
         table = self._table
         size = len(table.spec.key)
         cells_at, counts_at = size + 1, size + 1 + len(group.cells)
-        blob_of = table.shapes.of(tuple(table.columns.number(name) for name in group.cells)).blob
-        stamp, short = self._dot.stamp, self._short
-        hashes = row_hashes([row[:size] for row in rows], rows, slice(cells_at, counts_at))
-        self._entries += [
-            (*row[:cells_at], stamp, short, blob_of(found)) for row, found in zip(rows, hashes, strict=True)
-        ]
-        columns = (*group.cells, *group.counters)
-        written = self._writes.inserts.setdefault(columns, [])
-        written += [row[:size] + row[cells_at:] for row in rows]
+        columns = list(zip(*rows, strict=True))
+        keys, cells = columns[:size], columns[cells_at:counts_at]
+        seeds = key_seeds(list(zip(*keys, strict=True)))
+        shape = table.shapes.of(tuple(table.columns.number(name) for name in group.cells))
+        blobs = shape.blobs(hash_columns(seeds, cells), len(rows))
+        stamp = self._dot.stamp
+        entries = list(zip(*keys, columns[size], repeat(stamp), repeat(self._short), blobs, strict=False))
+        if suppose:
+            self._suppose_new(entries)
+        else:
+            self._entries += entries
+        written = self._writes.inserts.setdefault((*group.cells, *group.counters), [])
+        written += zip(*keys, *columns[cells_at:], strict=True)
         for index, name in enumerate(group.counters, start=counts_at):
             number = table.columns.number(name)
             self._counts += [
@@ -126,6 +162,14 @@ class _Absorption:
                 for row in rows
                 if row[index] or self._keeps_zeros
             ]
+
+    def _suppose_new(self, entries: list[tuple[Value, ...]]) -> None:
+        try:
+            count = self._table.new_entries.run(self._session.connection, entries)
+        except UnicodeEncodeError as error:
+            raise NeedsCare from error
+        if count < len(entries):
+            raise NeedsCare
 
     def _absorb_ends(self, group: RowGroup) -> list[tuple[Value, ...]]:
         """Rows that end here too, as all do whose life is the newest. Gives the others."""
@@ -309,20 +353,15 @@ class _Absorption:
 
     def _write(self) -> None:
         table, connection = self._table, self._table.connection
-        size = len(table.spec.key)
         table.end_counts.run_many(connection, self._ended)
         table.put_entry.run_many(connection, self._entries)
         table.put_count.run_many(connection, self._counts)
         held_before = self.found.refusals.held
-        self.found.refusals = write_rows(table, self._writes)
+        self.found.refusals = write_rows(table, self._writes, in_haste=self._session.in_haste)
         self.found.refusals.held += held_before
         for key in self._to_show:
             show_key(table, key)
-        self.found.ended = self._writes.deletes
-        for rows in self._writes.inserts.values():
-            self.found.touched += [row[:size] for row in rows]
-        for columns, rows in self._writes.updates.items():
-            self.found.touched += [row[len(columns) :] for row in rows]
+        self.found.any_held = self._any_held or self.found.refusals.held > 0
 
 
 def _without(group: RowGroup, key_size: int, names: set[str]) -> RowGroup:

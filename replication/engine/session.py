@@ -18,6 +18,10 @@ class NotAttached(Exception):
         super().__init__("nothing of this database is attached; name its tables with `litecast attach`")
 
 
+class NeedsCare(Exception):
+    """A merge in haste came upon a row that is not as it supposed. Roll back, and begin again with care."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Session:
     """Lives as long as one transaction. `clock` moves in it, and is written at its end by whoever moved it."""
@@ -30,6 +34,9 @@ class Session:
     """schema_version when the schema was last looked at."""
     sites: Sites
     tables: dict[str, Table]
+    in_haste: bool = False
+    """Rows that another site inserts are taken for new, and what is written for accepted, until NeedsCare is raised:
+    then the transaction has to be rolled back. Looking first and keeping a savepoint cost as much again."""
 
 
 def open_session(connection: sqlite3.Connection) -> Session:

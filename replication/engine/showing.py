@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from replication.engine import held
 from replication.engine.contributions import saturated
 from replication.engine.held import HeldCell
+from replication.engine.session import NeedsCare
 from replication.engine.table import Table
 from replication.engine.transacting import set_enforced, writing_rows
 from replication.engine.values import Key, Value, cell_hash, key_seed
@@ -53,41 +54,46 @@ class Refusals:
     held: int = 0
 
 
-def write_rows(table: Table, writes: RowWrites) -> Refusals:
-    """Writes them. In a merging transaction. Raises sqlite3.Error only for what is not the rows' fault."""
+def write_rows(table: Table, writes: RowWrites, *, in_haste: bool = False) -> Refusals:
+    """Writes them. In a merging transaction. Raises sqlite3.Error only for what is not the rows' fault.
+
+    In haste there is no savepoint, and NeedsCare is raised where a row is refused.
+    """
     refusals = Refusals()
-    with writing_rows(table.connection, table):
+    connection = table.connection
+    with writing_rows(connection, table):
+        if in_haste:
+            with _checks(table):
+                refused = _in_bulk(table, writes)
+            if refused is not None:
+                raise NeedsCare from refused
+            return refusals
+        connection.execute("SAVEPOINT litecast_rows")
         with _checks(table):
-            done = _in_bulk(table, writes)
-        if not done:
+            refused = _in_bulk(table, writes)
+        if refused is not None:
+            connection.execute("ROLLBACK TO litecast_rows")
+        connection.execute("RELEASE litecast_rows")
+        if refused is not None:
             _one_by_one(table, writes, refusals)
     return refusals
 
 
-def _in_bulk(table: Table, writes: RowWrites) -> bool:
+def _in_bulk(table: Table, writes: RowWrites) -> Exception | None:
     connection = table.connection
-    connection.execute("SAVEPOINT litecast_rows")
     try:
         table.delete.run_many(connection, writes.deletes)
         for columns, rows in writes.inserts.items():
-            connection.executemany(table.insert(columns).sql, rows)
+            table.new_rows(columns).run(connection, rows)
         for columns, rows in writes.updates.items():
             table.update(columns).run_many(connection, rows)
-    except UnicodeEncodeError:
-        _undo(connection)
-        return False
+    except UnicodeEncodeError as error:
+        return error
     except sqlite3.Error as error:
         if not _is_refusal(error):
             raise
-        _undo(connection)
-        return False
-    connection.execute("RELEASE litecast_rows")
-    return True
-
-
-def _undo(connection: sqlite3.Connection) -> None:
-    connection.execute("ROLLBACK TO litecast_rows")
-    connection.execute("RELEASE litecast_rows")
+        return error
+    return None
 
 
 def _one_by_one(table: Table, writes: RowWrites, refusals: Refusals) -> None:

@@ -49,7 +49,7 @@ def closed(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
 class Sites:
     """The table as it is in the transaction at work. A site that is asked for and not there is written into it."""
 
-    __slots__ = ("_connection", "_heads", "_names", "_noted", "_seen", "_shorts", "_tips")
+    __slots__ = ("_connection", "_heads", "_names", "_noted", "_reached", "_seen", "_shorts", "_tips")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -57,6 +57,7 @@ class Sites:
         self._names: dict[int, Site] = {}
         self._heads: dict[Site, Head] = {}
         self._noted: dict[Site, Stamp | None] = {}
+        self._reached: set[Site] = set()
         self._seen: dict[Site, Stamp] = {}
         self._tips: dict[Site, frozenset[Head]] = {}
         rows = connection.execute(f"SELECT short, site, head, hash, noted, seen, tips FROM main.{TABLE}")
@@ -93,10 +94,23 @@ class Sites:
 
     def move(self, site: Site, head: Head) -> None:
         """The site's changesets up to `head` are merged."""
+        self.reach(site, head)
+        self.write_reached()
+
+    def reach(self, site: Site, head: Head) -> None:
+        """`move`, written only by `write_reached`: for who moves heads many times in a transaction."""
         self._heads[site] = head
-        self._connection.execute(
-            f"UPDATE main.{TABLE} SET head = ?, hash = ? WHERE short = ?", (head.stamp, head.digest, self.short(site))
-        )
+        self._reached.add(site)
+
+    def write_reached(self) -> None:
+        """Writes the heads that were reached."""
+        for site in self._reached:
+            head = self._heads[site]
+            self._connection.execute(
+                f"UPDATE main.{TABLE} SET head = ?, hash = ? WHERE short = ?",
+                (head.stamp, head.digest, self.short(site)),
+            )
+        self._reached.clear()
 
     # ---- closed sites
 
@@ -146,6 +160,7 @@ class Sites:
 
     def note(self) -> None:
         """The heads are in an own changeset's deps now."""
+        self.write_reached()
         noted: dict[Site, Stamp | None] = {site: head.stamp for site, head in self._heads.items()}
         noted |= dict.fromkeys(self._tips, ALL_BRANCHES)
         if any(self._noted[site] != stamp for site, stamp in noted.items()):

@@ -2,8 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from replication.engine.values import Value, bound, fetch
+
+_PARAMETERS = 999
+"""So many values are bound to one statement at most: SQLite's limit until 3.32. More would not be faster."""
 
 HOLE = "\0"
 """Stands for a value in a statement's text. No name in a schema can hold it."""
@@ -56,3 +60,60 @@ class Statement:
 def holes(count: int) -> str:
     """That many holes, with commas."""
     return ", ".join([HOLE] * count)
+
+
+class BulkInsert:
+    """An INSERT of many rows, as many of them to a statement as go: half the time of a statement for each.
+
+    `into` is its text up to VALUES. OR IGNORE and OR FAIL let SQLite do without a copy of each page that it changes,
+    with which OR ABORT undoes half a statement.
+    """
+
+    __slots__ = ("_each", "_many", "_per", "_width")
+
+    def __init__(self, into: str, width: int) -> None:
+        row = f"({', '.join('?' * width)})"
+        self._width = width
+        self._per = max(1, _PARAMETERS // width)
+        self._each = f"{into} VALUES {row}"
+        self._many = f"{into} VALUES {', '.join([row] * self._per)}"
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Value]]) -> int:
+        """Gives how many rows were inserted. If it raises, some are: UnicodeEncodeError for text that is not UTF-8."""
+        if not rows:
+            return 0
+        whole = len(rows) - len(rows) % self._per
+        count = 0
+        for start in range(0, whole, self._per):
+            values = list(chain.from_iterable(rows[start : start + self._per]))
+            count += connection.execute(self._many, values).rowcount
+        if whole < len(rows):
+            count += connection.executemany(self._each, rows[whole:]).rowcount
+        return count
+
+
+class Lookup:
+    """A query for rows by their keys, with many keys in a statement.
+
+    `query` selects from `d`, whose columns are the keys', in `names`.
+    """
+
+    __slots__ = ("_names", "_per", "_query", "_row")
+
+    def __init__(self, names: Sequence[str], query: str) -> None:
+        self._names = ", ".join(names)
+        self._query = query
+        self._row = f"({', '.join('?' * len(names))})"
+        self._per = max(1, _PARAMETERS // len(names))
+
+    def fetch(self, connection: sqlite3.Connection, keys: Sequence[Sequence[Value]]) -> list[tuple[Value, ...]]:
+        """What it gives for these keys, for some of them twice. Raises UnicodeEncodeError: text that is not UTF-8."""
+        found: list[tuple[Value, ...]] = []
+        for start in range(0, len(keys), self._per):
+            some = keys[start : start + self._per]
+            # To a power of two, so that there are few statements, which stay prepared.
+            count = min(self._per, 1 << (len(some) - 1).bit_length())
+            values = [*chain.from_iterable(some), *chain.from_iterable([some[-1]] * (count - len(some)))]
+            rows = ", ".join([self._row] * count)
+            found += fetch(connection, f"WITH d({self._names}) AS (VALUES {rows}) {self._query}", values)
+        return found

@@ -1,15 +1,15 @@
 """An attached table in the transaction at work: its spec, its columns' numbers, the SQL that reads and writes it."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, cast
 
 from replication.engine.catalogue import TableSpec
 from replication.engine.columns import Columns
 from replication.engine.entries import Shapes
-from replication.engine.statements import HOLE, Statement, holes
-from replication.engine.values import Value, fetch
+from replication.engine.statements import HOLE, BulkInsert, Lookup, Statement, holes
+from replication.engine.values import Key, Value, fetch
 from replication.tables import quoted
 
 _DEFAULTS = "temp._litecast_defaults"
@@ -29,6 +29,7 @@ class Table:
         self.keys = ", ".join(spec.key_names)
         self._updates: dict[tuple[str, ...], Statement] = {}
         self._inserts: dict[tuple[str, ...], Statement] = {}
+        self._new_rows: dict[tuple[str, ...], BulkInsert] = {}
 
     @cached_property
     def cell_ids(self) -> tuple[int, ...]:
@@ -99,10 +100,10 @@ class Table:
 
     def read_dirty_counts(self, *, everything: bool) -> list[tuple[Value, ...]]:
         """The contributions to the living rows among the keys to look at: key, counter, site, value, stamp."""
-        return self._counts_of(self.dirty(everything=everything))
+        return fetch(self.connection, self._counts_of(self.dirty(everything=everything)))
 
     def choose(self, keys: Iterable[Sequence[Value]]) -> None:
-        """Makes `keys` the chosen ones, for the reads below."""
+        """Makes `keys` those that `chosen` has."""
         name = f"_litecast_keys_{len(self.spec.key)}"
         self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {name} (n INTEGER PRIMARY KEY, {self.keys})")
         self.connection.execute(f"DELETE FROM temp.{name}")
@@ -114,30 +115,38 @@ class Table:
         """The temporary table of the chosen keys: n, k0, ..."""
         return f"temp._litecast_keys_{len(self.spec.key)}"
 
-    def chosen_entries(self) -> list[tuple[Value, ...]]:
-        """Key, life, stamp, site and blob of the chosen keys' entries, of those that have one."""
-        key = ", ".join(f"d.{name}" for name in self.spec.key_names)
-        on = _equal([f"c.{name}" for name in self.spec.key_names], [f"d.{name}" for name in self.spec.key_names])
-        return fetch(
-            self.connection,
-            f"SELECT {key}, c.life, c.stamp, c.site, c.cells FROM {self.chosen} AS d"
-            f" CROSS JOIN main.{self.spec.clock} AS c ON {on}",
+    def entries_of(self, keys: Sequence[Key]) -> list[tuple[Value, ...]]:
+        """Key, life, stamp, site and blob of these keys' entries, of those that have one; of some twice."""
+        return self._look_up(self._entries_of, keys)
+
+    def counts_of(self, keys: Sequence[Key]) -> list[tuple[Value, ...]]:
+        """Contributions to these keys' living rows: key, counter, site, value, stamp; some twice."""
+        return self._look_up(self._counts_of, keys)
+
+    def _look_up(self, query: Callable[[str], str], keys: Sequence[Key]) -> list[tuple[Value, ...]]:
+        try:
+            return Lookup(self.spec.key_names, query("d")).fetch(self.connection, keys)
+        except UnicodeEncodeError:
+            self.choose(keys)
+            return fetch(self.connection, query(self.chosen))
+
+    def _entries_of(self, keys: str) -> str:
+        key = [f"d.{name}" for name in self.spec.key_names]
+        on = _equal([f"c.{name}" for name in self.spec.key_names], key)
+        return (
+            f"SELECT {', '.join(key)}, c.life, c.stamp, c.site, c.cells FROM {keys} AS d"
+            f" CROSS JOIN main.{self.spec.clock} AS c ON {on}"
         )
 
-    def chosen_counts(self) -> list[tuple[Value, ...]]:
-        """Contributions to the chosen keys' living rows: key, counter, site, value, stamp."""
-        return self._counts_of(self.chosen)
-
-    def _counts_of(self, keys: str) -> list[tuple[Value, ...]]:
+    def _counts_of(self, keys: str) -> str:
         names = self.spec.key_names
         key = [f"d.{name}" for name in names]
         on_clock = _equal([f"c.{name}" for name in names], key)
         on_count = _equal([f"n.{name}" for name in names], key)
-        return fetch(
-            self.connection,
+        return (
             f"SELECT {', '.join(key)}, n.counter, n.site, n.value, n.stamp FROM {keys} AS d"
             f" CROSS JOIN main.{self.spec.clock} AS c ON {on_clock}"
-            f" CROSS JOIN main.{self.spec.count} AS n ON {on_count} AND n.life = c.life",
+            f" CROSS JOIN main.{self.spec.count} AS n ON {on_count} AND n.life = c.life"
         )
 
     def row(self, key: Sequence[Value]) -> dict[str, Value] | None:
@@ -191,6 +200,11 @@ class Table:
         return Statement(f"INSERT OR REPLACE INTO main.{self.spec.clock} VALUES ({holes(len(self.spec.key) + 4)})")
 
     @cached_property
+    def new_entries(self) -> BulkInsert:
+        """The same for keys that have no entry. One that has one keeps it, and is not counted."""
+        return BulkInsert(f"INSERT OR IGNORE INTO main.{self.spec.clock}", len(self.spec.key) + 4)
+
+    @cached_property
     def put_count(self) -> Statement:
         """Key, counter, life, site, value, stamp."""
         return Statement(f"INSERT OR REPLACE INTO main.{self.spec.count} VALUES ({holes(len(self.spec.key) + 5)})")
@@ -210,6 +224,15 @@ class Table:
                 f"INSERT OR ABORT INTO {self.name} ({names}) VALUES ({holes(len(self.spec.key) + len(columns))})"
             )
             self._inserts[columns] = found
+        return found
+
+    def new_rows(self, columns: tuple[str, ...]) -> BulkInsert:
+        """`insert` for many. If one fails, those before it are there."""
+        found = self._new_rows.get(columns)
+        if found is None:
+            names = ", ".join(quoted(column) for column in (*self.spec.key, *columns))
+            found = BulkInsert(f"INSERT OR FAIL INTO {self.name} ({names})", len(self.spec.key) + len(columns))
+            self._new_rows[columns] = found
         return found
 
     def update(self, columns: tuple[str, ...]) -> Statement:

@@ -37,6 +37,11 @@ class ForeignKeys:
         self._tables = {name.lower(): table for name, table in tables.items()}
         self._foreign = [(table, foreign) for table in tables.values() for foreign in _foreign_keys(connection, table)]
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._foreign)
+
     def orphans(self, touched: Mapping[str, Sequence[Key]]) -> list[Violation]:
         """Rows whose foreign key leads nowhere, among those touched and the children of those. By table name."""
         found: dict[tuple[str, Key, tuple[str, ...]], Violation] = {}

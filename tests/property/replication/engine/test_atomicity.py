@@ -145,9 +145,9 @@ def test_a_merge_that_commits_table_by_table_is_noticed(
     """The reader would see it: without one transaction around all, the test above fails."""
     write_rows = showing.write_rows
 
-    def in_pieces(table: AttachedTable, writes: RowWrites) -> Refusals:
+    def in_pieces(table: AttachedTable, writes: RowWrites, *, in_haste: bool) -> Refusals:
         try:
-            return write_rows(table, writes)
+            return write_rows(table, writes, in_haste=in_haste)
         finally:
             table.connection.execute("COMMIT")
             table.connection.execute("BEGIN IMMEDIATE")
