@@ -95,6 +95,15 @@ def without_triggers_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(showing, "writing_rows", captured)
 
 
+def without_a_look_at_how_many_rows_were_new(patch: pytest.MonkeyPatch) -> None:
+    """In haste, rows are taken for new; those that were not are left as if they had been."""
+
+    def credulous(self: Any, entries: Any) -> None:
+        self._table.new_entries.run(self._session.connection, entries)
+
+    patch.setattr(absorbing._Absorption, "_suppose_new", credulous)
+
+
 def without_genesis(patch: pytest.MonkeyPatch) -> None:
     """What several databases held before counts once for each of them."""
     patch.setattr(absorbing, "is_baseline", lambda _site: False)
@@ -111,6 +120,7 @@ def without_genesis(patch: pytest.MonkeyPatch) -> None:
         without_clocks_of_cells,
         without_lives,
         without_triggers_off,
+        without_a_look_at_how_many_rows_were_new,
         without_genesis,
     ],
 )
