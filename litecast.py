@@ -4,8 +4,10 @@
 
 `Node` is a member of a cluster: it runs actors, finds its peers, and carries messages between them. `Repo` is one
 SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers` tie the two together as `mode =
-"naive"` does. `attach` prepares tables of any SQLite database for replication, as `litecast attach` does, and `detach`
-leaves it as it was. The command `litecast` (package `app`) runs all of it from a `config.toml`.
+"naive"` does; a `Replication`, made by `replication_for_file` and reached by peers through the actor
+`ReplicationWorker`, as `mode = "convergent"` does. Each row that a `Repo` writes then has the `Position` that a `Repo` on
+another node can wait for. `attach` prepares tables of any SQLite database for replication, as `litecast attach` does, and
+`detach` leaves it as it was. The command `litecast` (package `app`) runs all of it from a `config.toml`.
 """
 
 from cluster.actor import Actor
@@ -15,13 +17,18 @@ from cluster.node import Node
 from cluster.security import Secret
 from cluster.supervisor import ActorChild, Supervisor
 from cluster.zeromq import ZeroMqTransport
+from replication.convergent.for_file import replication_for_file
+from replication.convergent.replication import Replication
+from replication.convergent.worker import ReplicationWorker
 from replication.database_file import attach, detach
+from replication.declared import TableDeclaration
 from replication.engine.attaching import AttachReport
 from replication.engine.catalogue import MergeRule
 from replication.engine.detaching import DetachReport
 from replication.engine.refusals import AttachRefused, TableChoice
-from replication.errors import ReplicationError
+from replication.errors import PositionTimeout, ReplicationError
 from replication.naive import RepoReplication, cast_to_peers
+from replication.positions import Position
 from replication.repo import Repo
 from replication.rows import Op, Row
 
@@ -39,15 +46,21 @@ __all__ = [
     "Node",
     "NodeDown",
     "Op",
+    "Position",
+    "PositionTimeout",
+    "Replication",
     "ReplicationError",
+    "ReplicationWorker",
     "Repo",
     "RepoReplication",
     "Row",
     "Secret",
     "Supervisor",
     "TableChoice",
+    "TableDeclaration",
     "ZeroMqTransport",
     "attach",
     "cast_to_peers",
     "detach",
+    "replication_for_file",
 ]
