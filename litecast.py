@@ -5,9 +5,9 @@
 `Node` is a member of a cluster: it runs actors, finds its peers, and carries messages between them. `Repo` is one
 SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers` tie the two together as `mode =
 "naive"` does; a `Replication`, made by `replication_for_file` and reached by peers through the actor
-`ReplicationWorker`, as `mode = "convergent"` does. Each row that a `Repo` writes then has the `Position` that a `Repo` on
-another node can wait for. `attach` prepares tables of any SQLite database for replication, as `litecast attach` does, and
-`detach` leaves it as it was. The command `litecast` (package `app`) runs all of it from a `config.toml`.
+`ReplicationWorker`, as `mode = "convergent"` does. Each row that a `Repo` writes then has the `Position` that a `Repo`
+on another node can wait for. `attach` prepares tables of any SQLite database for replication, as `litecast attach`
+does, and `detach` leaves it as it was. The command `litecast` (package `app`) runs all of it from a `config.toml`.
 """
 
 from cluster.actor import Actor
