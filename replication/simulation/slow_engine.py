@@ -21,6 +21,7 @@ class SlowEngine:
         self.slow_s = 0.0
         self._random = random
         self._stalls = stalls
+        self._told_s = 0.0
         self._queue: deque[Callable[[], None]] = deque()
 
     async def run[T](self, function: Callable[[], T]) -> T:
@@ -35,7 +36,9 @@ class SlowEngine:
                 tell: Callable[[], None] = partial(done.set_exception, error)
             else:
                 tell = partial(done.set_result, result)
-            loop.call_later(self._takes_s(), lambda: None if done.done() else tell())
+            # In the order of the calls, as a thread's results come.
+            self._told_s = max(loop.time() + self._takes_s(), self._told_s)
+            loop.call_at(self._told_s, lambda: None if done.done() else tell())
 
         self._queue.append(turn)
         if len(self._queue) == 1:

@@ -18,6 +18,21 @@ def test_functions_run_in_the_order_of_the_calls_and_take_time() -> None:
         assert loop.run_until_complete(main()) == list(range(20))
 
 
+def test_results_come_in_the_order_of_the_calls() -> None:
+    async def main() -> list[int]:
+        engine, seen = SlowEngine(Random(1), stalls=0.5), list[int]()
+
+        async def call(number: int) -> None:
+            await engine.run(lambda: None)
+            seen.append(number)
+
+        await asyncio.gather(*(call(number) for number in range(50)))
+        return seen
+
+    with VirtualLoop() as loop:
+        assert loop.run_until_complete(main()) == list(range(50))
+
+
 def test_what_a_function_raises_its_caller_gets_and_the_next_one_runs() -> None:
     async def main() -> int:
         engine = SlowEngine(Random(1), stalls=0)
