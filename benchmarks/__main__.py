@@ -12,13 +12,22 @@ from rich.status import Status
 from benchmarks.bus import calls, casts
 from benchmarks.child import ChildFailed
 from benchmarks.database import repo
+from benchmarks.drift import drift
 from benchmarks.engine import capture, merge
 from benchmarks.idle import idle
 from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
 from benchmarks.report import as_json, table
 
-BENCHMARKS = {"casts": casts, "calls": calls, "repo": repo, "capture": capture, "merge": merge, "idle": idle}
+BENCHMARKS = {
+    "casts": casts,
+    "calls": calls,
+    "repo": repo,
+    "capture": capture,
+    "merge": merge,
+    "drift": drift,
+    "idle": idle,
+}
 TABLE_WIDTH = 140  # where there is no terminal to ask
 
 

@@ -2,7 +2,7 @@
 
 Nothing is kept up to date by folds and merges, so it costs writers nothing, works as well where nothing is attached,
 and sees damage at once. All is read in one read transaction: rows in the order in which they lie in the file, then
-the clock table, then contributions, a thousand at a time. While it is open, SQLite cannot begin the WAL anew.
+the clock table, then contributions, some hundred at a time. While it is open, SQLite cannot begin the WAL anew.
 
 Clock table and contributions are only looked at for what the asker does not know already: it says up to which stamps
 everybody covers each site, and SQLite passes over what was written before. In a cluster where all is delivered that is
@@ -32,8 +32,9 @@ from replication.engine.table import Table
 from replication.engine.values import cell_hash, column_hashes, fetch_batches, key_seed, key_seeds
 from replication.tables import quoted
 
-BATCH_ROWS: Final = 1_024
-"""So many rows are in memory at a time. With more it is slower: their values leave the processor's cache."""
+BATCH_ROWS: Final = 256
+"""So many rows are in memory at a time, and hashed at a stretch, while for the better part of a millisecond no other
+thread of the process runs. With more it is hardly faster."""
 _BOUNDS_IN_SQL: Final = 100
 _GENESIS: Final = 0  # its short number
 _MASK: Final = 2**64 - 1

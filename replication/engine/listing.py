@@ -1,6 +1,7 @@
 """Listing rows: which keys there are, in order, and what is known of each, a page at a time."""
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -99,18 +100,26 @@ def key_chunks(
     if what.table is not None:
         sources.append(_Keys(connection, f"main.{what.table.spec.clock}", what.table.spec.key_names, "1", size))
     while True:
-        found = [source.behind(after) for source in sources]
-        ends = [keys[-1] for keys in found if len(keys) == size]
-        if len(found) == 1:  # perhaps with a collation, by which only SQLite can order
-            after = ends[0] if ends else None
-            yield found[0], after
+        rows, *entries = [source.behind(after) for source in sources]
+        if not entries or rows == entries[0]:  # also a table with a collation, by which only SQLite can order
+            after = rows[-1] if len(rows) == size else None
+            yield rows, after
         else:
+            ends = [keys[-1] for keys in (rows, *entries) if len(keys) == size]
             after = min(ends, key=key_order) if ends else None
-            bound = None if after is None else key_order(after)
-            chunk = dict.fromkeys(key for keys in found for key in keys if bound is None or key_order(key) <= bound)
-            yield sorted(chunk, key=key_order), after
+            yield _merged(_upto(rows, after), _upto(entries[0], after)), after
         if after is None:
             return
+
+
+def _upto(keys: list[Key], last: Key | None) -> list[Key]:
+    return keys if last is None else keys[: bisect_right(keys, key_order(last), key=key_order)]
+
+
+def _merged(keys: list[Key], others: list[Key]) -> list[Key]:
+    there = set(keys)
+    more = [key for key in others if key not in there]
+    return sorted(keys + more, key=key_order) if more else keys
 
 
 def key_order(key: Key) -> tuple[tuple[int, Any], ...]:

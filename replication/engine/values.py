@@ -102,7 +102,7 @@ def _column_hashes(column: tuple[Value, ...], seeds: list[int], pack_one: Callab
             0 if value is None else digest64(pack_one(value + 0.0 if isinstance(value, float) else value), seed)
             for value, seed in zip(column, seeds, strict=True)
         ]
-    if float in types:
+    if float in types and 0.0 in column:  # perhaps the other zero
         column = tuple(value + 0.0 if isinstance(value, float) else value for value in column)
     return map(digest64, map(pack_one, column), seeds)
 
