@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any, cast
 
 from replication.engine import held
-from replication.engine.changesets import ChangeKind, RowGroup, TableChange
+from replication.engine.changesets import ChangeKind, RowGroup, TableChange, encodable
 from replication.engine.contributions import Shares, saturated
 from replication.engine.entries import Entry, decode_entry, encode_entry
 from replication.engine.held import HeldCell
@@ -19,14 +19,15 @@ from replication.engine.showing import NO_COLUMN, Refusals, RowWrites, show_key,
 from replication.engine.stamps import GENESIS, Dot, Stamp, is_baseline
 from replication.engine.table import Table
 from replication.engine.updating import join_update
-from replication.engine.values import Key, Value, cell_hash, hash_columns, key_seed, key_seeds, row_hashes
+from replication.engine.values import Key, Value, cell_hash, hash_columns, key_seed, key_seeds, pack, row_hashes
 
 
 @dataclass(slots=True)
 class Absorbed:
-    """What became of a table's rows."""
+    """What became of a table's rows. `deleted`: rows that went because the sender of a snapshot lacks them."""
 
     rows: int = 0
+    deleted: int = 0
     collisions: int = 0
     dropped: int = 0
     any_held: bool = False
@@ -44,16 +45,29 @@ class Absorbed:
         return keys
 
 
-def absorb(session: Session, table: Table, change: TableChange, dot: Dot, *, nothing_held: bool = False) -> Absorbed:
+def absorb(
+    session: Session,
+    table: Table,
+    change: TableChange,
+    dot: Dot,
+    *,
+    nothing_held: bool = False,
+    keep_unknown: bool = False,
+) -> Absorbed:
     """Merges what `dot`'s changeset has of a table. In a merging transaction, its deps covered, the log folded.
 
-    `nothing_held`: it is known that nothing of the table is. Raises NeedsCare if the session is in haste."""
+    `nothing_held`: it is known that nothing of the table is. With `keep_unknown`, or where a site is closed, changes of
+    rows that are not known here are held: see `held`. Raises NeedsCare if the session is in haste."""
     work = _Absorption(
         session, table, dot, any_held=not nothing_held and held.is_any(session.connection, table.spec.tid)
     )
     for group in change.groups:
         work.found.rows += len(group.rows)
     work.run(change)
+    if work.unknown and (keep_unknown or session.sites.any_closed):
+        groups = [_with_rows(group, rows) for group, rows in work.unknown.values()]
+        lacking = TableChange(table=change.table, key=change.key, groups=tuple(groups))
+        held.hold_table(session.connection, change.table, dot, pack(encodable((lacking,))[0]), lacking=True)
     return work.found
 
 
@@ -75,6 +89,8 @@ class _Absorption:
         self._counts: list[tuple[Value, ...]] = []
         self._ended: list[Key] = []
         self._to_show: list[Key] = []
+        self.unknown: dict[int, tuple[RowGroup, list[tuple[Value, ...]]]] = {}
+        """Changes of rows, or lives, that are not known here."""
 
     def run(self, change: TableChange) -> None:
         table = self._table
@@ -230,6 +246,9 @@ class _Absorption:
         counts = cast("dict[str, int]", dict(zip(group.counters, row[size + 1 + len(group.cells) :], strict=True)))
         seed = key_seed(key)
         entry = self._entry(key)
+        if group.kind is ChangeKind.UPDATE and (entry is None or entry.life < life):
+            self.unknown.setdefault(id(group), (group, []))[1].append(row)
+            return
         holding = held.of_key(table.connection, table.spec.tid, key) if self._any_held else {}
         incoming = Incoming(
             life=life,
@@ -362,6 +381,10 @@ class _Absorption:
         for key in self._to_show:
             show_key(table, key)
         self.found.any_held = self._any_held or self.found.refusals.held > 0
+
+
+def _with_rows(group: RowGroup, rows: Sequence[tuple[Value, ...]]) -> RowGroup:
+    return RowGroup(kind=group.kind, cells=group.cells, counters=group.counters, rows=tuple(rows))
 
 
 def _without(group: RowGroup, key_size: int, names: set[str]) -> RowGroup:

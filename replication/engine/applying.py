@@ -25,6 +25,7 @@ from replication.engine.changesets import (
 )
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
+from replication.engine.lacking import absorb_lacking
 from replication.engine.session import NeedsCare, Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, ms_of
@@ -247,6 +248,9 @@ class _Merger:
             self._nothing_held.discard(change.table)
         else:
             self._nothing_held.add(change.table)
+        if session.sites.any_closed:
+            absorb_lacking(session, table)
+            self._nothing_held.discard(change.table)
         return absorbed
 
     def _violations(self, absorbed: Mapping[str, Absorbed]) -> tuple[Violation, ...]:

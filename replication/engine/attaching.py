@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from replication.engine import baseline, capture, catalogue, refusals, state
+from replication.engine import baseline, capture, catalogue, held, refusals, state
 from replication.engine.catalogue import MergeRule
 from replication.engine.detaching import NOTE, STATE, detach_table, our_tables
 from replication.engine.detaching import detach as detach
@@ -154,6 +154,7 @@ def _attach(
     _forget_former(connection, plan)
     for choice in plan.new:
         spec = catalogue.add(connection, name=choice.name, counters=choice.counters, rule=choice.rule)
+        catalogue.raise_floor(connection, spec, held.take_floor(connection, choice.name))
         if choice.name in plan.local:
             catalogue.set_local_triggers(connection, spec, True)
             spec = catalogue.load(connection)[choice.name]

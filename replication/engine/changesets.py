@@ -338,11 +338,11 @@ def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
     columns = list(zip(*rows, strict=True))
     for index, column in enumerate(columns):
         if index == key_size:
-            _check_lives(column, alive=kind != ChangeKind.DELETE)
+            check_lives(column, alive=kind != ChangeKind.DELETE)
         elif index >= width - len(counters):
-            _check_counts(column)
+            check_counts(column)
         else:
-            _check_values(column)
+            check_values(column)
     keys.update(columns[0] if key_size == 1 else zip(*columns[:key_size], strict=True))
     return RowGroup(kind=ChangeKind(kind), cells=cells, counters=counters, rows=rows)
 
@@ -350,7 +350,8 @@ def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
 _VALUE_TYPES = frozenset({type(None), int, float, str, bytes})
 
 
-def _check_values(column: tuple[Any, ...]) -> None:
+def check_values(column: tuple[Any, ...]) -> None:
+    """Raises ChangesetError unless all of it is what SQLite stores."""
     types = set(map(type, column))
     if not types <= _VALUE_TYPES:
         raise ChangesetError("a value of a type that SQLite does not have")
@@ -364,7 +365,8 @@ def _of_type(kind: type, column: tuple[Any, ...]) -> Iterator[Any]:
     return (value for value in column if type(value) is kind)
 
 
-def _check_lives(column: tuple[Any, ...], *, alive: bool) -> None:
+def check_lives(column: tuple[Any, ...], *, alive: bool) -> None:
+    """Raises ChangesetError unless all of it is lives of rows that are there, or, without `alive`, that ended."""
     lives = set(column)
     if set(map(type, column)) != {int} or min(lives) < 1 or max(lives) > LIFE_MAX:
         raise ChangesetError("a life is a number from 1")
@@ -372,6 +374,7 @@ def _check_lives(column: tuple[Any, ...], *, alive: bool) -> None:
         raise ChangesetError("a life is odd while the row lives, and even after")
 
 
-def _check_counts(column: tuple[Any, ...]) -> None:
+def check_counts(column: tuple[Any, ...]) -> None:
+    """Raises ChangesetError unless all of it is contributions to counters."""
     if set(map(type, column)) != {int} or min(column) < -COUNT_MAX or max(column) > COUNT_MAX:
         raise ChangesetError(f"a count is an integer within {COUNT_MAX} of 0")

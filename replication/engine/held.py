@@ -5,14 +5,20 @@ because this schema has no column of the name, or the column refuses the value (
 the hash of what the row shows instead, if it shows anything: a fold that still finds that knows that nobody wrote
 there. A row that could not be written at all has all its cells held, and a record of the name "" beside them.
 
-Changes of a table that is not attached here are held as they came, and merged when it is.
+Changes of a table that is not attached here are held as they came, and merged when it is. So is the floor of its
+trimmed lives.
+
+`lacking` are changes of an attached table that were merged but for some rows, which this node does not know. As a rule
+an unknown row was deleted and trimmed, and its changes are dropped. But where a site is closed, what a changeset
+depends on may not be here, and the row may come with somebody's state: its changes are merged then.
 """
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from replication.engine.stamps import Dot
+from replication.engine.stamps import Dot, Site, Stamp
 from replication.engine.statements import Statement, holes
 from replication.engine.values import Key, Value, canonical_key, fetch, pack, unpack
 
@@ -102,35 +108,83 @@ def packed(key: Key) -> bytes:
     return pack(canonical_key(key))
 
 
-def keep_loser(connection: sqlite3.Connection, tid: int, key: Key, dot: Dot, cells: dict[str, Value]) -> None:
-    """Keeps what an insert lost to another of the same life. The oldest make room."""
+def keep_loser(connection: sqlite3.Connection, tid: int, key: Key, dot: Dot, cells: dict[str, Value]) -> bool:
+    """Keeps what an insert lost to another of the same life. The oldest make room. False if it was kept before."""
     cursor = connection.execute(
-        "INSERT INTO main._litecast_conflicts (tid, key, stamp, site, cells) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO main._litecast_conflicts (tid, key, stamp, site, cells) SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS"
+        " (SELECT 1 FROM main._litecast_conflicts WHERE tid = ?1 AND key = ?2 AND stamp = ?3 AND site = ?4)",
         (tid, packed(key), dot.stamp, dot.site, pack(tuple(cells.items()))),
     )
+    if cursor.rowcount == 0:
+        return False
     oldest = (cursor.lastrowid or 0) - CONFLICTS_MAX
     if oldest > 0:
         connection.execute("DELETE FROM main._litecast_conflicts WHERE id <= ?", (oldest,))
+    return True
 
 
-def hold_table(connection: sqlite3.Connection, name: str, dot: Dot, body: bytes) -> None:
-    """Holds what a changeset has of a table that is not attached here, as it came."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBody:
+    """What a changeset has of a table, held. `body` is for `changesets.decode_table`."""
+
+    seq: int
+    dot: Dot
+    body: bytes
+    lacking: bool
+
+
+def hold_table(connection: sqlite3.Connection, name: str, dot: Dot, body: bytes, *, lacking: bool = False) -> None:
+    """Holds what a changeset has of a table, as it came. Once, however often it comes."""
     connection.execute(
-        "INSERT INTO main._litecast_held_tables (name, site, upto, body) VALUES (?, ?, ?, ?)",
-        (name, dot.site, dot.stamp, body),
+        f"INSERT INTO main.{TABLES} (name, site, upto, body, lacking) SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS"
+        f" (SELECT 1 FROM main.{TABLES} WHERE name = ?1 AND site = ?2 AND upto = ?3 AND body = ?4)",
+        (name, dot.site, dot.stamp, body, lacking),
     )
 
 
 def waiting_tables(connection: sqlite3.Connection) -> set[str]:
     """Names of tables of which changes are held."""
-    rows = connection.execute("SELECT DISTINCT name FROM main._litecast_held_tables")
+    rows = connection.execute(f"SELECT DISTINCT name FROM main.{TABLES}")
     return {name for (name,) in rows}
 
 
-def release_table(connection: sqlite3.Connection, name: str) -> list[tuple[str, int, bytes]]:
-    """Site, stamp and body of what is held of a table, in the order in which it came; it is not held any more."""
+def changes(
+    connection: sqlite3.Connection, name: str, *, beyond: int = 0, lacking: bool | None = None
+) -> Iterator[HeldBody]:
+    """What is held of a table, in the order in which it came; with `lacking`, only what is lacking, or is not."""
     rows = connection.execute(
-        "SELECT site, upto, body FROM main._litecast_held_tables WHERE name = ? ORDER BY seq", (name,)
-    ).fetchall()
-    connection.execute("DELETE FROM main._litecast_held_tables WHERE name = ?", (name,))
-    return rows
+        f"SELECT seq, site, upto, body, lacking FROM main.{TABLES} WHERE name = ?1 AND seq > ?2"
+        " AND lacking = coalesce(?3, lacking) ORDER BY seq",
+        (name, beyond, lacking),
+    )
+    for seq, site, stamp, body, is_lacking in rows:
+        yield HeldBody(seq=seq, dot=Dot(Stamp(stamp), Site(site)), body=body, lacking=bool(is_lacking))
+
+
+def release(connection: sqlite3.Connection, seq: int) -> None:
+    """Holds it no more."""
+    connection.execute(f"DELETE FROM main.{TABLES} WHERE seq = ?", (seq,))
+
+
+def floor(connection: sqlite3.Connection, name: str) -> int:
+    """The floor of a table that is not attached here, as far as others told."""
+    row = connection.execute("SELECT floor FROM main._litecast_floors WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def floors(connection: sqlite3.Connection) -> set[str]:
+    """Names of tables that are not attached here and have a floor."""
+    return {name for (name,) in connection.execute("SELECT name FROM main._litecast_floors")}
+
+
+def raise_floor(connection: sqlite3.Connection, name: str, life: int) -> None:
+    """Raises the floor of a table that is not attached here."""
+    if life > floor(connection, name):
+        connection.execute("INSERT OR REPLACE INTO main._litecast_floors (name, floor) VALUES (?, ?)", (name, life))
+
+
+def take_floor(connection: sqlite3.Connection, name: str) -> int:
+    """The floor of a table that is being attached, which has one of its own from now on."""
+    found = floor(connection, name)
+    connection.execute("DELETE FROM main._litecast_floors WHERE name = ?", (name,))
+    return found

@@ -15,7 +15,6 @@ from replication.engine.columns import Looked
 from replication.engine.mending import mend
 from replication.engine.session import Session, load_tables
 from replication.engine.showing import show_held
-from replication.engine.stamps import Dot, Site, Stamp
 from replication.engine.table import Table
 
 
@@ -42,15 +41,11 @@ def look(session: Session) -> dict[str, Looked]:
 
 def _absorb_waiting(session: Session, table: Table) -> None:
     """Merges what was held of the table while it was not attached, or had another key."""
-    if table.spec.name not in held.waiting_tables(session.connection):
-        return
-    for site, stamp, body in held.release_table(session.connection, table.spec.name):
-        change = decode_table(body)
-        dot = Dot(Stamp(stamp), Site(site))
+    for held_body in list(held.changes(session.connection, table.spec.name)):
+        change = decode_table(held_body.body)
         if change.key == table.spec.key:
-            absorb(session, table, change, dot)
-        else:
-            held.hold_table(session.connection, table.spec.name, dot, body)
+            held.release(session.connection, held_body.seq)
+            absorb(session, table, change, held_body.dot, keep_unknown=held_body.lacking)
 
 
 def _empty_logs_of_the_gone(session: Session) -> None:

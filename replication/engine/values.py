@@ -157,7 +157,9 @@ def fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value] 
         return cursor.execute(sql, parameters).fetchall()
 
 
-def fetch_batches(connection: sqlite3.Connection, sql: str, *, size: int) -> Iterator[list[Any]]:
+def fetch_batches(
+    connection: sqlite3.Connection, sql: str, parameters: Sequence[Value] = (), *, size: int
+) -> Iterator[list[Any]]:
     """`fetch`, so many rows at a time, in the transaction at work.
 
     Where text is not UTF-8, the query is run again, which gives the same rows in the same order, and what was given
@@ -167,7 +169,7 @@ def fetch_batches(connection: sqlite3.Connection, sql: str, *, size: int) -> Ite
     cursor.row_factory = None
     given = 0
     try:
-        cursor.execute(sql)
+        cursor.execute(sql, parameters)
         while rows := cursor.fetchmany(size):
             yield rows
             given += len(rows)
@@ -176,7 +178,7 @@ def fetch_batches(connection: sqlite3.Connection, sql: str, *, size: int) -> Ite
         if _UNREADABLE not in str(error):
             raise
     with _escaping(connection):
-        cursor.execute(sql)
+        cursor.execute(sql, parameters)
         for _ in islice(cursor, given):
             pass
     while True:

@@ -194,13 +194,18 @@ class AnySql:
 
 def state_of(replica: Replica) -> dict[str, list[tuple[object, ...]]]:
     """All that merging knows of the rows, with sites and columns by name: equal where two replicas are equal."""
-    session = open_session(replica.engine)
+    return known_of(replica.engine)
+
+
+def known_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    """`state_of`, of a database."""
+    session = open_session(connection)
     site_of = session.sites.site
     found: dict[str, list[tuple[object, ...]]] = {}
     for name, table in session.tables.items():
         keys, columns = table.keys, table.columns.names
-        entries = fetch(replica.engine, f"SELECT life, stamp, site, cells, {keys} FROM {table.spec.clock}")
-        shares = fetch(replica.engine, f"SELECT counter, site, life, value, stamp, {keys} FROM {table.spec.count}")
+        entries = fetch(connection, f"SELECT life, stamp, site, cells, {keys} FROM {table.spec.clock}")
+        shares = fetch(connection, f"SELECT counter, site, life, value, stamp, {keys} FROM {table.spec.count}")
         rows: list[tuple[object, ...]] = []
         for life, stamp, short, blob, *key in entries:
             entry = decode_entry(life, Dot(stamp, site_of(short)), blob, names=columns, site_of=site_of)

@@ -1,0 +1,347 @@
+"""Moving state instead of changesets: a snapshot for whoever is beyond the journal, an exchange after a fork or drift.
+
+The state is read table by table and range by range of keys, each range in a short transaction of its own, while others
+write and merge at both ends. That is sound because each range says what it is: all that its sender knew of these rows
+when it had merged its `vector`. And merging state is a join, so that what comes twice, late, or out of order does no
+harm. What a range holds beyond the vector at the start comes again with the sender's journal, which is pinned from
+there. Only at the end do the heads move, to that vector.
+
+What was written here after a range was merged may rest on rows that nobody has who covers this node's heads. So the
+range's vector is noted with the sites (`seen`), and named among the deps of the own changesets, until the own heads
+have come so far.
+
+With authority, a snapshot says as well what is not there any more: see `absorbing_state`. An exchange after a fork or
+for drift goes both ways and is without it: nothing is deleted then."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replication.engine import catalogue, held, state
+from replication.engine.absorbing import Absorbed, absorb
+from replication.engine.absorbing_state import Authority, absorb_range
+from replication.engine.applying import CLOCK_BOUND_MS
+from replication.engine.changesets import (
+    DIGEST_BYTES,
+    ChangeKind,
+    ChangesetError,
+    RowChange,
+    TableChange,
+    encodable,
+    table_change,
+)
+from replication.engine.folding import Folded, fold_inside
+from replication.engine.identity import Remembered, check_remembered
+from replication.engine.lacking import absorb_lacking
+from replication.engine.ranges import (
+    HeldRange,
+    TableRange,
+    decode_range,
+    listed_of,
+    parse_vector,
+    plain_vector,
+    stamp_of,
+)
+from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range, reading
+from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site
+from replication.engine.session import NotAttached, Session, move_clock, open_session
+from replication.engine.sites import Head, closed, vector
+from replication.engine.stamps import Dot, Site, Stamp, ms_of
+from replication.engine.transacting import merging_transaction, transaction
+from replication.engine.values import Key, Value, pack
+from replication.engine.violations import ForeignKeys, Violation
+
+__all__ = [
+    "NoSuchTable", "RangeMerged", "RangeRead", "RangeRefused", "SnapshotStart", "begin", "finish", "merge_range",
+    "read_range",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotStart:
+    """What a snapshot begins with: how far its sender was then. `tables`: what is to be read, each from its beginning.
+
+    The sender's journal has to be kept from `vector` on until the receiver has it."""
+
+    vector: Mapping[Site, Head]
+    closed: Mapping[Site, frozenset[Head]]
+    tables: tuple[str, ...]
+
+    def plain(self) -> list[object]:
+        """As it is sent: no maps."""
+        tips = [(site, [(tip.stamp, tip.digest) for tip in tips]) for site, tips in self.closed.items()]
+        return [plain_vector(self.vector), tips, self.tables]
+
+    @classmethod
+    def parse(cls, value: object) -> "SnapshotStart":
+        """What `plain` gave. Raises ChangesetError if it is none."""
+        try:
+            heads, closed, tables = listed_of(value, 3)
+            return cls(vector=parse_vector(heads), closed=_parse_closed(closed), tables=distinct_names(tables))
+        except Malformed as error:
+            raise ChangesetError(f"not the start of a snapshot: {error}") from error
+
+
+def _parse_closed(value: object) -> dict[Site, frozenset[Head]]:
+    found: dict[Site, frozenset[Head]] = {}
+    for one in listed(value, at_most=SITES_MAX):
+        name, tips = listed_of(one, 2)
+        pairs = [listed_of(tip, 2) for tip in listed(tips, at_most=SITES_MAX)]
+        found[site(name)] = frozenset(
+            Head(stamp=stamp_of(stamp), digest=data(digest, size=DIGEST_BYTES)) for stamp, digest in pairs
+        )
+    return found
+
+
+class RangeRefused(ChangesetError):
+    """State that cannot be merged here now. Nothing was changed.
+
+    `until_ms`: it can be from this millisecond since 1970 on. `fork`: a site of which sender and receiver have two
+    histories; it has to be closed first."""
+
+    def __init__(self, reason: str, *, until_ms: int | None = None, fork: Site | None = None) -> None:
+        self.until_ms = until_ms
+        self.fork = fork
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeMerged:
+    """A range is merged. `folded` is what the log held before, to be cast like any fold's.
+
+    `table`, `upto`: which range; None if it was the table's last. `rows`: how many it carried. `deleted`: rows that
+    were deleted here, since the sender had deleted them. The others are as in `applying.Merged`."""
+
+    table: str
+    upto: Key | None
+    rows: int
+    deleted: int
+    held: int
+    dropped: int
+    collisions: int
+    violations: tuple[Violation, ...]
+    folded: Folded | None
+
+
+def begin(connection: sqlite3.Connection) -> SnapshotStart:
+    """A snapshot of this database begins. Only reads. Raises NotAttached."""
+    with reading(connection):
+        if state.read(connection) is None:
+            raise NotAttached
+        attached = sorted(catalogue.load(connection))
+        waiting = held.waiting_tables(connection) | held.floors(connection)
+        return SnapshotStart(
+            vector=vector(connection),
+            closed=closed(connection),
+            tables=(*attached, *(HELD + name for name in sorted(waiting))),
+        )
+
+
+def merge_range(
+    connection: sqlite3.Connection,
+    encoded: bytes,
+    start: SnapshotStart,
+    *,
+    now_ms: int,
+    clock_bound_ms: int = CLOCK_BOUND_MS,
+    authority: bool,
+    expected: Remembered | None = None,
+) -> RangeMerged:
+    """Merges a range of the state of whoever sent `start`. Commits.
+
+    Raises, with nothing changed, ChangesetError if the bytes are no range of this cluster's, RangeRefused if they are
+    and cannot be merged now; NotAttached, StateReplaced, sqlite3.Error."""
+    found = decode_range(encoded)
+    with merging_transaction(connection):
+        check_remembered(connection, expected)
+        session = open_session(connection)
+        _judge(session, found, start, now_ms, clock_bound_ms)
+        folded = fold_inside(session, now_ms=now_ms)
+        if isinstance(found, HeldRange):
+            absorbed = _take_held(session, found)
+        else:
+            absorbed = _take_rows(session, found, _authority(session, start, authority))
+        move_clock(session, Stamp(found.newest))
+        for origin, head in found.vector.items():
+            if origin != session.site:
+                session.sites.see(origin, head.stamp)
+        return RangeMerged(
+            table=found.table,
+            upto=(found.upto,) if isinstance(found.upto, int) else found.upto,
+            rows=absorbed.rows,
+            deleted=absorbed.deleted,
+            held=absorbed.refusals.held,
+            dropped=absorbed.dropped,
+            collisions=absorbed.collisions,
+            violations=_violations(session, found.table, absorbed),
+            folded=folded,
+        )
+
+
+def finish(
+    connection: sqlite3.Connection,
+    start: SnapshotStart,
+    *,
+    now_ms: int | None = None,
+    clock_bound_ms: int = CLOCK_BOUND_MS,
+    expected: Remembered | None = None,
+) -> None:
+    """All ranges of a snapshot are merged, with authority: the heads move to what its sender had at the start. Commits.
+
+    None moves back. Those of closed sites do not move: the sender's histories of them are here now, and their tips are
+    added to those of the sites that are closed here, too. With `now_ms` the stamps are checked against the clock.
+    Raises, with nothing changed, RangeRefused, NotAttached, StateReplaced, sqlite3.Error."""
+    with transaction(connection):
+        check_remembered(connection, expected)
+        session = open_session(connection)
+        if now_ms is not None:
+            _check_clock(start.vector, now_ms, clock_bound_ms)
+        _check_forks(session, start.vector, start)
+        for origin, head in start.vector.items():
+            mine = session.sites.head(origin)
+            if not session.sites.is_closed(origin) and (mine is None or mine.stamp < head.stamp):
+                session.sites.move(origin, head)
+                move_clock(session, head.stamp)
+        for origin, tips in start.closed.items():
+            if session.sites.is_closed(origin):
+                session.sites.close(origin, tips)
+
+
+def _judge(
+    session: Session, found: TableRange | HeldRange, start: SnapshotStart, now_ms: int, clock_bound_ms: int
+) -> None:
+    if found.cluster != session.cluster:
+        raise ChangesetError(f"state of cluster {found.cluster}, and this is cluster {session.cluster}")
+    newest = max(found.newest, max((head.stamp for head in start.vector.values()), default=0))
+    if ms_of(Stamp(newest)) > now_ms + clock_bound_ms:
+        raise RangeRefused("it has stamps too far ahead", until_ms=ms_of(Stamp(newest)) - clock_bound_ms)
+    _check_forks(session, start.vector, start)
+    _check_forks(session, found.vector, start)
+
+
+def _check_clock(heads: Mapping[Site, Head], now_ms: int, clock_bound_ms: int) -> None:
+    newest = max((head.stamp for head in heads.values()), default=Stamp(0))
+    if ms_of(newest) > now_ms + clock_bound_ms:
+        raise RangeRefused("it has stamps too far ahead", until_ms=ms_of(newest) - clock_bound_ms)
+
+
+def _check_forks(session: Session, heads: Mapping[Site, Head], start: SnapshotStart) -> None:
+    """Raises RangeRefused if a head shows another history of its site than the one here."""
+    for origin, head in heads.items():
+        if session.sites.is_closed(origin) or origin in start.closed:
+            continue
+        mine = session.sites.head(origin)
+        if origin == session.site and head.stamp > (mine.stamp if mine else 0):
+            raise RangeRefused("its sender has more of this site than there is", fork=origin)
+        if mine is not None and mine.stamp == head.stamp and mine.digest != head.digest:
+            raise RangeRefused(f"its sender has another history of site {origin}", fork=origin)
+
+
+def _authority(session: Session, start: SnapshotStart, authority: bool) -> Authority:
+    closed_sites = frozenset(start.closed) | frozenset(closed(session.connection))
+    seen = {origin: head.stamp for origin, head in start.vector.items()} if authority else {}
+    return Authority(seen=seen, closed=closed_sites)
+
+
+def _take_rows(session: Session, found: TableRange, authority: Authority) -> Absorbed:
+    table = session.tables.get(found.table)
+    if table is None or table.spec.key != found.key:
+        return _hold_rows(session, found)
+    absorbed = absorb_range(session, table, found, authority)
+    catalogue.raise_floor(session.connection, table.spec, found.floor)
+    absorb_lacking(session, table)
+    return absorbed
+
+
+def _hold_rows(session: Session, found: TableRange) -> Absorbed:
+    """Holds state of a table that is not attached here, changeset by changeset, as changes of it are held."""
+    for dot, change in as_changes(found):
+        held.hold_table(session.connection, found.table, dot, pack(encodable((change,))[0]))
+    held.raise_floor(session.connection, found.table, found.floor)
+    absorbed = Absorbed(rows=len(found.ended) + sum(1 for _ in found.alive))
+    absorbed.refusals.held = absorbed.rows
+    return absorbed
+
+
+def _take_held(session: Session, found: HeldRange) -> Absorbed:
+    absorbed = Absorbed(rows=len(found.changes))
+    table = session.tables.get(found.table)
+    for one in found.changes:
+        if table is not None and table.spec.key == one.change.key:
+            merged = absorb(session, table, one.change, one.dot, keep_unknown=one.lacking)
+            absorbed.writes.deletes += merged.touched(len(table.spec.key))
+        else:
+            body = pack(encodable((one.change,))[0])
+            held.hold_table(session.connection, found.table, one.dot, body, lacking=one.lacking)
+            absorbed.refusals.held += 1
+    if table is not None:
+        catalogue.raise_floor(session.connection, table.spec, found.floor)
+    else:
+        held.raise_floor(session.connection, found.table, found.floor)
+    return absorbed
+
+
+def _violations(session: Session, table: str, absorbed: Absorbed) -> tuple[Violation, ...]:
+    broken = [Violation(table=table, key=key, rule="CHECK") for key in absorbed.refusals.broken]
+    known = session.tables.get(table)
+    touched = {} if known is None else {table: absorbed.touched(len(known.spec.key))}
+    return (*broken, *ForeignKeys(session.connection, session.tables).orphans(touched))
+
+
+def as_changes(found: TableRange) -> list[tuple[Dot, TableChange]]:
+    """The changesets that could have made this state, as far as they matter: inserts and deletes first, then the rest.
+
+    An insert carries each counter that the sender has, so that nobody takes one for left out."""
+    size = len(found.key)
+    begun: dict[Dot, list[RowChange]] = {}
+    later: dict[Dot, list[RowChange]] = {}
+    for row in found.ended:
+        change = RowChange(kind=ChangeKind.DELETE, key=row[:size], life=_int(row[size]), cells={}, counts={})
+        begun.setdefault(_dot(found, row, size + 1), []).append(change)
+    shares: dict[int, list[tuple[str, Dot, int]]] = {}
+    for name, places in found.counts.items():
+        for place, number, stamp, value in places:
+            shares.setdefault(place, []).append((name, Dot(Stamp(stamp), found.sites[number]), value))
+    place = 0
+    for group, is_plain in [(group, True) for group in found.plain] + [(group, False) for group in found.changed]:
+        for row in group.rows:
+            _split_row(found, group.cells, row, is_plain, shares.get(place, []), begun, later)
+            place += 1
+    return [
+        (dot, table_change(found.table, found.key, rows)) for by_dot in (begun, later) for dot, rows in by_dot.items()
+    ]
+
+
+def _split_row(
+    found: TableRange,
+    cells: Sequence[str],
+    row: tuple[Value, ...],
+    is_plain: bool,
+    shares: list[tuple[str, Dot, int]],
+    begun: dict[Dot, list[RowChange]],
+    later: dict[Dot, list[RowChange]],
+) -> None:
+    size = len(found.key)
+    key, life, born = row[:size], _int(row[size]), _dot(found, row, size + 1)
+    cells_by_dot: dict[Dot, dict[str, Value]] = {born: {}}
+    for index, name in enumerate(cells):
+        dot = born if is_plain else _dot(found, row, size + 3 + len(cells) + 2 * index)
+        cells_by_dot.setdefault(dot, {})[name] = row[size + 3 + index]
+    counts_by_dot: dict[Dot, dict[str, int]] = {born: dict.fromkeys(found.counters, 0)}
+    for name, dot, value in shares:
+        counts_by_dot.setdefault(dot, {})[name] = value
+    for dot in {**cells_by_dot, **counts_by_dot}:
+        kind = ChangeKind.INSERT if dot == born else ChangeKind.UPDATE
+        change = RowChange(
+            kind=kind, key=key, life=life, cells=cells_by_dot.get(dot, {}), counts=counts_by_dot.get(dot, {})
+        )
+        (begun if dot == born else later).setdefault(dot, []).append(change)
+
+
+def _dot(found: TableRange, row: Sequence[Value], at: int) -> Dot:
+    return Dot(Stamp(_int(row[at])), found.sites[_int(row[at + 1])])
+
+
+def _int(value: Value) -> int:
+    assert isinstance(value, int)
+    return value
