@@ -2,7 +2,8 @@
 
     AppError
     ├── ConfigError         a setting that is missing, unknown, ill-typed or cannot be used
-    └── NodeUnreachable     a node that was asked over HTTP and did not answer as a node does
+    ├── NodeUnreachable     a node that was asked over HTTP and did not answer as a node does
+    └── NodeRefused         a node that answered that it will not
 
 `str()` of each is one line that says what is wrong, where, and what to do about it. The command line prints that line
 and exits with status 1; see `app.cli`.
@@ -19,3 +20,7 @@ class ConfigError(AppError):
 
 class NodeUnreachable(AppError):
     """A node that was asked over HTTP did not answer, or what answered is not a Litecast node."""
+
+
+class NodeRefused(AppError):
+    """A node that was asked over HTTP will not do what it was asked for; the text has its reason."""

@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 from app.report import NodeView
 from app.standing import StatusOf
 from replication.convergent.status import ReplicationStatus, Tally
+from replication.engine.comparing import Verdict
+from replication.measuring.watching import Measured
 
 STATES = ("connecting", "up", "suspect", "down")
 
@@ -41,6 +43,7 @@ class NodeCollector(Collector):
         views: PageViews,
         ready: Callable[[], bool],
         status: StatusOf | None,
+        drift: Callable[[], Measured | None],
         streams: Callable[[], int],
     ) -> None:
         self._node = node
@@ -48,6 +51,7 @@ class NodeCollector(Collector):
         self._views = views
         self._ready = ready
         self._status = status
+        self._drift = drift
         self._streams = streams
 
     def collect(self) -> Iterator[Metric]:
@@ -83,6 +87,8 @@ class NodeCollector(Collector):
 
         if self._status is not None:
             yield from _replication(self._status())
+        if (measured := self._drift()) is not None:
+            yield from _drift(measured)
 
 
 def _replication(status: ReplicationStatus) -> Iterator[Metric]:
@@ -110,6 +116,32 @@ def _replication(status: ReplicationStatus) -> Iterator[Metric]:
         ("sites", "Sites of which something is merged here.", status.sites),
     ):
         yield GaugeMetricFamily(f"litecast_replication_{name}", about, value=value)
+
+
+def _drift(measured: Measured) -> Iterator[Metric]:
+    """What was found when the nodes were compared last."""
+    report = measured.report
+    yield GaugeMetricFamily(
+        "litecast_drift_measured_timestamp_seconds", "When the nodes were compared last.", value=measured.at_s
+    )
+    verdict = GaugeMetricFamily(
+        "litecast_drift_verdict", "1 for what was found: equal, drift, or unknown.", labels=["verdict"]
+    )
+    for one in Verdict:
+        verdict.add_metric([one.value], report.verdict is one)
+    yield verdict
+    # Where too many differ to be counted there is no sample: the verdict says it.
+    rows = GaugeMetricFamily("litecast_drift_rows", "Rows that differ between nodes.", labels=["table"])
+    counters = GaugeMetricFamily(
+        "litecast_drift_counter", "Largest minus smallest, added up over rows.", labels=["table", "column"]
+    )
+    for table in report.tables:
+        if table.rows_differing is not None:
+            rows.add_metric([table.name], table.rows_differing)
+        for column, spread in table.counters.items():
+            counters.add_metric([table.name, column], spread)
+    yield rows
+    yield counters
 
 
 def registry(collector: NodeCollector) -> CollectorRegistry:

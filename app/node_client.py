@@ -40,7 +40,7 @@ def ask_node(url: str, *, transport: httpx.BaseTransport | None = None) -> NodeR
             ready = client.get("/readyz").status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NodeUnreachable(
-            f"no node answers at {url} ({_reason(error)}): is it running? --config FILE or --url URL say where it is"
+            f"no node answers at {url} ({reason(error)}): is it running? --config FILE or --url URL say where it is"
         ) from None
     try:
         report = cluster.raise_for_status().json()
@@ -55,5 +55,6 @@ def ask_node(url: str, *, transport: httpx.BaseTransport | None = None) -> NodeR
     return NodeReport(url=url, ready=ready, cluster=report)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What the network says was wrong, on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,6 @@ people watch, one round of questions is on its way at a time.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 from app.standing import NoStanding, Standing, StatusOf, parse_standing, standing
 from cluster.actor import Actor
 from cluster.errors import CallError
+from replication.rounds import Rounds
 
 log = logging.getLogger(__name__)
 
@@ -286,8 +286,7 @@ class ClusterReport:
         self._clock = clock
         self._known: dict[str, _Answer] = {}
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._next: asyncio.Future[list[NodeReport]] | None = None
-        self._rounds: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self._ask_everybody, name="cluster report")
 
     def note(self, page: str) -> None:
         """Ask for this page by name from now on: it was counted or looked at here, and may be in nobody's top."""
@@ -303,36 +302,11 @@ class ClusterReport:
         a peer that does not answer; raises what this node's own database raises. Cancelling one caller leaves the
         others undisturbed.
         """
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            if self._rounds is None or self._rounds.done():
-                self._rounds = asyncio.create_task(self._run_rounds(), name="cluster report")
-        reports = await asyncio.shield(self._next)
-        return {report.name: report for report in reports}
+        return {report.name: report for report in await self._rounds.result()}
 
     async def close(self) -> None:
         """End a round that is on its way; those who wait for it are cancelled."""
-        if self._rounds is not None:
-            self._rounds.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._rounds
-
-    async def _run_rounds(self) -> None:
-        while (waiting := self._next) is not None:
-            self._next = None
-            try:
-                reports = await self._ask_everybody()
-            except asyncio.CancelledError:
-                waiting.cancel()
-                if self._next is not None:
-                    self._next.cancel()
-                    self._next = None
-                raise
-            except Exception as exc:
-                waiting.set_exception(exc)
-                waiting.exception()  # all who waited may have been cancelled; then nobody is to be told
-            else:
-                waiting.set_result(reports)
+        await self._rounds.close()
 
     async def _ask_everybody(self) -> list[NodeReport]:
         # A member that has not said its name yet is known by its address alone, and cannot be asked.

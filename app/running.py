@@ -16,9 +16,12 @@ from importlib.metadata import version
 from random import Random
 from typing import assert_never
 
+from app.admin_token import admin_token
+from app.comparing import desk_for, drift_watch
 from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
 from app.report import ClusterReport, PageReader, PageReport
+from app.web.admin import AdminGate
 from app.web.application import WebApp
 from app.web.server import WebServer, bind
 from cluster.address import Address
@@ -37,6 +40,8 @@ from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
 from replication.database_file import new_site
 from replication.lock import DataDirLock
+from replication.measuring.answering import Desk, Digests
+from replication.measuring.questions import DIGESTS
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
 from replication.opening import resolved
 from replication.repo import Repo
@@ -98,11 +103,14 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         repo = await stack.enter_async_context(_repo(config))
         await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
-        node = _node(config, repo, replication)
+        desk = desk_for(config)
+        stack.push_async_callback(desk.close)
+        node = _node(config, repo, replication, desk)
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
         status = None if replication is None else replication.status
         report = ClusterReport(node, PageReader(repo, node.counters, status=status))
+        drift = drift_watch(config, node)
         web = WebApp(
             node=node,
             counter=PageCounter(repo),
@@ -110,12 +118,15 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
             mode=config.replication.mode,
             unready=lambda: _unready(config, node, replication),
             status=status,
+            drift=drift,
+            gate=AdminGate(admin_token(config)),
         )
         server = WebServer(web, listener)
         _log_start(config, node, server.url)
         await node.start()
         stack.push_async_callback(node.stop)
         stack.push_async_callback(report.close)
+        stack.push_async_callback(drift.close)
         if replication is not None:
             replication.start(node)
             stack.push_async_callback(replication.stop)
@@ -174,7 +185,7 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
     return replication
 
 
-def _node(config: Config, repo: Repo, replication: Replication | None) -> Node:
+def _node(config: Config, repo: Repo, replication: Replication | None, desk: Desk) -> Node:
     children: list[Child] = []
     if replication is not None:
         children.append(ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)))
@@ -186,6 +197,7 @@ def _node(config: Config, repo: Repo, replication: Replication | None) -> Node:
             )
         )
     status = None if replication is None else replication.status
+    children.append(ActorChild(DIGESTS, lambda: Digests(desk)))
     children.append(ActorChild(PageReport.name, lambda: PageReport(PageReader(repo, node.counters, status=status))))
     node = _bare_node(config, children)
     return node

@@ -111,6 +111,11 @@ def derive_curve_keys(secret: Secret, cluster: str) -> CurveKeys:
     )
 
 
+def derive_admin_token(secret: Secret, cluster: str) -> str:
+    """What a node wants to hear over HTTP from who changes something, or looks into tables: 64 hex digits."""
+    return derive(secret, cluster, "litecast admin token v1").hex()
+
+
 def derive(secret: Secret, cluster: str, purpose: str) -> bytes:
     """32 bytes for one purpose (HKDF-SHA256, salt: the cluster's name, info: the purpose)."""
     hkdf = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=cluster.encode(), info=purpose.encode())

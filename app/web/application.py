@@ -21,8 +21,10 @@ from app.counter import NotCounted, PageCounter
 from app.metrics import NodeCollector, PageViews, exposition, registry
 from app.report import ClusterReport, NodeReport, NodeView, drift
 from app.standing import StatusOf
+from app.web.admin import AdminGate
 from app.web.answers import error, http_error, no_store, secure
 from app.web.assets import Page, StaticFiles
+from app.web.drift import Drift, DriftApi
 from app.web.live import LiveFeed, LiveLimits, LiveStream
 from app.web.page_names import page_path
 from app.web.state import cluster_summary, live_state
@@ -39,7 +41,8 @@ class WebApp:
     """The ASGI application (`asgi`) and its end (`stop`).
 
     `unready` names what is not up yet, one line for each; an empty answer means that the node is ready. `status` asks
-    how replication stands; None in the modes that have nothing to say of it.
+    how replication stands; None in the modes that have nothing to say of it. `drift` compares the nodes, `gate` says
+    who may do more than look.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class WebApp:
         mode: str,
         unready: Callable[[], Sequence[str]],
         status: StatusOf | None = None,
+        drift: Drift,
+        gate: AdminGate,
         live: LiveLimits | None = None,
     ) -> None:
         self._node = node
@@ -59,6 +64,8 @@ class WebApp:
         self._mode = mode
         self._unready = unready
         self._status = status
+        self._drift = drift
+        drift_api = DriftApi(drift, gate)
         self._feed = LiveFeed(self._state, live)
         self._views = PageViews()
         self._registry = registry(
@@ -68,6 +75,7 @@ class WebApp:
                 views=self._views,
                 ready=lambda: not unready(),
                 status=status,
+                drift=lambda: drift.latest,
                 streams=lambda: self._feed.streams,
             )
         )
@@ -81,6 +89,7 @@ class WebApp:
                     Route("/cluster", self._get_live_page, methods=["GET"]),
                     Route("/api/live", self._get_live, methods=["GET"]),
                     Route("/api/cluster", self._get_cluster, methods=["GET"]),
+                    Route("/api/drift", drift_api.get, methods=["GET"]),
                     Route("/api/pages/{rest:path}", self._page, methods=["GET", "POST"]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),
@@ -102,8 +111,11 @@ class WebApp:
         self._feed.stop()
 
     async def _state(self) -> object:
+        self._drift.looked()
         reports = await self._report.beliefs()
-        return live_state(self._node, self._mode, list(reports.values()), int(time.time() * 1000))
+        return live_state(
+            self._node, self._mode, list(reports.values()), self._drift.latest, at_ms=int(time.time() * 1000)
+        )
 
     async def _page(self, request: Request) -> Response:
         page, rest = page_path(request.scope, PAGES_PREFIX)
@@ -213,6 +225,7 @@ class WebApp:
         return no_store({"status": "ready"})
 
     async def _get_metrics(self, request: Request) -> Response:
+        self._drift.looked()
         body, content_type = exposition(self._registry, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 

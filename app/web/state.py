@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from app.report import NodeReport, NodeView, drift, pages_by_count
 from app.standing import StatusOf
+from app.web.drift import live_drift
+from replication.measuring.watching import Measured
 
 
 def cluster_summary(node: NodeView, mode: str, status: StatusOf | None = None) -> dict[str, object]:
@@ -31,17 +33,23 @@ def cluster_summary(node: NodeView, mode: str, status: StatusOf | None = None) -
     return summary
 
 
-def live_state(node: NodeView, mode: str, reports: Sequence[NodeReport], at_ms: int) -> dict[str, object]:
+def live_state(
+    node: NodeView, mode: str, reports: Sequence[NodeReport], measured: Measured | None, *, at_ms: int
+) -> dict[str, object]:
     """One event of the live page: every node with its counters, every page with each node's count and the drift.
 
-    A count is null where it is not known. A node's `replication` is null in the modes that have none. `drift` compares
-    the nodes that answered and are not down.
+    `drift` is what was found when all tables were compared last; null if they never were. A page's own `drift` is that
+    of the counts beside it, which are newer.
+
+    A count is null where it is not known. A node's `replication` is null in the modes that have none. A page's drift
+    compares the nodes that answered and are not down.
     """
     return {
         "at": at_ms,
         "node": node.name,
         "region": node.region,
         "mode": mode,
+        "drift": live_drift(measured),
         "nodes": [
             {
                 "name": report.name,

@@ -64,6 +64,6 @@ def _why(exc: CallError) -> str:
         case NodeDown():
             return "it is down"
         case NoSuchActor():
-            return "it runs another version of Litecast"
+            return "it is only starting, or of another version of Litecast"
         case _:
             return str(exc)

@@ -11,7 +11,7 @@ A member that is down or does not answer makes the verdict UNKNOWN, unless the o
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from replication.drift import DriftReport, RowDrift, report, unknown
@@ -27,29 +27,29 @@ from replication.measuring.questions import AskDigest
 from replication.measuring.settling import Known, known_after, to_look_at_again
 
 PAUSE_FIRST_S: Final = 0.1
-PAUSE_MAX_S: Final = 1.0
+PAUSE_MAX_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
     """How much may be done for an answer.
 
-    After `deadline_s` nothing more is asked; a table is looked at `looks_max` times at most. Where some node has more
-    than `rows_listed_max` rows in the buckets that differ, it is not counted how many do. Of the rows that differ,
-    `rows_shown_max` in each table are fetched.
+    After `deadline_s` nothing more is asked. For `patience_s` tables are looked at again in which something cannot be
+    told. Where some node has more than `rows_listed_max` rows in the buckets that differ, it is not counted how many
+    do. Of the rows that differ, `rows_shown_max` in each table are fetched.
     """
 
     deadline_s: float
-    looks_max: int
+    patience_s: float
     rows_listed_max: int
     rows_shown_max: int = 0
 
 
-THOROUGH: Final = Effort(deadline_s=100.0, looks_max=30, rows_listed_max=1_000_000)
+THOROUGH: Final = Effort(deadline_s=100.0, patience_s=8.0, rows_listed_max=1_000_000)
 """For who asks and waits."""
-WITH_ROWS: Final = Effort(deadline_s=100.0, looks_max=30, rows_listed_max=1_000_000, rows_shown_max=100)
+WITH_ROWS: Final = replace(THOROUGH, rows_shown_max=100)
 """For who wants to see them."""
-QUICK: Final = Effort(deadline_s=20.0, looks_max=8, rows_listed_max=20_000)
+QUICK: Final = Effort(deadline_s=30.0, patience_s=3.0, rows_listed_max=20_000)
 """For what is measured by itself, again and again."""
 
 
@@ -87,9 +87,9 @@ class DriftMeter:
         return report(comparison, differences=differences, rows=rows, unreachable=looked.lost)
 
     async def _look(self, effort: Effort, until_s: float) -> "_Looked":
-        """Takes digests until all is told that can be, or half of the time is over."""
+        """Takes digests until all is told that can be, or patience is at an end."""
         loop = asyncio.get_running_loop()
-        patient_until_s = until_s - effort.deadline_s / 2
+        patient_until_s = loop.time() + effort.patience_s
         pause_s = PAUSE_FIRST_S
         tables: dict[str, Known] = {}
         names: list[str] | None = None
@@ -103,7 +103,7 @@ class DriftMeter:
             digests, silent = await self._digests(looks, wanted, until_s)
             tables = known_after(tables, digests)
             names = to_look_at_again(tables, looks=number)
-            if not names or number == effort.looks_max or loop.time() + pause_s > patient_until_s:
+            if not names or loop.time() + pause_s > patient_until_s:
                 return _Looked(
                     looks=looks,
                     chosen=chosen,

@@ -1,5 +1,7 @@
 """The live page in headless Chromium: it moves with the cluster, needs no other host, and fits a phone."""
 
+import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,7 +9,9 @@ import pytest
 
 from app.web.server import WebServer, bind
 from cluster.counters import Count
+from replication.measuring.watching import Measured
 from tests.unit.app.web.fakes import FakeCluster
+from tests.unit.app.web.reports import DRIFTED, EQUAL, UNKNOWN_REPORT
 from tests.unit.app.web.statuses import LATE, WELL
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed (group: browser)")
@@ -145,6 +149,29 @@ async def test_node_that_goes_down_is_shown_with_what_was_last_known(
     await expect(page.locator("#events")).to_contain_text("gamma: up → down")
     cluster.member("gamma").state = "up"
     await expect(row).to_have_text(["100", "500", "500", "400"])
+    assert watched.complaints == []
+
+
+async def test_tables_are_compared_while_somebody_looks(
+    cluster: FakeCluster, server: WebServer, browser: Browser
+) -> None:
+    watched = await open_page(browser, server)
+    page = watched.page
+    await expect(page.locator("#link-text")).to_have_text("Live")
+    await expect(page.locator("#tables-verdict")).to_have_text("No comparison has been made yet.")
+    assert cluster.drift.looks > 0
+    cluster.drift.latest = EQUAL
+    await expect(page.locator("#tables-verdict")).to_have_text("All tables are equal.")
+    cluster.drift.latest = DRIFTED
+    await expect(page.locator("#tables-verdict")).to_have_text(
+        "Nodes differ: page_counts: 2 rows differ; count by 41; events: rows differ."
+    )
+    await expect(page.locator("#tables tbody tr")).to_have_text(["page_counts2count 41", "notes0–", "eventsmany–"])
+    cluster.drift.latest = Measured(report=UNKNOWN_REPORT, at_s=time.time())
+    await expect(page.locator("#tables-verdict")).to_have_text(
+        "It could not be told: gamma did not answer (it is down)."
+    )
+    await expect(page.locator("#tables-when")).to_have_text(re.compile(r"^2 nodes, (just now|\d s ago)$"))
     assert watched.complaints == []
 
 

@@ -306,6 +306,34 @@ function drawFigures(state) {
   }
 }
 
+const TONES = { equal: "good", drift: "bad", unknown: "warn" };
+
+function drawTables(state) {
+  // What was found when whole tables were compared last: all modes have it, once somebody looks on.
+  const found = state.drift;
+  if (!found) return;
+  const age = Math.max(0, Math.round((state.at - found.at) / 1000));
+  put($("tables-when"), `${plural(found.nodes.length, "node")}, ${age < 2 ? "just now" : `${number.format(age)} s ago`}`);
+  $("tables-verdict").className = `notice ${TONES[found.verdict]}`;
+  const start = { equal: "All tables are equal.", drift: "Nodes differ", unknown: "It could not be told" }[found.verdict];
+  put($("tables-verdict"), found.reason ? `${start}: ${found.reason}.` : start);
+  const body = $("tables").tBodies[0];
+  while (body.rows.length > found.tables.length) body.deleteRow(-1);
+  found.tables.forEach((table, place) => {
+    let row = body.rows[place];
+    if (!row) {
+      row = body.insertRow();
+      row.append(element("th"), element("td"), element("td"));
+      row.cells[0].scope = "row";
+    }
+    put(row.cells[0], table.name);
+    put(row.cells[1], table.rows_differing === null ? "many" : shown(table.rows_differing));
+    const spreads = Object.entries(table.counters).map(([column, spread]) => `${column} ${shown(spread)}`);
+    put(row.cells[2], spreads.join(", ") || "–");
+    for (const cell of [row.cells[1], row.cells[2]]) cell.className = `number ${TONES[table.verdict]}-text`;
+  });
+}
+
 const cards = new Map();
 
 function drawNodes(state) {
@@ -525,6 +553,7 @@ function draw() {
     drawFigures(state);
     drawNodes(state);
     drawPages(state);
+    drawTables(state);
     drawCauses(state);
     drawCharts(state);
   });

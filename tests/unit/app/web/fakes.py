@@ -9,12 +9,16 @@ from typing import Any
 
 from app.counter import MIGRATIONS, TABLE, PageCounter
 from app.report import ClusterReport, Member, PageReader, PageReport
+from app.web.admin import AdminGate
 from app.web.application import WebApp
 from app.web.live import LiveLimits
 from cluster.counters import Count, Counters
 from cluster.errors import CallTimeout, NodeDown
 from replication.convergent.status import ReplicationStatus
+from replication.drift import DriftReport
+from replication.engine.comparing import Verdict
 from replication.errors import DatabaseBusy, NoSuchRow, ReplicationError
+from replication.measuring.watching import Measured
 from replication.rows import Op, Row
 
 
@@ -172,11 +176,30 @@ class FakeNode:
         return await peer.actor.handle_call(message, self.name)
 
 
+class FakeDrift:
+    """Finds what it is told to find."""
+
+    def __init__(self) -> None:
+        self.latest: Measured | None = None
+        self.found = DriftReport(verdict=Verdict.EQUAL, tables=(), nodes=())
+        self.looks = 0
+        self.measured: list[bool] = []
+
+    def looked(self) -> None:
+        self.looks += 1
+
+    async def measure(self, *, rows: bool = False) -> DriftReport:
+        self.measured.append(rows)
+        return self.found
+
+
 class FakeCluster:
     """Nodes that know one another; `replicate` says whether what one counts reaches the others."""
 
     def __init__(self, *names: str) -> None:
         self.replicate = True
+        self.drift = FakeDrift()
+        self.admin_token: str | None = None
         regions = ["fra", "ord", "syd", "gru"]
         self.members = [
             FakeMember(name=name, region=regions[i % 4], address=f"tcp://127.0.0.1:{7400 + i}")
@@ -215,6 +238,8 @@ class FakeCluster:
             mode="naive" if node.status is None else "convergent",
             unready=unready,
             status=node.ask_status,
+            drift=self.drift,
+            gate=AdminGate(self.admin_token),
             live=live,
         )
 

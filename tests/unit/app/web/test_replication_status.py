@@ -1,19 +1,15 @@
 """How replication stands is told in mode convergent, and nowhere else."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.registry import Collector
 
-from app.metrics import NodeCollector, PageViews
 from app.standing import NOTES_MAX, TEXT_MAX_CHARACTERS, NoStanding, parse_standing, standing
 from app.web.state import live_state
-from cluster.counters import Count
 from replication.convergent.status import ReplicationStatus, Tally
-from tests.unit.app.web.fakes import FakeCluster, FakeNode
+from tests.unit.app.web.fakes import FakeCluster
 from tests.unit.app.web.statuses import LATE, WELL
 
 OPERATIONS = Path(__file__).parents[4] / "docs/operations.md"
@@ -31,7 +27,7 @@ async def metrics_of(cluster: FakeCluster, name: str) -> dict[str, str]:
 
 async def live_nodes(cluster: FakeCluster, name: str) -> dict[str, Any]:
     reports = list((await cluster.report(name).beliefs()).values())
-    state: Any = live_state(cluster.nodes[name], "convergent", reports, 0)
+    state: Any = live_state(cluster.nodes[name], "convergent", reports, None, at_ms=0)
     return {node["name"]: node for node in state["nodes"]}
 
 
@@ -134,23 +130,6 @@ async def test_a_standing_that_is_none_is_not_believed(cluster: FakeCluster, cha
     assert (await cluster.report("alpha").beliefs())["beta"].at_s is None
 
 
-def test_every_metric_of_ours_is_documented(cluster: FakeCluster) -> None:
-    text = OPERATIONS.read_text()
-    node = cluster.nodes["alpha"]
-    node.stands(LATE)
-    node.counters.increment(Count.CASTS_SENT)
-    names = {sample.name for metric in _collector(node).collect() for sample in metric.samples}
-    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
-    documented = set(re.findall(r"`(litecast_\w+)`", text))
-    assert documented - names == set(), "a metric that there is not"
-
-
 def test_every_count_and_field_of_replication_is_documented() -> None:
     text = OPERATIONS.read_text()
     assert [name for name in (*Tally.__slots__, *LATE.as_json()) if f"`{name}`" not in text] == []
-
-
-def _collector(node: FakeNode) -> Collector:
-    return NodeCollector(
-        node, mode="convergent", views=PageViews(), ready=lambda: True, status=node.ask_status, streams=lambda: 0
-    )

@@ -14,7 +14,7 @@ from replication.measuring.meter import QUICK, WITH_ROWS
 from replication.measuring.settling import LOOKS_WITHOUT_CLOCKS
 from tests.support.comparing import NO_ACTOR, TRUTH, ComparedNodes, KnownMember
 
-HURRY = replace(WITH_ROWS, deadline_s=10.0, looks_max=4)
+HURRY = replace(WITH_ROWS, deadline_s=10.0, patience_s=2.0)
 
 
 @pytest.fixture

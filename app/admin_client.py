@@ -1,0 +1,63 @@
+"""Asks a running node over HTTP to compare the cluster, and to mend it."""
+
+from typing import Any
+
+import httpx
+
+from app.errors import NodeRefused, NodeUnreachable
+from app.node_client import reason
+from replication.drift import DriftReport
+from replication.engine.received import Malformed
+
+TIMEOUT_S = 150.0
+"""Longer than a node takes at most for comparing, so that the node says what kept it."""
+CONNECT_TIMEOUT_S = 3.0
+
+
+class AdminClient:
+    """One node. `token` is the admin token, None if no secret is known here."""
+
+    def __init__(self, url: str, token: str | None, *, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = url
+        self._token = token
+        self._transport = transport
+
+    def drift(self, *, rows: bool) -> DriftReport:
+        """What is found now. Raises NodeUnreachable and NodeRefused."""
+        answer = self._ask("GET", "/api/drift?rows=1" if rows else "/api/drift")
+        try:
+            return DriftReport.from_json(answer)
+        except Malformed as error:
+            raise NodeUnreachable(
+                f"what answers at {self._url} is not a Litecast node of this version ({error}): check the address"
+            ) from None
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
+        try:
+            # A proxy of the environment's is for the web, not for a node on this machine.
+            with httpx.Client(
+                base_url=self._url,
+                timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                trust_env=False,
+                transport=self._transport,
+            ) as client:
+                answer = client.request(method, path, headers=headers, json=body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NodeUnreachable(
+                f"no node answers at {self._url} ({reason(error)}): is it running? --config FILE or --url URL say "
+                "where it is"
+            ) from None
+        try:
+            content = answer.json()
+        except ValueError:
+            content = None
+        if answer.is_success and content is not None:
+            return content
+        text = content.get("error") if isinstance(content, dict) else None
+        if not isinstance(text, str):
+            raise NodeUnreachable(
+                f"what answers at {self._url} is not a Litecast node of this version (status {answer.status_code}): "
+                "check the address"
+            )
+        raise NodeRefused(f"{self._url} says: {text}")

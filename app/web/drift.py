@@ -1,0 +1,60 @@
+"""Drift over HTTP: whether all nodes hold the same, and mending what was damaged.
+
+`GET /api/drift` compares all nodes now and answers with the report that `litecast drift --json` prints. It may be asked
+by anybody, as the counters may; with `?rows=1` it shows what is in tables, which only an admin may see.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.web.admin import AdminGate
+from replication.drift import DriftReport
+from replication.measuring.watching import Measured
+
+
+class Drift(Protocol):
+    """What the application needs of `replication.measuring.watching.DriftWatch`."""
+
+    @property
+    def latest(self) -> Measured | None: ...
+
+    def looked(self) -> None: ...
+
+    async def measure(self, *, rows: bool = False) -> DriftReport: ...
+
+
+class DriftApi:
+    """The routes."""
+
+    def __init__(self, drift: Drift, gate: AdminGate) -> None:
+        self._drift = drift
+        self._gate = gate
+
+    async def get(self, request: Request) -> Response:
+        """`GET /api/drift`."""
+        rows = request.query_params.get("rows", "0")
+        if rows not in ("0", "1"):
+            raise HTTPException(400, "rows is 0 or 1")
+        if rows == "1":
+            self._gate.check(request)
+        return _ascii_json((await self._drift.measure(rows=rows == "1")).as_json())
+
+
+def live_drift(measured: Measured | None) -> Mapping[str, Any] | None:
+    """What the live page is told: the report, and when it was made, in milliseconds since 1970."""
+    if measured is None:
+        return None
+    return {**measured.report.as_json(), "at": int(measured.at_s * 1000)}
+
+
+def _ascii_json(content: object) -> Response:
+    """Text that is not UTF-8 may stand in a database, and shows as lone surrogates: they travel escaped only."""
+    return Response(
+        json.dumps(content, allow_nan=False),
+        headers={"content-type": "application/json", "cache-control": "no-store"},
+    )
