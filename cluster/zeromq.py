@@ -27,8 +27,10 @@ from cluster.wire import FRAME_MAX_BYTES, FrameType
 QUEUE_MAX_FRAMES = 200  # per connection and direction; a full queue makes the bus batch more
 HANDSHAKE_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_MS = 5_000
-PING_INTERVAL_MS = 5_000  # ZMTP's own heartbeat: finds connections whose other end vanished without a word
-PING_TIMEOUT_MS = 15_000
+KEEPALIVE_IDLE_S = 5  # TCP's own: finds connections whose other end vanished without a word, 5 + 2 * 5 s later
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_PROBES = 2
+UNACKNOWLEDGED_MAX_MS = 15_000  # the same where something was sent and nobody says that it came
 CLOSE_LINGER_MS = 100  # lets a goodbye out
 FRAMES_PER_TURN = 64  # read before the event loop gets a turn
 PENDING_CONNECTIONS_MAX = 128
@@ -361,8 +363,14 @@ def _set_common_options(sock: _Socket) -> None:
     sock.setsockopt(zmq.IPV6, 1)
     sock.setsockopt(zmq.MAXMSGSIZE, FRAME_MAX_BYTES)
     sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-    sock.setsockopt(zmq.HEARTBEAT_IVL, PING_INTERVAL_MS)
-    sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS)
+    # Not ZMTP's heartbeats: where nothing is read for a while (the queue is full) and the connection is reset then,
+    # their timer ends the whole process (libzmq issue 4364: "Assertion failed: !_io_error").
+    sock.setsockopt(zmq.HEARTBEAT_IVL, 0)
+    sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
+    sock.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MAX_MS)
     sock.setsockopt(zmq.SNDHWM, QUEUE_MAX_FRAMES)
     sock.setsockopt(zmq.RCVHWM, QUEUE_MAX_FRAMES)
 
