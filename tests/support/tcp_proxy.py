@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
+from collections.abc import Callable
 from enum import Enum
 
 _CHUNK_BYTES = 16 * 1024
@@ -31,6 +33,7 @@ class TcpProxy:
         self._open = asyncio.Event()
         self._open.set()
         self._budget_bytes: int | None = None  # forwarded towards the target before the link is cut by itself
+        self._to_corrupt = 0  # chunks
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -51,14 +54,24 @@ class TcpProxy:
         """Let so many bytes through to the target, then cut: somewhere in the middle of a stream."""
         self._budget_bytes = size_bytes
 
+    def corrupt(self, chunks: int) -> None:
+        """Flip a bit in each of so many of the chunks that come next, in either direction."""
+        self._to_corrupt = chunks
+
+    @property
+    def corrupted_all(self) -> bool:
+        """True once that has been done."""
+        return self._to_corrupt == 0
+
     def hold(self) -> None:
         """A black hole: nobody is told anything, and nothing arrives until `heal`."""
         self._way = Way.HOLD
         self._open.clear()
 
     def heal(self) -> None:
-        """Forward again, beginning with what was held."""
+        """Forward again, beginning with what was held, and without a limit."""
         self._way = Way.PASS
+        self._budget_bytes = None
         self._open.set()
 
     async def close(self) -> None:
@@ -118,6 +131,9 @@ class TcpProxy:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
             await self._open.wait()
+            if self._to_corrupt:
+                self._to_corrupt -= 1
+                data = _with_a_flipped_bit(data)
             if counted and self._budget_bytes is not None:
                 data = data[: self._budget_bytes]
                 self._budget_bytes -= len(data)
@@ -125,7 +141,8 @@ class TcpProxy:
             await writer.drain()
             if counted and self._budget_bytes == 0:
                 await asyncio.sleep(0.01)  # lets the bytes go before the reset overtakes them
-                self.cut()
+                if self._budget_bytes == 0:  # not healed meanwhile
+                    self.cut()
                 return
 
 
@@ -135,3 +152,46 @@ def _reset(writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     writer.transport.abort()
+
+
+def _with_a_flipped_bit(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
+
+
+class ProxyThread:
+    """Proxies that run in a thread of their own, for tests that wait for processes. Used as a context."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._proxies: list[TcpProxy] = []
+
+    def __enter__(self) -> "ProxyThread":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for proxy in self._proxies:
+            asyncio.run_coroutine_threadsafe(proxy.close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def proxy(self, port: int) -> TcpProxy:
+        """A proxy before a port of this machine."""
+
+        async def made() -> TcpProxy:
+            return TcpProxy(("127.0.0.1", port))
+
+        proxy = asyncio.run_coroutine_threadsafe(made(), self._loop).result(10)
+        self._proxies.append(proxy)
+        return proxy
+
+    def do(self, step: Callable[[], object]) -> None:
+        """Has the thread do something to a proxy, and waits until it is done."""
+
+        async def done() -> None:
+            step()
+
+        asyncio.run_coroutine_threadsafe(done(), self._loop).result(10)
