@@ -13,15 +13,13 @@ Where nothing is attached there are no vectors, and what differs is different.
 What databases held before they were attached is counted under one site without a head, GENESIS, whatever baseline it
 came with. So in a table with counters two nodes are only told apart when they have merged the same baselines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import combinations
 
+from replication.engine.coverage import Coverage
 from replication.engine.digests import Digest, TableDigest
-from replication.engine.stamps import Site, Stamp, is_baseline
-
-type Vector = Mapping[Site, Stamp]
 
 
 class Verdict(StrEnum):
@@ -96,16 +94,6 @@ def compare(digests: Mapping[str, Digest]) -> Comparison:
     return Comparison(nodes=frozenset(digests), tables={name: _compare_table(name, digests) for name in names})
 
 
-def covers(mine: Vector, site: Site, stamp: Stamp) -> bool:
-    """True if all that the site wrote up to `stamp` is merged where this is the vector."""
-    return mine.get(site, Stamp(-1)) >= stamp
-
-
-def same_baselines(one: Vector, other: Vector) -> bool:
-    """True if what databases held before is the same here and there."""
-    return {site for site in one if is_baseline(site)} == {site for site in other if is_baseline(site)}
-
-
 def _compare_table(name: str, digests: Mapping[str, Digest]) -> TableComparison:
     absent = {
         node: one.absent.get(name, "the table was not asked for")
@@ -123,9 +111,9 @@ def _compare_table(name: str, digests: Mapping[str, Digest]) -> TableComparison:
     differing: dict[int, set[str]] = {}
     untold: dict[int, set[str]] = {}
     for one, other in combinations(tables, 2):
-        vectors = digests[one].vector, digests[other].vector
+        merged = digests[one].coverage, digests[other].coverage
         for bucket in _unequal(tables[one], tables[other]):
-            told = _is_told(tables[one], tables[other], vectors, bucket)
+            told = _is_told(tables[one], tables[other], merged, bucket)
             (differing if told else untold).setdefault(bucket, set()).update((one, other))
     columns = [frozenset(table.columns) for table in tables.values()]
     return TableComparison(
@@ -148,17 +136,19 @@ def _unequal(one: TableDigest, other: TableDigest) -> list[int]:
     return sorted(found)
 
 
-def _is_told(one: TableDigest, other: TableDigest, vectors: Sequence[Vector], bucket: int) -> bool:
+def _is_told(one: TableDigest, other: TableDigest, merged: tuple[Coverage, Coverage], bucket: int) -> bool:
+    mine, theirs = merged
     if bucket in one.pending or bucket in other.pending:
         return False
-    if (one.counters or other.counters) and not same_baselines(*vectors):
+    if (one.counters or other.counters) and not mine.same_baselines(theirs):
         return False
-    return _is_covered(one, vectors[1], bucket) and _is_covered(other, vectors[0], bucket)
+    return _is_covered(one, mine, theirs, bucket) and _is_covered(other, theirs, mine, bucket)
 
 
-def _is_covered(table: TableDigest, theirs: Vector, bucket: int) -> bool:
+def _is_covered(table: TableDigest, merged: Coverage, elsewhere: Coverage, bucket: int) -> bool:
+    """Whether all that was written into a bucket, where this is merged, is merged elsewhere."""
     written = (*table.anywhere.items(), *table.bucket_sites.get(bucket, {}).items())
-    return all(covers(theirs, site, stamp) for site, stamp in written)
+    return all(elsewhere.has(site, stamp, of=merged) for site, stamp in written)
 
 
 def bucket_groups(

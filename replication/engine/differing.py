@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
 
-from replication.engine.comparing import covers, same_baselines
 from replication.engine.listings import ListedRow, RowListing
 from replication.engine.values import Key
 
@@ -92,7 +91,7 @@ class _Pair:
         self._same_columns = mine.columns == theirs.columns
         self._both = [(mine.columns.index(name), theirs.columns.index(name)) for name in both]
         self._may_tell = not (mine.unsettled or theirs.unsettled) and (
-            not (mine.counters or theirs.counters) or same_baselines(mine.vector, theirs.vector)
+            not (mine.counters or theirs.counters) or mine.coverage.same_baselines(theirs.coverage)
         )
 
     def _rows(self, key: Key) -> tuple[ListedRow, ListedRow]:
@@ -109,9 +108,9 @@ class _Pair:
         one, other = self._rows(key)
         if not self._may_tell or one.pending or other.pending:
             return False
-        mine, theirs = (listing.vector for listing in self._listings)
-        return all(covers(theirs, site, stamp) for site, stamp in one.newest.items()) and all(
-            covers(mine, site, stamp) for site, stamp in other.newest.items()
+        mine, theirs = (listing.coverage for listing in self._listings)
+        return all(theirs.has(site, stamp, of=mine) for site, stamp in one.newest.items()) and all(
+            mine.has(site, stamp, of=theirs) for site, stamp in other.newest.items()
         )
 
 

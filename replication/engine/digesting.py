@@ -23,10 +23,10 @@ from replication.engine.comparable import (
     session_to_compare,
     standing,
 )
+from replication.engine.coverage import Coverage, coverage
 from replication.engine.digests import BUCKETS, NEWEST_MAX, Digest, TableDigest, buckets_for
 from replication.engine.entries import later_dots
 from replication.engine.session import NotAttached, Session, open_session
-from replication.engine.sites import vector
 from replication.engine.stamps import STAMP_MAX, Site, Stamp
 from replication.engine.table import Table
 from replication.engine.values import cell_hash, column_hashes, fetch_batches, key_seed, key_seeds
@@ -70,6 +70,8 @@ def digest(
     """
     with reading(connection):
         session = session_to_compare(connection, clocks=clocks)
+        merged = Coverage() if session is None else coverage(connection)
+        known = {site: stamp for site, stamp in (covered or {}).items() if site not in merged.closed}
         found: dict[str, TableDigest] = {}
         absent: dict[str, str] = {}
         for chosen in tables:
@@ -78,9 +80,8 @@ def digest(
             except NotComparable as error:
                 absent[chosen.name] = error.reason
                 continue
-            found[chosen.name] = _table_digest(connection, session, what, covered or {}, buckets_max)
-        heads = vector(connection) if session is not None else {}
-        return Digest(vector={site: head.stamp for site, head in heads.items()}, tables=found, absent=absent)
+            found[chosen.name] = _table_digest(connection, session, what, known, buckets_max)
+        return Digest(coverage=merged, tables=found, absent=absent)
 
 
 def _table_digest(

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from replication.engine import received
+from replication.engine.coverage import Coverage
 from replication.engine.received import COLUMNS_MAX, Malformed
 from replication.engine.stamps import STAMP_MAX, Site, Stamp
 
@@ -152,8 +153,8 @@ class TableDigest:
 class Digest:
     """All tables that were asked for, and the vector, read in one transaction."""
 
-    vector: Mapping[Site, Stamp]
-    """How far each site is merged. Empty where nothing is attached."""
+    coverage: Coverage
+    """How far each site is merged. Nothing where nothing is attached."""
     tables: Mapping[str, TableDigest]
     """By the names that were asked for."""
     absent: Mapping[str, str]
@@ -167,20 +168,20 @@ class Digest:
         for name, table in self.tables.items():
             takes = _size(table)
             if tables and size + takes > bytes_max:
-                found.append(Digest(vector=self.vector, tables=tables, absent={}))
+                found.append(Digest(coverage=self.coverage, tables=tables, absent={}))
                 tables, size = {}, 0
             tables[name] = table
             size += takes
-        found.append(Digest(vector=self.vector, tables=tables, absent=self.absent))
+        found.append(Digest(coverage=self.coverage, tables=tables, absent=self.absent))
         return found
 
     @staticmethod
     def joined(pieces: Sequence["Digest"]) -> "Digest":
         """What `pieces` were made from. Raises Malformed if they are not of one digest."""
-        if not pieces or any(piece.vector != pieces[0].vector for piece in pieces):
+        if not pieces or any(piece.coverage != pieces[0].coverage for piece in pieces):
             raise Malformed("not the pieces of one digest")
         return Digest(
-            vector=pieces[0].vector,
+            coverage=pieces[0].coverage,
             tables={name: table for piece in pieces for name, table in piece.tables.items()},
             absent={name: reason for piece in pieces for name, reason in piece.absent.items()},
         )
@@ -188,7 +189,8 @@ class Digest:
     def plain(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            "vector": dict(self.vector),
+            "vector": dict(self.coverage.vector),
+            "closed": dict(self.coverage.closed),
             "tables": {name: table.plain() for name, table in self.tables.items()},
             "absent": dict(self.absent),
         }
@@ -196,9 +198,9 @@ class Digest:
     @classmethod
     def parse(cls, value: object) -> "Digest":
         """What `plain` gave. Raises Malformed, and nothing else, if a peer sent something else."""
-        vector, tables, absent = received.fields(value, "vector", "tables", "absent")
+        vector, closed, tables, absent = received.fields(value, "vector", "closed", "tables", "absent")
         return cls(
-            vector=received.stamps(vector),
+            coverage=received.coverage(vector, closed),
             tables={
                 name: TableDigest.parse(table) for name, table in received.mapped(tables, at_most=TABLES_MAX).items()
             },

@@ -15,10 +15,10 @@ from replication.engine.comparable import (
     session_to_compare,
     standing,
 )
+from replication.engine.coverage import Coverage, coverage
 from replication.engine.entries import later_dots
 from replication.engine.listings import PAGE_BYTES, ListedRow, RowListing
 from replication.engine.session import Session
-from replication.engine.sites import vector
 from replication.engine.stamps import GENESIS, Site, Stamp
 from replication.engine.statements import HOLE, Statement
 from replication.engine.values import Key, Value, canonical_key, cell_hash, fetch_batches, key_seeds, order_of
@@ -75,11 +75,10 @@ def list_rows(
                 if upto is not None and seen < keys_max:
                     continue
             break
-        heads = vector(connection) if session is not None else {}
         return RowListing(
             columns=what.columns,
             counters=what.counters,
-            vector={site: head.stamp for site, head in heads.items()},
+            coverage=lister.coverage,
             unsettled=unsettled,
             rows=rows,
             after=after,
@@ -157,7 +156,8 @@ class _Lister:
         self._connection = connection
         self._session = session
         self._what = what
-        self._covered = covered
+        self.coverage = Coverage() if session is None else coverage(connection)
+        self._covered = {site: stamp for site, stamp in covered.items() if site not in self.coverage.closed}
         self._rows = RowReader(connection, what)
 
     def pending(self, buckets: int, numbers: frozenset[int]) -> frozenset[Key]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from replication.engine import received
+from replication.engine.coverage import Coverage
 from replication.engine.received import Malformed
 from replication.engine.stamps import STAMP_MAX, Site, Stamp
 from replication.engine.values import INT64_MAX, INT64_MIN, Key, Value, canonical_key, pack
@@ -39,11 +40,11 @@ class ListedRow:
 class RowListing:
     """Rows of one table, after the key `after` and up to `upto`; None: from the first, and to the last.
 
-    `vector`: how far each site is merged, at least. `unsettled`: all rows are pending."""
+    `coverage`: how far each site is merged, at least. `unsettled`: all rows are pending."""
 
     columns: tuple[str, ...]
     counters: tuple[str, ...]
-    vector: Mapping[Site, Stamp]
+    coverage: Coverage
     unsettled: bool
     rows: Mapping[Key, ListedRow]
     after: Key | None = None
@@ -58,11 +59,14 @@ class RowListing:
             if (page.columns, page.counters) != (first.columns, first.counters):
                 raise Malformed("the table has other columns than a moment ago")
             rows.update(page.rows)
-        # Whatever a page was read with is covered by what was merged before any of them was read.
-        everywhere = set(first.vector).intersection(*(page.vector for page in pages))
-        vector = {site: Stamp(min(page.vector[site] for page in pages)) for site in everywhere}
-        unsettled = any(page.unsettled for page in pages)
-        return replace(first, rows=rows, vector=vector, unsettled=unsettled, upto=last.upto)
+        # Only what was merged before any of them was read is merged in all of them.
+        vectors = [page.coverage.vector for page in pages]
+        everywhere = set(vectors[0]).intersection(*vectors)
+        vector = {site: Stamp(min(vector[site] for vector in vectors)) for site in everywhere}
+        closed = first.coverage.closed
+        unsettled = any(page.unsettled or page.coverage.closed != closed for page in pages)
+        coverage = Coverage(vector=vector, closed=closed)
+        return replace(first, rows=rows, coverage=coverage, unsettled=unsettled, upto=last.upto)
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
@@ -81,7 +85,8 @@ class RowListing:
         return {
             "columns": list(self.columns),
             "counters": list(self.counters),
-            "vector": dict(self.vector),
+            "vector": dict(self.coverage.vector),
+            "closed": dict(self.coverage.closed),
             "unsettled": self.unsettled,
             "sites": sites,
             "rows": pack(lines),
@@ -92,8 +97,8 @@ class RowListing:
     @classmethod
     def parse(cls, value: object) -> "RowListing":
         """What `plain` gave. Raises Malformed."""
-        columns, counters, vector, unsettled, sites, rows, after, upto = received.fields(
-            value, "columns", "counters", "vector", "unsettled", "sites", "rows", "after", "upto"
+        columns, counters, vector, closed, unsettled, sites, rows, after, upto = received.fields(
+            value, "columns", "counters", "vector", "closed", "unsettled", "sites", "rows", "after", "upto"
         )
         names, counting = received.distinct_names(columns), received.distinct_names(counters)
         if not set(counting) <= set(names):
@@ -111,7 +116,7 @@ class RowListing:
         return cls(
             columns=names,
             counters=counting,
-            vector=received.stamps(vector),
+            coverage=received.coverage(vector, closed),
             unsettled=received.flag(unsettled),
             rows=found,
             after=None if after is None else parse_key(after),

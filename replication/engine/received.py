@@ -5,6 +5,7 @@ from typing import Any, Final, NoReturn
 
 import msgpack
 
+from replication.engine.coverage import TIPS_BYTES, Coverage
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
 from replication.engine.values import INT64_MAX, Value
 
@@ -82,6 +83,14 @@ def stamps(value: object) -> dict[Site, Stamp]:
     if not isinstance(value, dict) or len(value) > SITES_MAX:
         raise Malformed("not a map of sites")
     return {site(one): Stamp(whole(stamp, low=-1, high=STAMP_MAX)) for one, stamp in value.items()}
+
+
+def coverage(vector: object, closed: object) -> Coverage:
+    """How far each site is merged."""
+    if not isinstance(closed, dict) or len(closed) > SITES_MAX:
+        raise Malformed("not a map of sites")
+    tips = {site(one): data(hashed, size=TIPS_BYTES) for one, hashed in closed.items()}
+    return Coverage(vector=stamps(vector), closed=tips)
 
 
 def site(value: object) -> Site:

@@ -13,6 +13,7 @@ import pytest
 
 from replication.engine import comparing, differing, digesting
 from replication.engine.comparing import Verdict
+from replication.engine.coverage import Coverage
 from replication.engine.listing import list_rows
 from replication.engine.repairing import adopt, restore
 from replication.engine.scanning import Harm, scan
@@ -257,9 +258,9 @@ def restore_all(playing: AnySql, found: Damaged) -> None:
 def by_the_newest_of_all_sites(patch: pytest.MonkeyPatch) -> None:
     """A bucket counts as covered if the newest write in it is, whoever made it."""
 
-    def is_covered(table: Any, theirs: Any, bucket: int) -> bool:
+    def is_covered(table: Any, merged: Any, elsewhere: Any, bucket: int) -> bool:
         written = [(stamp, site) for site, stamp in table.bucket_sites.get(bucket, {}).items()]
-        return not written or comparing.covers(theirs, max(written)[1], max(written)[0])
+        return not written or elsewhere.has(max(written)[1], max(written)[0], of=merged)
 
     patch.setattr(comparing, "_is_covered", is_covered)
 
@@ -292,7 +293,7 @@ def without_tombstones(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_a_look_at_baselines(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(comparing, "same_baselines", lambda _one, _other: True)
+    patch.setattr(Coverage, "same_baselines", lambda _one, _other: True)
 
 
 def without_a_look_at_who_wrote_a_row(patch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from replication.engine.comparing import Comparison, TableComparison, Verdict, compare, worst
+from replication.engine.coverage import Coverage
 from replication.engine.digests import Digest, TableDigest
 from replication.engine.stamps import Site, Stamp
 
@@ -36,7 +37,7 @@ def table(
 def node(found: TableDigest | None = None, *, absent: str = "", **vector: int) -> Digest:
     sites = {"x": X, "y": Y, "baseline": BASELINE}
     return Digest(
-        vector={sites[name]: Stamp(stamp) for name, stamp in vector.items()},
+        coverage=Coverage(vector={sites[name]: Stamp(stamp) for name, stamp in vector.items()}),
         tables={} if found is None else {"t": found},
         absent={"t": absent} if absent else {},
     )

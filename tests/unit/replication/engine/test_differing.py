@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from replication.engine.coverage import Coverage
 from replication.engine.differing import Differences, RowDifference, differing
 from replication.engine.listings import ListedRow, RowListing
 from replication.engine.stamps import Site, Stamp
@@ -27,7 +28,7 @@ def listing(
     return RowListing(
         columns=("title", "visits"),
         counters=("visits",),
-        vector={site: Stamp(stamp) for site, stamp in (vector or {}).items()},
+        coverage=Coverage(vector={site: Stamp(stamp) for site, stamp in (vector or {}).items()}),
         unsettled=unsettled,
         rows={(key,): value for key, value in rows.items()},
     )
@@ -99,7 +100,7 @@ def test_only_columns_that_both_have_are_compared() -> None:
     fewer = RowListing(
         columns=("visits",),
         counters=("visits",),
-        vector={},
+        coverage=Coverage(),
         unsettled=False,
         rows={("a",): ListedRow(hashes=(3,), counts=(3,)), ("b",): ListedRow(hashes=(3,), counts=(3,))},
     )
@@ -108,7 +109,7 @@ def test_only_columns_that_both_have_are_compared() -> None:
 
 
 def test_a_counter_that_one_node_has_has_no_spread() -> None:
-    none = RowListing(columns=(), counters=(), vector={}, unsettled=False, rows={})
+    none = RowListing(columns=(), counters=(), coverage=Coverage(), unsettled=False, rows={})
     found = differing({"1": listing({"a": row(1, 3)}), "2": none})
     assert (found.differing, found.spreads) == (1, {})
 

@@ -7,6 +7,7 @@ import pytest
 
 from replication.engine.comparable import DigestTable
 from replication.engine.comparing import Verdict, compare
+from replication.engine.coverage import Coverage
 from replication.engine.digesting import BATCH_ROWS, attached_tables, digest
 from replication.engine.digests import Digest, TableDigest, buckets_for
 from replication.engine.received import Malformed
@@ -126,7 +127,7 @@ def test_what_cannot_be_compared_is_told_with_the_reason() -> None:
     connection.execute("CREATE VIEW v AS SELECT * FROM t")
     found = digest(connection, [DigestTable(name=name) for name in ("t", "v", "nothing")])
     assert found == Digest(
-        vector={},
+        coverage=Coverage(),
         tables={},
         absent={
             "t": "the table has no primary key",
@@ -208,7 +209,7 @@ def test_each_site_s_newest_write_in_a_bucket_is_told() -> None:
         one.site: {a: first.changeset.upto},
         other.site: {a: third.changeset.upto, b: fifth.changeset.upto},
     }
-    assert found.vector == {one.site: first.changeset.upto, other.site: fifth.changeset.upto}
+    assert found.coverage.vector == {one.site: first.changeset.upto, other.site: fifth.changeset.upto}
     covered = {one.site: first.changeset.upto, other.site: fourth.changeset.upto}
     known = digest(other.connection, attached_tables(other.connection), covered=covered)
     assert known.tables["pages"].newest == {other.site: {b: fifth.changeset.upto}}

@@ -103,7 +103,7 @@ def test_a_row_is_listed_with_the_hash_of_each_cell_its_counts_and_who_wrote_it(
             newest={one.site: first.changeset.upto, other.site: second.changeset.upto},
         )
     }
-    assert found.vector == {one.site: first.changeset.upto, other.site: second.changeset.upto}
+    assert found.coverage.vector == {one.site: first.changeset.upto, other.site: second.changeset.upto}
     assert RowListing.parse(found.plain()) == found
 
 
@@ -135,7 +135,7 @@ def test_pages_together_cover_what_was_merged_before_the_first() -> None:
     node.write("UPDATE pages SET title = 'x'")
     rest = list_rows(node.connection, PAGES_TABLE, buckets=1, numbers=[0], after=page.upto)
     joined = RowListing.joined([page, rest])
-    assert joined.vector == {node.site: first.changeset.upto}
+    assert joined.coverage.vector == {node.site: first.changeset.upto}
     assert list(joined.rows) == [("a",), ("b",)]
     node.sql("ALTER TABLE pages ADD COLUMN more")
     node.fold()

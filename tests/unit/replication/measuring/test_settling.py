@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from replication.engine.coverage import Coverage
 from replication.engine.digests import Digest, TableDigest
 from replication.engine.stamps import Site, Stamp
 from replication.measuring.settling import LOOKS_WITHOUT_CLOCKS, known_after, to_look_at_again
@@ -25,7 +26,9 @@ def digest(
     vector: Mapping[Site, int] | None = None, absent: Mapping[str, str] | None = None, **tables: TableDigest
 ) -> Digest:
     return Digest(
-        vector={site: Stamp(stamp) for site, stamp in (vector or {}).items()}, tables=tables, absent=absent or {}
+        coverage=Coverage(vector={site: Stamp(stamp) for site, stamp in (vector or {}).items()}),
+        tables=tables,
+        absent=absent or {},
     )
 
 
