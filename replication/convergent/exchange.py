@@ -59,6 +59,12 @@ class Exchange:
             known.before = {site: head.stamp for site, head in heads.vector.items()}  # the first time, all is missing
         known.heads = heads
 
+    def look_back(self) -> None:
+        """This node has less than it had: nothing of what peers have is on its way."""
+        for known in self._peers.values():
+            if known.heads is not None:
+                known.before = {site: head.stamp for site, head in known.heads.vector.items()}
+
     def heads(self) -> Mapping[str, Heads]:
         """What each peer said last, of those that spoke."""
         return {name: peer.heads for name, peer in self._peers.items() if peer.heads is not None}

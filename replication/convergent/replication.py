@@ -131,12 +131,16 @@ class Replication:
         self._owed = NOTHING_OWED
         self._told: Heads | None = None
         self._untold_s = 0
+        self._changed_before = False
         self._joined = asyncio.Event()
         self._noticed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._lacking = asyncio.Event()
         self._spoken = asyncio.Event()
+        self._telling = asyncio.Event()
+        self._newcomers: set[str] = set()
+        """Peers that came up and have not heard how far this node is."""
         self._tasks: list[asyncio.Task[None]] = []
         self._seldom: SeldomLog | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -160,11 +164,11 @@ class Replication:
         self._tasks = [asyncio.create_task(self._run(), name="replication")]
 
     async def _run(self) -> None:
-        telling, watching, trimming = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        watching, trimming = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for what, step, event in (
                 ("joining", self._join_step, self._spoken),
-                ("telling", self._tell_step, telling),
+                ("telling", self._tell_step, self._telling),
             ):
                 group.create_task(self._keep_doing(what, step, event), name=f"replication: {what}")
             await self._joined.wait()
@@ -237,7 +241,8 @@ class Replication:
     def came_up(self, peer: str) -> None:
         """A peer is there: it hears how far this node is."""
         self._exchange.up(peer)
-        self._tell([peer])
+        self._newcomers.add(peer)
+        self._telling.set()
 
     def went_down(self, peer: str) -> None:
         """A peer is gone."""
@@ -287,7 +292,7 @@ class Replication:
     # --- joining ---
 
     async def _join_step(self) -> None:
-        """Waits until each peer that is up has said what it knows, or the time is over."""
+        """Waits until each member has said what it knows, or the time is over."""
         settings = self._settings
         if settings.expects_peers and not self._joined.is_set():
             with contextlib.suppress(TimeoutError):
@@ -324,8 +329,9 @@ class Replication:
         return ""
 
     def _all_have_spoken(self) -> bool:
-        peers = self._exchange.peers()
-        return bool(peers) and len(self._exchange.heads()) == len(peers)
+        """Whether everybody who is known of, up or only by an address, has said what he has."""
+        heads = self._exchange.heads()
+        return bool(heads) and all(member.name in heads for member in self._cluster.members())
 
     # --- folding ---
 
@@ -380,6 +386,7 @@ class Replication:
             log.warning("the database was replaced under the running node: it goes on with it, under a new site")
             self.tally.new_sites += 1
             self._view_now = self._durable_view = await self._engine.run(self._store.begin_again)
+            self._exchange.look_back()
             self._tell([peer.name for peer in self._cluster.peers()])
             self._lacking.set()
             return await self._engine.run(step)
@@ -502,25 +509,35 @@ class Replication:
     # --- telling ---
 
     async def _tell_step(self) -> None:
-        await asyncio.sleep(HEADS_INTERVAL_S)
-        self._durable_view = await self._engine.run(self._store.sync)
+        """Each second, and at once to who has just come up. What is told is made durable first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEADS_INTERVAL_S):
+                await self._telling.wait()
+        self._telling.clear()
+        self._durable_view = await self._in_engine(self._store.sync)
+        newcomers, self._newcomers = sorted(self._newcomers), set()
+        if newcomers:
+            self._tell(newcomers)
+            return
+        changed = self._is_untold()
         self._untold_s += 1
-        if (
-            self._told is None
-            or self._told.vector != self._durable_view.vector
-            or self._untold_s >= HEADS_UNCHANGED_EVERY
-        ):
+        if changed or self._changed_before or self._untold_s >= HEADS_UNCHANGED_EVERY:
             self._tell([peer.name for peer in self._cluster.peers()])
             self._untold_s = 0
+        self._changed_before = changed  # said twice, for who does not ask at once for what may be on its way
         if self._inbox.count:
             self._arrived.set()  # time has come for some, perhaps
         self._lacking.set()
+
+    def _is_untold(self) -> bool:
+        told, now = self._told, self._durable_view
+        return told is None or now is None or (told.vector, told.closed) != (now.vector, now.closed)
 
     def _tell(self, peers: Sequence[str]) -> None:
         view = self._durable_view
         if self._bus is None or view is None:
             return
-        heads = self._told = Heads(
+        heads = Heads(
             site=view.site,
             vector=view.vector,
             closed=view.closed,
@@ -529,6 +546,8 @@ class Replication:
             ready=self._catch_up is None or not self._catch_up.is_applying,
         )
         message = heads.plain()
+        if len(peers) == len(self._cluster.peers()):
+            self._told = heads
         for peer in peers:
             self._cluster.cast(peer, REPLICATION, message)
 

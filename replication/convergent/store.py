@@ -20,7 +20,7 @@ from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, unite_tips
 from replication.engine.copying import begin_copy
 from replication.engine.folding import NOTHING_OWED, Folded, fold
-from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, remember
+from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
 from replication.engine.sites import vector
 from replication.engine.stamps import Site, Stamp
@@ -106,13 +106,8 @@ class Store:
 
         Raises AttachRefused if the database is another cluster's or a newer Litecast's, and sqlite3.Error.
         """
-        connection = self._opened = self._connect()
-        state.upgrade(connection)
-        begin_without_tables(connection, cluster=self._settings.cluster, new_site=self._settings.new_site)
-        self._begin_run(known_nonce=self._settings.sidecar.read())
-        self._attach_declared()
-        self._unsynced = True
-        return self.sync()
+        self._opened = self._connect()
+        return self._begin(known_nonce=self._settings.sidecar.read())
 
     def close(self) -> None:
         """Closes the connection."""
@@ -127,6 +122,7 @@ class Store:
         (version,) = self._connection.execute("PRAGMA main.data_version").fetchone()
         if version == self._data_version and owed == NOTHING_OWED:
             return None
+        check_remembered(self._connection, self._remembered)  # before anything is attached to what somebody put there
         attached = self._attach_declared()
         done = self.fold(owed)
         self._data_version = version
@@ -184,11 +180,10 @@ class Store:
         return self._done(tell=True)
 
     def begin_again(self) -> View:
-        """Somebody put another state in the place of the one that was: goes on with it, under a new site."""
+        """Somebody put another state in the place of the one that was, or detached it: goes on under a new site."""
         self._schema_version = -1
         self._data_version = -1
-        self._begin_run(known_nonce=None)
-        return self.sync()
+        return self._begin(known_nonce=None)
 
     def adopt_new_site(self) -> Done:
         """Goes on under a new site: a peer knows more of the present one than this database does."""
@@ -244,6 +239,15 @@ class Store:
         self._unsynced = self._unsynced or bool(new)
         self._remembered = remember(self._connection)
         return bool(new)
+
+    def _begin(self, *, known_nonce: bytes | None) -> View:
+        settings = self._settings
+        state.upgrade(self._connection)
+        begin_without_tables(self._connection, cluster=settings.cluster, new_site=settings.new_site)
+        self._begin_run(known_nonce=known_nonce)
+        self._attach_declared()
+        self._unsynced = True
+        return self.sync()
 
     def _begin_run(self, *, known_nonce: bytes | None) -> None:
         settings = self._settings

@@ -73,7 +73,7 @@ class ConvergentCluster:
             journal_max_age_s=self.journal_max_age_s,
             journal_max_bytes=1024**3,
             clock_bound_ms=CLOCK_BOUND_MS,
-            join_timeout_s=0.5,
+            join_timeout_s=5.0,
             expects_peers=expects_peers and bool(self.members),
         )
         await replication.open()
