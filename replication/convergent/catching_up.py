@@ -24,6 +24,7 @@ from replication.convergent.parcels import ParcelError, unflat
 from replication.convergent.status import Progress, Tally
 from replication.convergent.store import Done, Store, View
 from replication.engine.changesets import ChangesetError
+from replication.engine.snapshots import SnapshotStart
 from replication.engine.stamps import Site, Stamp
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class CatchUp:
         await self._close_forked()
         while (peer := self._peer_to_ask()) is not None:
             await self._with(peer, self._ask_until_done)
+        while (peer := self._peer_to_heal()) is not None:
+            await self._with(peer, self._fetch_all)
 
     # --- what is missing ---
 
@@ -122,11 +125,14 @@ class CatchUp:
             before = self._here.stamps()
             self._tally.asks += 1
             content = await ask(self._bus, peer, ["ask", plain_stamps(before)])
-            more, _ = self._take_page(peer, content, under_way)
-            await self._here.settle()
+            more, beyond = self._take_page(peer, content, under_way)
+            if beyond:
+                await self._fetch_snapshot(peer, under_way)
+            else:
+                await self._here.settle()
             if self._here.stamps() == before:
                 return False
-            if not more:
+            if not more and not beyond:
                 return True
 
     def _take_page(self, peer: str, content: bytes, under_way: Progress) -> tuple[bool, bool]:
@@ -143,6 +149,55 @@ class CatchUp:
         for encoded in changesets:
             self._here.take_in(peer, encoded)
         return more, beyond
+
+    # --- state ---
+
+    async def _fetch_snapshot(self, peer: str, under_way: Progress) -> None:
+        """The peer's state, with its authority over what is gone; then the heads move to what it had at the start."""
+        self._tally.snapshots += 1
+        log.info("%s's journal does not reach back far enough: fetching a snapshot", peer)
+        self.is_applying = True
+        try:
+            start = await self._fetch_state(peer, under_way, authority=True)
+            await self._here.work(lambda store: store.finish_snapshot(start))
+        finally:
+            self.is_applying = False
+        log.info("snapshot of %s merged: %d rows", peer, under_way.rows)
+
+    async def _fetch_all(self, peer: str, under_way: Progress) -> bool:
+        """The peer's whole state, without authority: what it merged of closed sites is here then, too."""
+        self._tally.state_exchanges += 1
+        start = await self._fetch_state(peer, under_way, authority=False)
+        await self._here.work(lambda store: store.unite_tips(start.closed))
+        return True
+
+    async def _fetch_state(self, peer: str, under_way: Progress, *, authority: bool) -> SnapshotStart:
+        start = _parse_start(await self._ask_for_state(peer, ["snapshot"]))
+        for table in start.tables:
+            after: bytes | None = None
+            while True:
+                under_way.part = f"table {table}"
+                request = ["range", table, after]
+                content = await self._ask_for_state(peer, request)
+                encoded, following = _parse_range(content)
+                done = await self._here.work(
+                    lambda store, encoded=encoded: store.merge_range(encoded, start, authority=authority)  # type: ignore[misc]
+                )
+                under_way.bytes += len(content)
+                under_way.rows += done.range_rows
+                if following is None:
+                    break
+                after = following
+        return start
+
+    async def _ask_for_state(self, peer: str, request: list[object]) -> bytes:
+        for _ in range(RANGE_TRIES - 1):
+            try:
+                return await ask(self._bus, peer, request)
+            except (CallError, ParcelError) as error:
+                log.info("%s did not answer a part of its state, it is asked again: %s", peer, error)
+                await asyncio.sleep(RANGE_PAUSE_S)
+        return await ask(self._bus, peer, request)
 
     # --- forks ---
 
@@ -179,6 +234,37 @@ class CatchUp:
             finally:
                 self._forked.pop(site, None)
             self._inbox.drop_site(site)
+
+    def _peer_to_heal(self) -> str | None:
+        """A peer that merged a branch of a closed site that this node has not."""
+        closed = self._here.view().closed
+        for peer, heads in self._exchange.heads().items():
+            if self._exchange.is_paused(peer, _now_s()):
+                continue
+            if any(site in closed and tips - closed[site] for site, tips in heads.closed.items()):
+                return peer
+        return None
+
+
+def _parse_range(content: bytes) -> tuple[bytes, bytes | None]:
+    """The range, and the key after which the next one begins, as it is to be sent back."""
+    match unflat(content):
+        case [bytes(encoded), None]:
+            return encoded, None
+        case [bytes(encoded), bytes(following)]:
+            return encoded, following
+        case _:
+            raise NotAMessage("not a range of a snapshot")
+
+
+def _parse_start(content: bytes) -> SnapshotStart:
+    if len(content) > START_MAX_BYTES:
+        raise NotAMessage("too long for the start of a snapshot")
+    try:
+        plain = unpack(content)
+    except Exception as error:  # msgpack's own, ValueError, RecursionError: whatever it is, the bytes are at fault
+        raise NotAMessage("not the start of a snapshot") from error
+    return SnapshotStart.parse(plain)
 
 
 def _now_s() -> float:

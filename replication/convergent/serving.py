@@ -67,6 +67,10 @@ class Serving:
             match request:
                 case ["ask", have]:
                     return await self._page(parse_stamps(have))
+                case ["snapshot"]:
+                    return await self._snapshot(peer)
+                case ["range", str(table), after]:
+                    return await self._range(peer, table, _key(after))
                 case ["copy"]:
                     return await self._begin_copy(peer)
                 case ["copy state", number] if self._copies is not None:
@@ -90,6 +94,23 @@ class Serving:
         changesets = tuple(one.encoded for one in page.changesets if one.site != view.site or one.upto <= durable)
         return self._parcels.first(flat(page.more, bool(page.beyond), *changesets))
 
+    async def _snapshot(self, peer: str) -> list[object]:
+        start = (await self._here.work(lambda store: store.begin_snapshot())).start
+        assert start is not None, "a snapshot was begun"
+        self._pins[peer] = ({site: head.stamp for site, head in start.vector.items()}, _now_s() + PIN_S)
+        return self._parcels.first(pack(start.plain()))
+
+    async def _range(self, peer: str, table: str, after: Key | None) -> list[object]:
+        if peer in self._pins:
+            self._pins[peer] = (self._pins[peer][0], _now_s() + PIN_S)
+        done = await self._here.work(
+            lambda store: store.read_range(table, after, max_rows=RANGE_MAX_ROWS, max_bytes=RANGE_MAX_BYTES)
+        )
+        if done.range is None:
+            raise NotAMessage("no such table")
+        following = done.range.next_after
+        return self._parcels.first(flat(done.range.encoded, None if following is None else pack(following)))
+
     async def _begin_copy(self, peer: str) -> list[object]:
         """A copy, if there is anything to copy and it is made for nobody else just now."""
         view = self._here.view()
@@ -101,6 +122,20 @@ class Serving:
         stamps = {site: head.stamp for site, head in view.vector.items()}
         self._pins[peer] = (stamps, _now_s() + COPY_PIN_S)
         return self._parcels.first(flat(_number(number)))
+
+
+def _key(after: object) -> Key | None:
+    if after is None:
+        return None
+    if not isinstance(after, bytes):
+        raise NotAMessage("not a key")
+    try:
+        key: Any = unpack(after)
+    except Exception as error:
+        raise NotAMessage("not a key") from error
+    if not isinstance(key, tuple) or not key or not all(isinstance(v, int | float | str | bytes) for v in key):
+        raise NotAMessage("not a key")
+    return key
 
 
 def _copy_state(found: tuple[int, bytes] | None) -> bytes:

@@ -23,6 +23,7 @@ from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
 from replication.engine.sites import vector
+from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
 from replication.engine.violations import Violation
@@ -64,6 +65,11 @@ class Done:
     outcomes: tuple[Outcome | Broken, ...] = ()
     rows: int = 0
     violations: tuple[Violation, ...] = ()
+    start: SnapshotStart | None = None
+    range: RangeRead | None = None
+    """What was read for a peer."""
+    range_rows: int = 0
+    """Rows of a range that was merged."""
     tell: bool = False
     """Peers should hear at once how it is now: nothing is cast that would show it."""
 
@@ -152,6 +158,45 @@ class Store:
         return self._done(*folded, changed=bool(merged), outcomes=tuple(outcomes))
 
     # --- state ---
+
+    def begin_snapshot(self) -> Done:
+        """Where a snapshot begins that a peer takes from now on. All that it says is durable."""
+        self.sync()
+        return self._done(start=begin(self._connection))
+
+    def read_range(self, table: str, after: Key | None, *, max_rows: int, max_bytes: int) -> Done:
+        """Some of the state of a table, for a peer; no range if there is no such table."""
+        if table not in catalogue.load(self._connection):
+            return self._done()
+        found = read_range(
+            self._connection,
+            table,
+            after=after,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+            now_ms=self._settings.now_ms(),
+            expected=self._remembered,
+        )
+        return self._done(found.folded, range_=found)
+
+    def merge_range(self, encoded: bytes, start: SnapshotStart, *, authority: bool) -> Done:
+        """Merges some of a peer's state. Raises ChangesetError, with nothing changed, if it is none."""
+        settings = self._settings
+        merged = merge_range(
+            self._connection,
+            encoded,
+            start,
+            now_ms=settings.now_ms(),
+            clock_bound_ms=settings.clock_bound_ms,
+            authority=authority,
+            expected=self._remembered,
+        )
+        return self._done(merged.folded, changed=True, range_rows=merged.rows)
+
+    def finish_snapshot(self, start: SnapshotStart) -> Done:
+        """All ranges are merged: the heads move."""
+        finish(self._connection, start)
+        return self._done(tell=True)
 
     def begin_copy(self) -> tuple[sqlite3.Connection, Done]:
         """A connection that sees a moment at which the log was empty, and all that it sees is durable."""
@@ -269,6 +314,9 @@ class Store:
         changed: bool = False,
         tell: bool = False,
         outcomes: tuple[Outcome | Broken, ...] = (),
+        start: SnapshotStart | None = None,
+        range_: RangeRead | None = None,
+        range_rows: int = 0,
     ) -> Done:
         """After a transaction of this process's: what was folded in it is made durable, to be cast."""
         made = [one for one in folded if one is not None]
@@ -281,6 +329,9 @@ class Store:
             durable=not self._unsynced,
             made=tuple(one.encoded for one in made),
             tell=tell,
+            start=start,
+            range=range_,
+            range_rows=range_rows,
             outcomes=outcomes,
             rows=sum(one.rows for one in made),
             violations=tuple(violation for one in outcomes if isinstance(one, Merged) for violation in one.violations),
