@@ -12,7 +12,7 @@ breaks during a snapshot is waited for, and the snapshot goes on with the range 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from cluster.errors import CallError
@@ -24,8 +24,9 @@ from replication.convergent.parcels import ParcelError, unflat
 from replication.convergent.status import Progress, Tally
 from replication.convergent.store import Done, Store, View
 from replication.engine.changesets import ChangesetError
-from replication.engine.snapshots import SnapshotStart
+from replication.engine.snapshots import RangeRefused, SnapshotStart
 from replication.engine.stamps import Site, Stamp
+from replication.engine.values import unpack
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,10 @@ class CatchUp:
         helped = False
         try:
             helped = await fetch(peer, under_way)
+        except RangeRefused as refused:
+            if refused.fork is not None:
+                self.see_fork(refused.fork, f"{peer}'s state shows another history of it")
+            log.warning("the state of %s cannot be merged now: %s", peer, refused)
         except (CallError, ParcelError, NotAMessage, ChangesetError) as error:
             self._tally.asks_failed += 1
             log.info("asking %s for what is missing failed, it is asked again: %s", peer, error)
@@ -190,7 +195,7 @@ class CatchUp:
                 after = following
         return start
 
-    async def _ask_for_state(self, peer: str, request: list[object]) -> bytes:
+    async def _ask_for_state(self, peer: str, request: Sequence[object]) -> bytes:
         for _ in range(RANGE_TRIES - 1):
             try:
                 return await ask(self._bus, peer, request)

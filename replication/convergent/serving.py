@@ -6,7 +6,7 @@ began, until it has not been heard of for a while."""
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
@@ -14,7 +14,9 @@ from replication.convergent.messages import NotAMessage, parse_stamps
 from replication.convergent.parcels import ParcelError, Parcels, flat, is_more
 from replication.convergent.shelf import Shelf
 from replication.convergent.store import Done, Store, View
+from replication.engine.snapshots import NoSuchTable
 from replication.engine.stamps import Site, Stamp
+from replication.engine.values import Key, pack, unpack
 
 RANGE_MAX_ROWS: Final = 5_000
 RANGE_MAX_BYTES: Final = 1024 * 1024
@@ -81,7 +83,7 @@ class Serving:
                     return self._parcels.more(request[1], request[2])
                 case _:
                     raise NotAMessage("an unknown request")
-        except (NotAMessage, ParcelError) as error:
+        except (NotAMessage, ParcelError, NoSuchTable) as error:
             self.refused += 1
             return ["error", str(error)]
 
@@ -106,8 +108,7 @@ class Serving:
         done = await self._here.work(
             lambda store: store.read_range(table, after, max_rows=RANGE_MAX_ROWS, max_bytes=RANGE_MAX_BYTES)
         )
-        if done.range is None:
-            raise NotAMessage("no such table")
+        assert done.range is not None, "a range was read"
         following = done.range.next_after
         return self._parcels.first(flat(done.range.encoded, None if following is None else pack(following)))
 

@@ -17,7 +17,7 @@ from replication.declared import TableDeclaration
 from replication.engine import state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
-from replication.engine.closing import close_site, unite_tips
+from replication.engine.closing import close_site, closed, unite_tips
 from replication.engine.copying import begin_copy
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
@@ -26,6 +26,7 @@ from replication.engine.sites import vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
+from replication.engine.values import Key
 from replication.engine.violations import Violation
 
 log = logging.getLogger(__name__)
@@ -165,9 +166,7 @@ class Store:
         return self._done(start=begin(self._connection))
 
     def read_range(self, table: str, after: Key | None, *, max_rows: int, max_bytes: int) -> Done:
-        """Some of the state of a table, for a peer; no range if there is no such table."""
-        if table not in catalogue.load(self._connection):
-            return self._done()
+        """Some of the state of a table, for a peer. Raises NoSuchTable."""
         found = read_range(
             self._connection,
             table,
@@ -195,7 +194,14 @@ class Store:
 
     def finish_snapshot(self, start: SnapshotStart) -> Done:
         """All ranges are merged: the heads move."""
-        finish(self._connection, start)
+        settings = self._settings
+        finish(
+            self._connection,
+            start,
+            now_ms=settings.now_ms(),
+            clock_bound_ms=settings.clock_bound_ms,
+            expected=self._remembered,
+        )
         return self._done(tell=True)
 
     def begin_copy(self) -> tuple[sqlite3.Connection, Done]:
@@ -357,7 +363,11 @@ class Store:
         found = state.read(self._connection)
         assert found is not None, "the store has attached the database"
         return View(
-            site=found.site, vector=vector(self._connection), closed={}, clock=found.clock, refusals=self._refusals
+            site=found.site,
+            vector=vector(self._connection),
+            closed=closed(self._connection),
+            clock=found.clock,
+            refusals=self._refusals,
         )
 
     @property
