@@ -325,11 +325,11 @@ class Store:
         range_rows: int = 0,
     ) -> Done:
         """After a transaction of this process's: what was folded in it is made durable, to be cast."""
+        self._remembered = remember(self._connection)  # first: it is committed, also if it cannot be synced
         made = [one for one in folded if one is not None]
         self._unsynced = self._unsynced or changed or tell or bool(made)
         if made or tell:
             self.sync()
-        self._remembered = remember(self._connection)
         return Done(
             view=self._view(),
             durable=not self._unsynced,

@@ -1,0 +1,53 @@
+"""The engine's side of a node, on a disk that has its troubles."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from replication.convergent.store import Store, StoreSettings
+from replication.engine.stamps import Site
+from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
+from replication.simulation.disk import TROUBLES, Disk
+from replication.simulation.machine import NonceOnDisk
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    with Disk() as disk:
+        for statement in SCHEMA:
+            disk.connect(full=True).execute(statement)
+        yield disk
+
+
+def open_store(disk: Disk) -> Store:
+    store = Store(
+        disk.connect,
+        StoreSettings(
+            cluster=CLUSTER,
+            now_ms=lambda: 1_700_000_000_000,
+            new_site=lambda: Site(f"{next(NUMBERS):032x}"),
+            barrier=disk.barrier,
+            declared=DECLARED,
+            sidecar=NonceOnDisk(disk),
+            new_nonce=lambda: next(NUMBERS).to_bytes(16),
+        ),
+    )
+    store.open()
+    return store
+
+
+def test_what_could_not_be_made_durable_is_not_taken_for_somebody_elses_state(disk: Disk) -> None:
+    store, application = open_store(disk), disk.connect()
+    application.execute("INSERT INTO pages (page, n) VALUES ('a', 1)")
+    disk.trouble = TROUBLES["unsyncable"]
+    with pytest.raises(OSError, match="Input/output error"):
+        store.fold()
+    disk.trouble = None
+    application.execute("INSERT INTO pages (page, n) VALUES ('b', 1)")
+    done = store.fold()
+    assert done is not None
+    assert len(done.made) == 1
+    assert done.durable
