@@ -25,8 +25,10 @@ from replication.engine.session import Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Site, first_after
 from replication.engine.table import Table
-from replication.engine.values import Value, cell_hash, fetch, key_seed, pack
+from replication.engine.values import fetch, pack, row_hashes
 from replication.tables import quoted
+
+_ROWS_AT_A_TIME = 10_000
 
 
 def take(connection: sqlite3.Connection, specs: Sequence[TableSpec]) -> Changeset | None:
@@ -90,20 +92,22 @@ class _Taken:
 
     def write_entries(self, site: int, genesis: int) -> None:
         """Entries and contributions of the rows, as if the changeset had been merged."""
-        table, size = self.table, len(self.spec.key)
+        table = self.table
         shape = Shapes().of(tuple(table.columns.number(name) for name in self.cells))
-        entries: list[tuple[Value, ...]] = []
-        counts: list[tuple[Value, ...]] = []
         numbers = [table.columns.number(name) for name in self.counters]
-        counts_at = size + 1 + len(self.cells)
-        for row in self.group.rows:
-            key = row[:size]
-            seed = key_seed(key)
-            hashes = [cell_hash(value, seed) for value in row[size + 1 : counts_at]]
-            entries.append((*key, 1, BASELINE_STAMP, site, shape.blob(hashes)))
-            counts += [
-                (*key, number, 1, genesis, value, BASELINE_STAMP)
-                for number, value in zip(numbers, row[counts_at:], strict=True)
-            ]
-        table.put_entry.run_many(table.connection, entries)
-        table.put_count.run_many(table.connection, counts)
+        key, life = slice(len(self.spec.key)), len(self.spec.key)
+        cells = slice(life + 1, life + 1 + len(self.cells))
+        for start in range(0, len(self.group.rows), _ROWS_AT_A_TIME):
+            rows = self.group.rows[start : start + _ROWS_AT_A_TIME]
+            hashes = row_hashes([row[key] for row in rows], rows, cells)
+            table.put_entry.run_many(
+                table.connection,
+                [
+                    (*row[key], 1, BASELINE_STAMP, site, shape.blob(found))
+                    for row, found in zip(rows, hashes, strict=True)
+                ],
+            )
+            for at, number in enumerate(numbers, start=cells.stop):
+                table.put_count.run_many(
+                    table.connection, [(*row[key], number, 1, genesis, row[at], BASELINE_STAMP) for row in rows]
+                )
