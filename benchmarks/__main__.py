@@ -11,10 +11,11 @@ from rich.status import Status
 
 from benchmarks.bus import calls, casts
 from benchmarks.child import ChildFailed
+from benchmarks.cluster import join, lag
 from benchmarks.database import repo
 from benchmarks.drift import drift
 from benchmarks.engine import capture, merge
-from benchmarks.idle import idle
+from benchmarks.idle import idle, idle_convergent
 from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
 from benchmarks.report import as_json, table
@@ -26,7 +27,10 @@ BENCHMARKS = {
     "capture": capture,
     "merge": merge,
     "drift": drift,
+    "lag": lag,
+    "join": join,
     "idle": idle,
+    "idle-convergent": idle_convergent,
 }
 TABLE_WIDTH = 140  # where there is no terminal to ask
 

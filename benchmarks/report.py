@@ -16,6 +16,11 @@ _UNITS = {
     "rows_per_s": "/s",
     "rows_per_cpu_s": "/s",
     "core_percent": "% of a core",
+    "written_bytes": "B",
+    "p50_ms": "ms",
+    "p99_ms": "ms",
+    "commits_per_s": "/s",
+    "seconds": "s",
 }
 _LABELS = {
     "casts_per_s": "rate",
@@ -24,6 +29,11 @@ _LABELS = {
     "rows_per_s": "rate",
     "rows_per_cpu_s": "rate by processor time",
     "core_percent": "time",
+    "written_bytes": "written to disk",
+    "p50_ms": "p50",
+    "p99_ms": "p99",
+    "commits_per_s": "rate",
+    "seconds": "time",
 }
 
 
