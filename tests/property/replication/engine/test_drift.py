@@ -24,7 +24,7 @@ from tests.support.playing import AnySql, Counting, assert_equal, rows_of, state
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
 from tests.support.sql_schema import BadText, Drawn, Table, quoted
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "20"))
+RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "10"))
 SEED = os.environ.get("LITECAST_SEED")
 
 
