@@ -7,10 +7,13 @@ import httpx
 from app.errors import NodeRefused, NodeUnreachable
 from app.node_client import reason
 from replication.drift import DriftReport
-from replication.engine.received import Malformed
+from replication.engine.received import Malformed, fields
+from replication.measuring.mending import REPAIR_DEADLINE_S, ClusterRepair
+from replication.measuring.questions import Repair
 
 TIMEOUT_S = 150.0
 """Longer than a node takes at most for comparing, so that the node says what kept it."""
+REPAIR_TIMEOUT_S = REPAIR_DEADLINE_S + TIMEOUT_S
 CONNECT_TIMEOUT_S = 3.0
 
 
@@ -28,17 +31,27 @@ class AdminClient:
         try:
             return DriftReport.from_json(answer)
         except Malformed as error:
-            raise NodeUnreachable(
-                f"what answers at {self._url} is not a Litecast node of this version ({error}): check the address"
-            ) from None
+            raise self._is_no_node(str(error)) from None
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def repair(self, how: Repair) -> tuple[ClusterRepair, DriftReport]:
+        """Has all nodes mend their damaged rows: what became of them, and what is found afterwards.
+
+        Raises NodeUnreachable and NodeRefused; after the first, it may be done all the same.
+        """
+        answer = self._ask("POST", "/api/drift/repair", {"how": how.value}, timeout_s=REPAIR_TIMEOUT_S)
+        try:
+            repaired, report = fields(answer, "repair", "drift")
+            return ClusterRepair.from_json(repaired), DriftReport.from_json(report)
+        except Malformed as error:
+            raise self._is_no_node(str(error)) from None
+
+    def _ask(self, method: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> Any:
         headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
         try:
             # A proxy of the environment's is for the web, not for a node on this machine.
             with httpx.Client(
                 base_url=self._url,
-                timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
                 trust_env=False,
                 transport=self._transport,
             ) as client:
@@ -56,8 +69,10 @@ class AdminClient:
             return content
         text = content.get("error") if isinstance(content, dict) else None
         if not isinstance(text, str):
-            raise NodeUnreachable(
-                f"what answers at {self._url} is not a Litecast node of this version (status {answer.status_code}): "
-                "check the address"
-            )
+            raise self._is_no_node(f"status {answer.status_code}")
         raise NodeRefused(f"{self._url} says: {text}")
+
+    def _is_no_node(self, why: str) -> NodeUnreachable:
+        return NodeUnreachable(
+            f"what answers at {self._url} is not a Litecast node of this version ({why}): check the address"
+        )

@@ -42,6 +42,7 @@ from replication.database_file import new_site
 from replication.lock import DataDirLock
 from replication.measuring.answering import Desk, Digests
 from replication.measuring.questions import DIGESTS
+from replication.measuring.repairing import OwnRepair
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
 from replication.opening import resolved
 from replication.repo import Repo
@@ -106,6 +107,8 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         desk = desk_for(config)
         stack.push_async_callback(desk.close)
         node = _node(config, repo, replication, desk)
+        if replication is not None:
+            desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
         status = None if replication is None else replication.status

@@ -10,6 +10,8 @@ from app.commands import asking
 from replication.drift import DriftReport, RowDrift, TableDrift
 from replication.engine.comparing import Verdict
 from replication.engine.values import Value
+from replication.measuring.mending import ClusterRepair
+from replication.measuring.questions import Repair
 
 VALUE_MAX_CHARACTERS = 80
 
@@ -33,6 +35,26 @@ def print_report(report: DriftReport) -> None:
         _print_tables(console, report)
     for table in report.tables:
         _print_rows(console, table)
+
+
+def print_repair(how: Repair, repaired: ClusterRepair) -> None:
+    """What became of the damaged rows of each node."""
+    console = asking.console()
+    done = "adopted" if how is Repair.ADOPT else "restored"
+    lines = Table.grid(padding=(0, 2))
+    for node, result in repaired.nodes.items():
+        if not result.tables:
+            lines.add_row(Text(node, style="bold"), Text("no damaged rows"))
+        for table in result.tables:
+            text = f"{table.name}: {table.found - table.left:,} of {table.found:,} damaged row(s) {done}"
+            lines.add_row(
+                Text(node, style="bold"),
+                Text(f"{text}; {table.why}" if table.why else text, style="yellow" if table.left or table.why else ""),
+            )
+    for node, why in repaired.lost.items():
+        lines.add_row(Text(node, style="bold"), Text(f"not repaired: {why}", style="yellow"))
+    console.print(lines)
+    console.print()
 
 
 def _print_tables(console: Console, report: DriftReport) -> None:

@@ -65,7 +65,7 @@ class WebApp:
         self._unready = unready
         self._status = status
         self._drift = drift
-        drift_api = DriftApi(drift, gate)
+        drift_api = DriftApi(drift, gate, repairs=status is not None)
         self._feed = LiveFeed(self._state, live)
         self._views = PageViews()
         self._registry = registry(
@@ -90,6 +90,7 @@ class WebApp:
                     Route("/api/live", self._get_live, methods=["GET"]),
                     Route("/api/cluster", self._get_cluster, methods=["GET"]),
                     Route("/api/drift", drift_api.get, methods=["GET"]),
+                    Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
                     Route("/api/pages/{rest:path}", self._page, methods=["GET", "POST"]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),

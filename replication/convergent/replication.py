@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -40,7 +40,9 @@ from replication.engine.applying import Closed, Fork, Merged, Refused, Repeat, T
 from replication.engine.changesets import ChangesetError, digest, header
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.identity import StateReplaced
+from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import Site, Stamp
+from replication.engine.values import Key
 from replication.positions import Position
 
 log = logging.getLogger(__name__)
@@ -493,6 +495,16 @@ class Replication:
         done = await self._in_engine(lambda: step(self._store))
         self._take(done)
         return done
+
+    async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
+        """Sets damaged rows back to what was written. Raises NotComparable, sqlite3.Error, OSError."""
+        restored, done = await self._in_engine(lambda: self._store.restore(table, rows))
+        self._take(done)
+        return restored
+
+    async def adopt(self, table: str, keys: Sequence[Key]) -> None:
+        """Takes what damaged rows show for writes of now. Raises as `restore` does."""
+        await self.work(lambda store: store.adopt(table, keys))
 
     async def open_copy(self) -> sqlite3.Connection:
         """A connection that sees a moment at which the log was empty."""

@@ -22,6 +22,7 @@ from replication.engine.copying import begin_copy
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
+from replication.engine.repairing import Restored, Row, adopt, restore
 from replication.engine.sites import vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamps import Site, Stamp
@@ -240,6 +241,17 @@ class Store:
         """Goes on under a new site: a peer knows more of the present one than this database does."""
         adopt_new_site(self._connection, self._settings.new_site())
         return self._done(tell=True)
+
+    def adopt(self, table: str, keys: Sequence[Key]) -> Done:
+        """Takes what damaged rows show for writes of now. Raises NotComparable."""
+        now_ms = self._settings.now_ms()
+        return self._done(adopt(self._connection, table, keys, now_ms=now_ms, expected=self._remembered))
+
+    def restore(self, table: str, rows: Mapping[Key, Row | None]) -> tuple[Restored, Done]:
+        """Sets damaged rows back to what was written, as far as that is known. Raises NotComparable."""
+        now_ms = self._settings.now_ms()
+        restored = restore(self._connection, table, rows, now_ms=now_ms, expected=self._remembered)
+        return restored, self._done(restored.folded, changed=True)
 
     def trim(self, pinned: Mapping[Site, Stamp], members: Sequence[Mapping[Site, Stamp]] | None) -> tuple[int, int]:
         """Trims the journal and, with what all members have, tombstones: how many of each."""

@@ -18,6 +18,7 @@ from replication.engine.contributions import saturated
 from replication.engine.entries import split
 from replication.engine.folding import Folded, fold, fold_inside
 from replication.engine.held import HeldCell
+from replication.engine.identity import Remembered, check_remembered
 from replication.engine.scanning import RowCheck
 from replication.engine.session import Session, open_session
 from replication.engine.showing import RowWrites, write_rows
@@ -42,28 +43,45 @@ class Restored:
     folded: Folded | None
 
 
-def adopt(connection: sqlite3.Connection, name: str, keys: Iterable[Key], *, now_ms: int) -> Folded | None:
+def adopt(
+    connection: sqlite3.Connection,
+    name: str,
+    keys: Iterable[Key],
+    *,
+    now_ms: int,
+    expected: Remembered | None = None,
+) -> Folded | None:
     """Takes what the rows with these keys show, or that they are gone, for a write of now; None if that is no news.
 
     Commits, twice; the changeset is to be made durable and cast like any fold's. Raises NotAttached, NotComparable if
-    the table is not attached, sqlite3.OperationalError (the lock, the disk), and RuntimeError inside a transaction.
+    the table is not attached, StateReplaced if the state is not as `expected`, sqlite3.OperationalError (the lock, the
+    disk), and RuntimeError inside a transaction.
     """
     with transaction(connection):
+        check_remembered(connection, expected)
         spec = _table(open_session(connection), name).spec
         note = Statement(
             f"INSERT INTO main.{spec.log} (kind, {', '.join(spec.key_names)}) VALUES ({holes(len(spec.key) + 1)})"
         )
         note.run_each(connection, ((LogKind.UPDATE.value, *key) for key in keys))
-    return fold(connection, now_ms=now_ms)
+    return fold(connection, now_ms=now_ms, expected=expected)
 
 
-def restore(connection: sqlite3.Connection, name: str, rows: Mapping[Key, Row | None], *, now_ms: int) -> Restored:
+def restore(
+    connection: sqlite3.Connection,
+    name: str,
+    rows: Mapping[Key, Row | None],
+    *,
+    now_ms: int,
+    expected: Remembered | None = None,
+) -> Restored:
     """Sets rows back to what was written. `rows`: keys of damaged rows, each with what another node shows, or None.
 
     Commits. What the log holds is folded first: a row that was written since the scan is not damaged any more. Raises
     as `adopt` does.
     """
     with merging_transaction(connection):
+        check_remembered(connection, expected)
         session = open_session(connection)
         folded = fold_inside(session, now_ms=now_ms)
         work = _Restoration(_table(session, name))

@@ -7,6 +7,7 @@ from typing import assert_never
 from cluster.actor import Actor
 from replication.convergent.engine import Engine
 from replication.engine.received import Malformed
+from replication.engine.scanning import Damage
 from replication.measuring.jobs import Jobs, TooManyJobs, error
 from replication.measuring.questions import (
     DIGESTS,
@@ -68,6 +69,14 @@ class Desk:
                 return await self.repairer(how)
             case _:
                 assert_never(question)
+
+    async def tables(self) -> Sequence[str]:
+        """The attached tables of this node. Raises sqlite3.Error."""
+        return await self._engine.run(self._reader.attached)
+
+    async def scan(self, table: str) -> Damage:
+        """What is damaged of one. Raises sqlite3.Error, NotComparable."""
+        return await self._engine.run(lambda: self._reader.scan(table))
 
     async def close(self) -> None:
         """Ends what is being read, and closes the database. May be called twice."""

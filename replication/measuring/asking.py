@@ -57,6 +57,14 @@ async def ask[T](bus: Bus, node: str, question: Question, parse: Callable[[objec
         raise Unanswered(_why(exc)) from exc
 
 
+async def ask_one[T](bus: Bus, node: str, question: Question, parse: Callable[[object], T], *, until_s: float) -> T:
+    """An answer that has a single part. Otherwise as `ask`."""
+    parts = await ask(bus, node, question, parse, until_s=until_s)
+    if len(parts) != 1:
+        raise Unanswered(f"it sent something else than an answer: {len(parts)} parts")
+    return parts[0]
+
+
 def _why(exc: CallError) -> str:
     match exc:
         case CallTimeout():

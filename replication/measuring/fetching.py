@@ -13,7 +13,7 @@ from replication.engine.received import Malformed
 from replication.engine.row_values import Row, RowValues
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import Key
-from replication.measuring.asking import Bus, Unanswered, ask
+from replication.measuring.asking import Bus, Unanswered, ask_one
 from replication.measuring.looking import from_all
 from replication.measuring.questions import AskRows, AskValues
 from replication.measuring.settling import Known
@@ -55,7 +55,10 @@ class Fetcher:
         """What each node has of these rows. Nodes that do not answer are left out."""
         if not keys:
             return []
-        rows, _ = await from_all(sorted(self._known.comparison.nodes), lambda node: self._values(node, keys))
+        nodes = sorted(self._known.comparison.nodes)
+        rows, _ = await from_all(
+            nodes, lambda node: fetch_values(self._bus, node, self._table, keys, until_s=self._until_s)
+        )
         return [RowDrift(key=key, nodes={node: of[key] for node, of in rows.items() if key in of}) for key in keys]
 
     async def _group(self, numbers: Sequence[int], rows_max: int) -> Differences:
@@ -82,20 +85,24 @@ class Fetcher:
                 after=pages[-1].upto if pages else None,
                 covered=self._covered,
             )
-            pages += await ask(self._bus, node, question, RowListing.parse, until_s=self._until_s)
+            pages.append(await ask_one(self._bus, node, question, RowListing.parse, until_s=self._until_s))
         try:
             return RowListing.joined(pages)
         except Malformed as exc:
             raise Unanswered(str(exc)) from exc
 
-    async def _values(self, node: str, keys: Sequence[Key]) -> dict[Key, Row | None]:
-        found: dict[Key, Row | None] = {}
-        rest = tuple(keys)
-        while rest:
-            question = AskValues(table=self._table, keys=rest)
-            (page,) = await ask(self._bus, node, question, RowValues.parse, until_s=self._until_s)
-            if len(page.rest) >= len(rest):
-                raise Unanswered("it sent nothing of what was asked for")
-            found.update(page.rows)
-            rest = page.rest
-        return found
+
+async def fetch_values(
+    bus: Bus, node: str, table: DigestTable, keys: Sequence[Key], *, until_s: float
+) -> dict[Key, Row | None]:
+    """What a node has of these rows; None for one that it has not. Raises Unanswered."""
+    found: dict[Key, Row | None] = {}
+    rest = tuple(keys)
+    while rest:
+        question = AskValues(table=table, keys=rest)
+        page = await ask_one(bus, node, question, RowValues.parse, until_s=until_s)
+        if len(page.rest) >= len(rest):
+            raise Unanswered("it sent nothing of what was asked for")
+        found.update(page.rows)
+        rest = page.rest
+    return found

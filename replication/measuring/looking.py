@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from replication.engine.stamps import Site, Stamp
-from replication.measuring.asking import Bus, Unanswered, ask
+from replication.measuring.asking import Bus, Unanswered, ask_one
 from replication.measuring.questions import AskLook, Look
 
 
@@ -54,6 +54,13 @@ class Looks:
 
 async def look_at_all(node: Cluster, *, until_s: float) -> Looks:
     """Asks every member that this node knows, itself among them."""
+    asked, lost = asked_and_lost(node)
+    found, silent = await from_all(asked, lambda name: ask_one(node, name, AskLook(), Look.parse, until_s=until_s))
+    return Looks(nodes=found, lost=lost | silent)
+
+
+def asked_and_lost(node: Cluster) -> tuple[list[str], dict[str, str]]:
+    """The members that can be asked, this node first, and why the others cannot."""
     lost: dict[str, str] = {}
     asked = [node.name]
     for member in node.members():
@@ -65,13 +72,7 @@ async def look_at_all(node: Cluster, *, until_s: float) -> Looks:
             asked.append(member.name)
         else:
             lost[member.name] = "it is down" if member.state == "down" else "it is not up yet"
-
-    async def look(name: str) -> Look:
-        (found,) = await ask(node, name, AskLook(), Look.parse, until_s=until_s)
-        return found
-
-    found, silent = await from_all(asked, look)
-    return Looks(nodes=found, lost=lost | silent)
+    return asked, lost
 
 
 async def from_all[T](nodes: Iterable[str], one: Callable[[str], Awaitable[T]]) -> tuple[dict[str, T], dict[str, str]]:

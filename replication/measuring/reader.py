@@ -15,7 +15,8 @@ from replication.engine.comparable import DigestTable
 from replication.engine.digesting import digest
 from replication.engine.listing import list_rows
 from replication.engine.row_values import read_rows
-from replication.engine.sites import vector
+from replication.engine.scanning import Damage, scan
+from replication.engine.sites import closed, vector
 from replication.measuring.questions import AskDigest, AskRows, AskValues, Look
 
 KEPT_DIGESTS: Final = 4
@@ -50,7 +51,9 @@ class Reader:
         mark = f"{self._nonce} {self._data_version()}"
         if not self._clocks or state.read(connection) is None:
             return [Look(mark=mark).plain()]
-        stamps = {site: head.stamp for site, head in vector(connection).items()}
+        # What is merged of a closed site, no stamp says.
+        shut = closed(connection)
+        stamps = {site: head.stamp for site, head in vector(connection).items() if site not in shut}
         return [Look(mark=mark, vector=stamps, tables=tuple(catalogue.load(connection))).plain()]
 
     def digest(self, question: AskDigest) -> Sequence[object]:
@@ -90,6 +93,16 @@ class Reader:
     def values(self, question: AskValues) -> list[object]:
         """`["values", ...]`. Raises NotComparable as well."""
         return [read_rows(self._connection, question.table, question.keys, clocks=self._clocks).plain()]
+
+    def attached(self) -> list[str]:
+        """The tables of which it is known what they should hold."""
+        if not self._clocks or state.read(self._connection) is None:
+            return []
+        return sorted(catalogue.load(self._connection))
+
+    def scan(self, table: str) -> Damage:
+        """What of an attached table is not as it was written. Raises NotComparable as well."""
+        return scan(self._connection, table)
 
     def interrupt(self) -> None:
         """Ends what is being read. May be called from any thread."""

@@ -15,7 +15,9 @@ from typing import Final, Protocol
 
 from replication.drift import DriftReport
 from replication.measuring.looking import Looks
+from replication.measuring.mending import ClusterRepair
 from replication.measuring.meter import QUICK, THOROUGH, WITH_ROWS, Effort
+from replication.measuring.questions import Repair
 from replication.rounds import Rounds
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,10 @@ class Meter(Protocol):
         """What is found now."""
         ...
 
+    async def repair(self, how: Repair) -> ClusterRepair:
+        """Has every member mend its damaged rows."""
+        ...
+
 
 class DriftWatch:
     """See the module. Belongs to one event loop; `close` ends it."""
@@ -66,6 +72,7 @@ class DriftWatch:
         self._interested_until_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._marks: object = None
+        self._repairing = asyncio.Lock()
         self._plain = Rounds(self._measure_thoroughly, name="drift")
         self._with_rows = Rounds(partial(self._meter.measure, WITH_ROWS), name="drift with rows")
         self.latest: Measured | None = None
@@ -80,6 +87,12 @@ class DriftWatch:
     async def measure(self, *, rows: bool = False) -> DriftReport:
         """What is found from now on, however long that takes; with the rows that differ, if wanted."""
         return await (self._with_rows.result() if rows else self._plain.result())
+
+    async def repair(self, how: Repair) -> tuple[ClusterRepair, DriftReport]:
+        """Has every member mend its damaged rows: what became of them, and what is found afterwards."""
+        async with self._repairing:
+            repaired = await self._meter.repair(how)
+        return repaired, await self.measure()
 
     async def close(self) -> None:
         """Ends what is under way; who waits for it is cancelled."""

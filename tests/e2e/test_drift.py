@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.node_process import SECRET, NodeProcess, node_processes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 type Make = Callable[..., NodeProcess]
 
@@ -48,7 +48,7 @@ def trio(make: Make, mode: str, *, schema: str = "", **settings: Any) -> list[No
                 connection.execute(schema)
         node.start()
     for node in nodes:
-        node.until(partial(is_whole, node))
+        node.until(partial(is_whole, node), within_s=60)
     return nodes
 
 
@@ -188,6 +188,24 @@ def test_a_row_that_was_changed_past_capture_is_drift_and_is_listed(make: Make) 
     one.until(lambda: one.peers_up() == {"two"})
     status, found = drift(one)
     assert (status, found["unreachable"]) == (2, {"three": "it is down"})
+
+
+@pytest.mark.parametrize(("how", "body"), [("restore", "hello"), ("adopt", "goodbye")])
+def test_a_row_that_was_changed_past_capture_is_repaired_as_somebody_chooses(make: Make, how: str, body: str) -> None:
+    one, two, three = trio(make, "convergent", schema=NOTES, **{"replication.tables.notes__merge": "cell"})
+    write(two, "INSERT INTO notes VALUES ('a', 'hello', 0), ('b', 'world', 0)")
+    one.until(lambda: len(rows_of(one, "SELECT * FROM notes")) == len(rows_of(three, "SELECT * FROM notes")) == 2)
+    write(three, "UPDATE notes SET body = 'goodbye' WHERE id = 'a'", captured=False)
+    undecided = litecast("drift", "--url", one.url, "--repair")
+    assert undecided.returncode == 2
+    assert "--repair adopt" in undecided.stderr
+    assert litecast("drift", "--url", one.url, "--repair", how, secret=False).returncode == 2
+    assert drift(one)[0] == 1, "neither of these has changed anything"
+    done = litecast("drift", "--config", str(one.config_file), "--repair", how)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"notes: 1 of 1 damaged row(s) {'restored' if how == 'restore' else 'adopted'}" in done.stdout
+    for node in (one, two, three):
+        assert rows_of(node, "SELECT id, body FROM notes ORDER BY id") == [("a", body), ("b", "world")]
 
 
 def test_metrics_show_drift_a_moment_after_somebody_looked(make: Make) -> None:

@@ -20,8 +20,14 @@ from replication.convergent.worker import ReplicationWorker
 from replication.database_file import new_site
 from replication.declared import TableDeclaration
 from replication.engine.applying import CLOCK_BOUND_MS
+from replication.engine.comparable import DigestTable
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
+from replication.measuring.answering import Desk, Digests
+from replication.measuring.meter import DriftMeter
+from replication.measuring.questions import DIGESTS
+from replication.measuring.reader import Reader
+from replication.measuring.repairing import OwnRepair
 from tests.support.clusters import DIALS, FAST, Listed
 from tests.support.eventually import eventually
 
@@ -39,6 +45,12 @@ class Member:
     replication: Replication
     path: Path
     writer: sqlite3.Connection
+    desk: Desk
+
+    @property
+    def meter(self) -> DriftMeter:
+        """Compares all, as this one knows them."""
+        return DriftMeter(self.node, [DigestTable(name=table.name) for table in DECLARED])
 
     def rows(self, sql: str = "SELECT * FROM pages ORDER BY 1") -> list[Any]:
         return self.writer.execute(sql).fetchall()
@@ -78,21 +90,26 @@ class ConvergentCluster:
         )
         await replication.open()
         nodes: list[Node] = []
+        desk = Desk(Reader(lambda: connect(path), clocks=True), ThreadEngine(f"desk {name}"))
         address = self.addresses.get(name)
         node = Node(
             name=name,
             cluster=CLUSTER,
             transport=self.network.transport(address),
             discovery=Listed(list(self.addresses.values())),
-            children=[ActorChild(REPLICATION, lambda: ReplicationWorker(replication, nodes[0]))],
+            children=[
+                ActorChild(REPLICATION, lambda: ReplicationWorker(replication, nodes[0])),
+                ActorChild(DIGESTS, lambda: Digests(desk)),
+            ],
             detector=FAST,
             dialing=DIALS,
         )
         nodes.append(node)
+        desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         await node.start()
         replication.start(node)
         self.addresses[name] = node.address
-        member = self.members[name] = Member(node, replication, path, writer)
+        member = self.members[name] = Member(node, replication, path, writer, desk)
         return member
 
     async def _first_copy(self, name: str, path: Path) -> None:
@@ -121,6 +138,7 @@ class ConvergentCluster:
         member = self.members.pop(name)
         await member.replication.stop()
         await member.node.stop()
+        await member.desk.close()
         await member.replication.close()
         member.writer.close()
 
@@ -130,6 +148,7 @@ class ConvergentCluster:
         self.network.kill(member.node.address)
         member.replication.abandon()
         await member.node.stop()
+        await member.desk.close()
         await member.replication.close()
         member.writer.close()
 

@@ -12,6 +12,8 @@ import pytest
 from app import cli
 from cluster.security import Secret, derive_admin_token
 from replication.drift import DriftReport
+from replication.measuring.mending import ClusterRepair
+from replication.measuring.repairing import NodeRepair, TableRepair
 from tests.unit.app.web.reports import DRIFT_REPORT, DRIFT_REPORT_WITH_ROWS, EQUAL_REPORT, UNKNOWN_REPORT
 
 SECRET = "a secret of some forty characters or so.."
@@ -31,6 +33,14 @@ def start_node() -> Iterator[StartNode]:
             class Handler(BaseHTTPRequestHandler):
                 def do_GET(self) -> None:
                     asked.append((self.path, self.headers.get("authorization", "")))
+                    self.answer()
+
+                def do_POST(self) -> None:
+                    body = self.rfile.read(int(self.headers["content-length"])).decode()
+                    asked.append((f"{self.path} {body}", self.headers.get("authorization", "")))
+                    self.answer()
+
+                def answer(self) -> None:
                     self.send_response(status)
                     self.end_headers()
                     self.wfile.write(json.dumps(content).encode())
@@ -114,6 +124,64 @@ def test_the_token_is_another_one_for_another_cluster_or_secret() -> None:
     tokens = {derive_admin_token(Secret(secret * 40), name) for secret in "ab" for name in ("one", "two")}
     assert len(tokens) == 4
     assert not any(secret * 40 in token for token in tokens for secret in "ab")
+
+
+REPAIRED = ClusterRepair(
+    nodes={
+        "alpha": NodeRepair(),
+        "beta": NodeRepair(
+            tables=(TableRepair(name="notes", found=3, left=1, why="no node that answers shows what was written"),)
+        ),
+    },
+    lost={"gamma": "it is down"},
+)
+
+
+@pytest.mark.parametrize(("how", "done"), [("adopt", "adopted"), ("restore", "restored")])
+def test_repair_says_what_became_of_each_nodes_rows_and_what_is_found_afterwards(
+    start_node: StartNode, capsys: pytest.CaptureFixture[str], how: str, done: str
+) -> None:
+    url, asked = start_node({"repair": REPAIRED.as_json(), "drift": UNKNOWN_REPORT.as_json()})
+    assert cli.main(["drift", "--url", url, "--repair", how]) == 2
+    assert asked == [(f'/api/drift/repair {{"how":"{how}"}}', "")]
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[:3] == [
+        "alpha no damaged rows",
+        f"beta notes: 2 of 3 damaged row(s) {done}; no node that answers shows what was written",
+        "gamma not repaired: it is down",
+    ]
+    assert "verdict could not be told" in lines
+    assert cli.main(["drift", "--url", url, "--json", "--repair", how]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert ClusterRepair.from_json(found["repair"]) == REPAIRED
+    assert DriftReport.from_json(found["drift"]) == UNKNOWN_REPORT
+
+
+def test_repair_without_a_word_names_the_choice_and_changes_nothing(
+    start_node: StartNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, asked = start_node({})
+    assert cli.main(["drift", "--url", url, "--repair"]) == 2
+    said = capsys.readouterr().err
+    assert "--repair adopt" in said
+    assert "--repair restore" in said
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "posted"),
+    [(["what?", "restore"], ['/api/drift/repair {"how":"restore"}']), (["nothing"], []), ([""], [])],
+)
+def test_repair_without_a_word_asks_on_a_terminal(
+    start_node: StartNode, monkeypatch: pytest.MonkeyPatch, answers: list[str], posted: list[str]
+) -> None:
+    url, asked = start_node(DRIFT_REPORT_WITH_ROWS.as_json())
+    given = iter(answers)
+    monkeypatch.setattr("builtins.input", lambda _question: next(given))
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    assert cli.main(["drift", "--url", url, "--repair"]) == 2
+    assert [path for path, _ in asked] == ["/api/drift?rows=1", *posted]
 
 
 @pytest.mark.parametrize(

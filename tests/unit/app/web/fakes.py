@@ -18,6 +18,8 @@ from replication.convergent.status import ReplicationStatus
 from replication.drift import DriftReport
 from replication.engine.comparing import Verdict
 from replication.errors import DatabaseBusy, NoSuchRow, ReplicationError
+from replication.measuring.mending import ClusterRepair
+from replication.measuring.questions import Repair
 from replication.measuring.watching import Measured
 from replication.rows import Op, Row
 
@@ -184,6 +186,8 @@ class FakeDrift:
         self.found = DriftReport(verdict=Verdict.EQUAL, tables=(), nodes=())
         self.looks = 0
         self.measured: list[bool] = []
+        self.repaired = ClusterRepair()
+        self.repairs: list[Repair] = []
 
     def looked(self) -> None:
         self.looks += 1
@@ -191,6 +195,10 @@ class FakeDrift:
     async def measure(self, *, rows: bool = False) -> DriftReport:
         self.measured.append(rows)
         return self.found
+
+    async def repair(self, how: Repair) -> tuple[ClusterRepair, DriftReport]:
+        self.repairs.append(how)
+        return self.repaired, self.found
 
 
 class FakeCluster:

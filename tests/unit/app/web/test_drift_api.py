@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from replication.drift import DriftReport
+from replication.measuring.questions import Repair
 from tests.unit.app.web.fakes import FakeCluster
 from tests.unit.app.web.reports import DRIFT_REPORT, DRIFT_REPORT_WITH_ROWS, DRIFTED
+from tests.unit.app.web.statuses import WELL
 
 TOKEN = "7" * 64
 
@@ -93,3 +95,52 @@ async def test_the_live_page_hears_what_was_found_last(cluster: FakeCluster) -> 
     state: Any = await web._state()
     assert state["drift"] == {**DRIFT_REPORT.as_json(), "at": 1_700_000_000_500}
     assert cluster.drift.looks == 1
+
+
+async def post(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+    options: dict[str, Any] = {"json": {"how": "adopt"}, **changes}
+    return await client.post("/api/drift/repair", **options)
+
+
+async def test_repair_is_for_an_admin_and_changes_nothing_for_others(cluster: FakeCluster) -> None:
+    cluster.nodes["alpha"].stands(WELL)
+    cluster.admin_token = TOKEN
+    async with client_of(cluster) as client:
+        assert (await post(client)).status_code == 401
+        assert (await client.get("/api/drift/repair")).status_code == 405
+        assert cluster.drift.repairs == []
+        answer = await post(client, headers={"authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code == 200
+        assert answer.json() == {"repair": cluster.drift.repaired.as_json(), "drift": cluster.drift.found.as_json()}
+    assert cluster.drift.repairs == [Repair.ADOPT]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"json": {"how": "restore"}}, 200),
+        ({"json": {"how": "burn"}}, 400),
+        ({"json": ["adopt"]}, 400),
+        ({"json": None}, 415),
+        ({"data": {"how": "adopt"}}, 415),
+        ({"content": b'{"how": "adopt"}', "headers": {"content-type": "text/plain"}}, 415),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, 400),
+        ({"content": b"[" * 5_000, "headers": {"content-type": "application/json"}}, 413),
+        ({"content": b"[" * 900, "headers": {"content-type": "application/json"}}, 400),
+    ],
+)
+async def test_what_a_page_of_another_site_can_send_repairs_nothing(
+    cluster: FakeCluster, body: dict[str, Any], status: int
+) -> None:
+    cluster.nodes["alpha"].stands(WELL)
+    async with client_of(cluster) as client:
+        assert (await post(client, **{"json": None, **body})).status_code == status
+    assert len(cluster.drift.repairs) == (status == 200)
+
+
+async def test_without_entries_there_is_nothing_to_repair_from(cluster: FakeCluster) -> None:
+    async with client_of(cluster) as client:
+        answer = await post(client)
+    assert answer.status_code == 409
+    assert "mode convergent" in answer.json()["error"]
+    assert cluster.drift.repairs == []

@@ -8,8 +8,9 @@ import pytest
 from replication.drift import DriftReport
 from replication.engine.comparing import Verdict
 from replication.measuring.looking import Looks
+from replication.measuring.mending import ClusterRepair
 from replication.measuring.meter import Effort
-from replication.measuring.questions import Look
+from replication.measuring.questions import Look, Repair
 from replication.measuring.watching import INTEREST_S, INTERVAL_S, DriftWatch
 from replication.simulation.loop import VirtualLoop
 
@@ -22,6 +23,7 @@ class Found:
         self.mark = 0
         self.looks: list[float] = []
         self.measured: list[float] = []
+        self.repaired: list[Repair] = []
         self.fails = False
 
     async def look(self, *, timeout_s: float) -> Looks:
@@ -34,6 +36,12 @@ class Found:
         if self.fails:
             raise OSError("nobody thought of this")
         return DriftReport(verdict=Verdict.EQUAL, tables=(), nodes=(str(self.mark),))
+
+    async def repair(self, how: Repair) -> ClusterRepair:
+        self.repaired.append(how)
+        await asyncio.sleep(self.takes_s)
+        self.mark += 1
+        return ClusterRepair()
 
 
 @pytest.fixture
@@ -145,3 +153,19 @@ def test_who_asks_waits_for_what_is_found_from_then_on_and_shares_it(loop: Virtu
 
     run(loop, main())
     assert found.measured == [0, 3]
+
+
+def test_after_a_repair_it_is_measured_anew(loop: VirtualLoop) -> None:
+    found = Found(takes_s=3)
+
+    async def main() -> None:
+        watch = DriftWatch(found)
+        both = [asyncio.create_task(watch.repair(how)) for how in (Repair.ADOPT, Repair.RESTORE)]
+        await asyncio.sleep(1)
+        assert found.repaired == [Repair.ADOPT], "one at a time"
+        first, second = await asyncio.gather(*both)
+        assert first[1].nodes <= ("2",)
+        assert second[1].nodes == ("2",)
+        await watch.close()
+
+    run(loop, main())
