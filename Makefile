@@ -13,7 +13,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo "Options of a command go into ARGS: make demo ARGS='--nodes 5', make test ARGS='-k config'"
 
-demo: $(READY) ## watch three nodes lose counts while everything claims to be replicated
+demo: $(READY) ## watch naive replication lose counts, and convergent replication keep them
 	@$(BIN)/litecast demo $(ARGS)
 
 test: $(READY) ## run the tests

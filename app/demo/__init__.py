@@ -1,13 +1,16 @@
-"""`litecast demo`: real nodes on loopback, real requests, five acts, and what became of the counts.
+"""`litecast demo`: real nodes on loopback, real requests, five acts in two modes, and what became of the counts.
 
-plan              all that the seed decides: nodes, pages, who is asked in which order    pure
-story             what an act gave, and the sentences that follow from its numbers         pure
+plan              all that the seed decides: nodes, pages, who is asked in which order      pure
+results           what a run of an act gave, and what may be concluded from its numbers      pure
+story             the sentences that follow: `story_naive`, `story_convergent`, `wording`    pure
 config_files      the configuration of the nodes, ports and secret
 processes, child  one node process, which cannot outlive the demo
-cluster           the nodes together: start, kill, bring back, ask, stop
+cluster           the nodes of one mode together: start, kill, bring back, ask, stop
+clusters          a cluster for each mode
 traffic           views over HTTP, and how each of them ended
-counts            what each node's SQLite file says, also over time
-acts              the five acts
-terminal, report  what a person sees; the report draws with `chart`
+counts, settling  what each node's SQLite file says, over time; since when that is right
+measures          what the nodes' own counters gained                                        pure
+acts              the five acts, as one cluster plays them
+terminal, report  what a person sees, run beside run; the report draws with `chart`
 run               the whole, and its end, whatever happens
 """

@@ -239,6 +239,8 @@ class Stage:
             counts=counts,
             crashes=harm.crashes,
             dropped=harm.dropped,
+            asks=harm.asks,
+            collisions=harm.collisions,
             refused=self.traffic.tally(page, Outcome.REFUSED),
             unknown=self.traffic.tally(page, Outcome.UNKNOWN),
             converged_s=None if exact_since_s is None else max(0.0, exact_since_s - ended.since_s),

@@ -106,7 +106,11 @@ class DemoCluster:
         names = self.running
         answers = await asyncio.gather(*(self._ask(name) for name in names))
         return {
-            name: NodeCounters(incarnation=str(answer["node"]["incarnation"]), counters=dict(answer["counters"]))
+            name: NodeCounters(
+                incarnation=str(answer["node"]["incarnation"]),
+                counters=dict(answer["counters"]),
+                replication=dict(answer.get("replication", {}).get("counts", {})),
+            )
             for name, answer in zip(names, answers, strict=True)
             if answer is not None
         }

@@ -1,7 +1,7 @@
 """What the nodes' counters say of an act: the difference between two snapshots. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.counters import Count
 
@@ -12,18 +12,25 @@ _HARMLESS = frozenset({Count.LATE_REPLY.value, Count.REPEATED.value})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCounters:
-    """The counters of one run of a node."""
+    """The counters of one run of a node; `replication` are those of mode convergent."""
 
     incarnation: str
     counters: Mapping[str, int]
+    replication: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """Actors that crashed and casts that were dropped, over all nodes."""
+    """Actors that crashed and casts that were dropped, over all nodes.
+
+    In mode convergent also how often a node asked a peer for what it lacked (`asks`), and inserts of one row by two
+    nodes that were merged (`collisions`); these are no damage, but what it would have come from.
+    """
 
     crashes: int = 0
     dropped: int = 0
+    asks: int = 0
+    collisions: int = 0
 
 
 def damage(before: Mapping[str, NodeCounters], after: Mapping[str, NodeCounters]) -> Damage:
@@ -31,20 +38,25 @@ def damage(before: Mapping[str, NodeCounters], after: Mapping[str, NodeCounters]
 
     A node that was started again counts from 0; one that does not answer any more tells nothing.
     """
-    crashes = dropped = 0
+    crashes = dropped = asks = collisions = 0
     for node, now in after.items():
         earlier = before.get(node)
-        base: Mapping[str, int] = {}
-        if earlier is not None and earlier.incarnation == now.incarnation:
-            base = earlier.counters
-        crashes += now.counters.get(Count.CRASHES, 0) - base.get(Count.CRASHES, 0)
-        dropped += _dropped(now.counters) - _dropped(base)
-    return Damage(crashes=crashes, dropped=dropped)
+        if earlier is None or earlier.incarnation != now.incarnation:
+            earlier = NodeCounters(incarnation=now.incarnation, counters={})
+        crashes += _gained(earlier.counters, now.counters, Count.CRASHES)
+        dropped += _dropped(now.counters) - _dropped(earlier.counters)
+        asks += _gained(earlier.replication, now.replication, "asks")
+        collisions += _gained(earlier.replication, now.replication, "collisions")
+    return Damage(crashes=crashes, dropped=dropped, asks=asks, collisions=collisions)
 
 
 def casts_received(counters: Mapping[str, NodeCounters]) -> int:
     """How many casts reached an actor, over all nodes."""
     return sum(node.counters.get(Count.CASTS_RECEIVED, 0) for node in counters.values())
+
+
+def _gained(before: Mapping[str, int], after: Mapping[str, int], name: str) -> int:
+    return after.get(name, 0) - before.get(name, 0)
 
 
 def _dropped(counters: Mapping[str, int]) -> int:

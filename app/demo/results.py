@@ -30,12 +30,12 @@ class ActResult:
     """What was measured in one run of an act.
 
     `counts` are read from each node's own file. `expected` is how many views were answered with 200; `refused` were
-    certainly not counted, `unknown` may have been. `crashes` and `dropped` add up over the nodes. `subject` names the
-    nodes that the act is about: the one that was away (4), the two that collided (5). Of `pages_beside` pages that
-    were counted beside, `pages_apart` ended different on different nodes. `pages_inexact` of all other pages of the
-    act are not everywhere what they must be. `converged_s` is how long after the last view, or after the node was back
-    (4), all nodes had the counts that they must have; None if they do not have them. `notes` say what went otherwise
-    than planned.
+    certainly not counted, `unknown` may have been. `crashes`, `dropped`, `asks` and `collisions` add up over the nodes
+    (see `measures`). `subject` names the nodes that the act is about: the one that was away (4), the two that collided
+    (5). Of `pages_beside` pages that were counted beside, `pages_apart` ended different on different nodes.
+    `pages_inexact` of all other pages of the act are not everywhere what they must be. `converged_s` is how long after
+    the last view, or after the node was back (4), all nodes had the counts that they must have; None if they do not
+    have them. `notes` say what went otherwise than planned.
     """
 
     act: Act
@@ -45,6 +45,8 @@ class ActResult:
     counts: Mapping[str, int]
     crashes: int = 0
     dropped: int = 0
+    asks: int = 0
+    collisions: int = 0
     refused: int = 0
     unknown: int = 0
     converged_s: float | None = None

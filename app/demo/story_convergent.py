@@ -16,10 +16,17 @@ def _kept(result: ActResult) -> list[str]:
         case Act.CONCURRENT:
             told = [f"{says}. What travels is how much each node has added, and all of that is added up."]
         case Act.ABSENT:
-            told = [f"{says}. {result.subject[0]} asked for what it had missed, and a peer had kept it."]
+            told = [f"{says}."]
+            if result.asks:
+                told.append(f"{result.subject[0]} asked for what it had missed, and a peer had kept it.")
         case Act.COLLISION:
-            beside = ", on the other pages too" if result.pages_beside else ""
-            told = [f"{says}. Two inserts of a page become one row, and what was counted is added up{beside}."]
+            told = [f"{says}."]
+            if result.collisions:
+                told.append("Two inserts met here as well: they became one row, and what they counted was added up.")
+            else:
+                told.append("No insert met another: whoever was a little later had the other's row already.")
+            if result.pages_beside:
+                told.append("No view of the other pages was lost, either.")
         case _:
             told = [f"{says}."]
     if result.crashes:

@@ -59,7 +59,7 @@ def test_sample_file_of_the_repository_is_usable_as_it_stands() -> None:
     assert config.database.path == ROOT / "data/alpha/litecast.db"
     assert config.discovery.method is Method.STATIC
     assert config.discovery.peers == (Address("127.0.0.1", 7401),)
-    assert config.replication.mode is Mode.NAIVE
+    assert config.replication.mode is Mode.CONVERGENT
     assert config.bus.secret is not None
 
 

@@ -18,6 +18,13 @@ def test_a_node_that_was_started_again_counts_from_nothing() -> None:
     assert damage(before, {"alpha": node("two", dropped_mailbox_lost=3)}) == Damage(dropped=3)
 
 
+def test_what_convergent_replication_did_is_counted_by_run_as_well() -> None:
+    one = NodeCounters(incarnation="one", counters={}, replication={"asks": 5, "collisions": 1})
+    later = NodeCounters(incarnation="one", counters={}, replication={"asks": 7, "collisions": 1})
+    again = NodeCounters(incarnation="two", counters={}, replication={"asks": 3, "collisions": 2})
+    assert damage({"alpha": one, "beta": one}, {"alpha": later, "beta": again}) == Damage(asks=5, collisions=2)
+
+
 def test_a_node_that_does_not_answer_any_more_tells_nothing() -> None:
     assert damage({"alpha": node(actor_crashes=4)}, {}) == Damage()
 

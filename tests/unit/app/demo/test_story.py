@@ -152,5 +152,14 @@ def test_a_convergent_run_that_is_not_exact_is_a_broken_promise_and_named_so(
     assert "0 of 300 views were lost" not in line
 
 
+def test_what_a_convergent_cluster_did_is_told_only_if_it_was_measured() -> None:
+    absent = convergent(Act.ABSENT, 40, 40, 40, 40, subject=("beta",))
+    assert "asked" not in told(absent)
+    assert "beta asked for what it had missed" in told(dataclasses.replace(absent, asks=2))
+    collision = convergent(Act.COLLISION, 2, 2, 2, 2, subject=("alpha", "beta"))
+    assert "No insert met another" in told(collision)
+    assert "Two inserts met" in told(dataclasses.replace(collision, collisions=2))
+
+
 def test_an_actor_that_crashed_in_a_convergent_run_is_told() -> None:
     assert "2 actors crashed" in told(convergent(Act.COLLISION, 2, 2, 2, 2, subject=("alpha", "beta"), crashes=2))
