@@ -117,6 +117,7 @@ class Terminal:
             )
         self._print("")
         self._print(table)
+        self._print("")
         broken = broken_promises(results)
         for line in closing(results):
             self._print(Text(line, style="bold red" if broken and line.startswith("Convergent") else ""))

@@ -19,7 +19,7 @@ import pytest
 
 LITECAST = Path(sys.executable).parent / "litecast"
 KEYS = {"act", "name", "mode", "page", "expected", "counts", "lost", "drift", "crashes", "dropped", "converged_s"}
-WITHIN_S = 90.0  # what a demo may take on a busy machine
+WITHIN_S = 120.0  # a demo takes less than half of that, but for a very busy machine
 
 pytestmark = [
     pytest.mark.slow,
@@ -182,7 +182,7 @@ def test_ctrl_c_as_soon_as_there_is_anything_leaves_nothing(demo: Callable[..., 
 
 
 def test_sigterm_and_an_impatient_second_ctrl_c_leave_nothing(demo: Callable[..., Demo]) -> None:
-    running = demo("--json")
+    running = demo("--json", "--nodes", "2")
     until(lambda: "act 2 of 5" in "".join(running.said), "act 2")
     running.process.send_signal(signal.SIGTERM)
     running.process.send_signal(signal.SIGINT)
@@ -191,9 +191,9 @@ def test_sigterm_and_an_impatient_second_ctrl_c_leave_nothing(demo: Callable[...
 
 
 def test_nodes_do_not_outlive_a_demo_that_is_killed_outright(demo: Callable[..., Demo]) -> None:
-    running = demo("--json")
+    running = demo("--json", "--nodes", "2")
     until(lambda: "act 2 of 5" in "".join(running.said), "act 2")
-    assert len(processes_of(running.folder)) == 6
+    assert len(processes_of(running.folder)) == 4
     running.process.kill()
     running.process.wait()
     until(lambda: not processes_of(running.folder), "the nodes end")
