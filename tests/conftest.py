@@ -61,9 +61,13 @@ def _no_docker() -> str | None:
 def _no_netns() -> str | None:
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if not _works("unshare", "--net", "true"):
-        return "network namespaces cannot be made here"
-    return None if _works("unshare", "--net", "nft", "list", "ruleset") else "nft does not work here"
+    probe = f"litecast-test-{os.getpid()}"
+    if not _works("ip", "netns", "add", probe):
+        return "`ip netns` makes no network namespaces here"
+    try:
+        return None if _works("ip", "-n", probe, "rule", "add", "blackhole") else "`ip rule` drops no packets here"
+    finally:
+        _works("ip", "netns", "delete", probe)
 
 
 def _works(*command: str) -> bool:

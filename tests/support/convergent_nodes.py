@@ -243,6 +243,11 @@ def rows(node: NodeProcess, table: str) -> list[Any]:
         return file.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
 
 
+def clicks(node: NodeProcess) -> set[str]:
+    """What of the load is in the node's file."""
+    return {click for click, _ in rows(node, "clicks")}
+
+
 def _everything(node: NodeProcess, tables: Sequence[str]) -> tuple[Any, ...]:
     """What has to be equal on all nodes: the rows, how far each site is merged, and which branches of closed ones."""
     with contextlib.closing(opened(node)) as file:

@@ -54,11 +54,11 @@ class NodeProcess:
 
     @property
     def bus_address(self) -> str:
-        return f"127.0.0.1:{self.bus_port}"
+        return str(self.settings["bus__bind"]).removeprefix("tcp://")
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http://{self.settings['http__bind']}"
 
     @property
     def log(self) -> str:
