@@ -35,7 +35,7 @@ from cluster.zeromq import ZeroMqTransport
 from replication.convergent.asking import REPLICATION
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.first_copy import fetch_first_copy
-from replication.convergent.for_file import new_nonce, replication_for_file
+from replication.convergent.for_file import new_nonce, replication_for_file, told_to_the_operator
 from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
 from replication.database_file import new_site
@@ -154,14 +154,15 @@ async def _first_copy(config: Config) -> None:
     engine = ThreadEngine("litecast first copy")
     try:
         async with _bare_node(config) as node:
-            fetched = await fetch_first_copy(
-                node,
-                path,
-                wait_s=config.replication.join_timeout_s,
-                engine=engine,
-                new_site=new_site,
-                new_nonce=new_nonce,
-            )
+            with told_to_the_operator(path, config.node.data_dir):
+                fetched = await fetch_first_copy(
+                    node,
+                    path,
+                    wait_s=config.replication.join_timeout_s,
+                    engine=engine,
+                    new_site=new_site,
+                    new_nonce=new_nonce,
+                )
         log.info("the database is a copy of a peer's" if fetched else "no peer has a database to copy: beginning anew")
     finally:
         await engine.close()
@@ -183,7 +184,8 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
         expects_peers=config.discovery.method is not Method.NONE,
     )
     stack.push_async_callback(replication.close)
-    await replication.open()
+    with told_to_the_operator(resolved(config.database.path), config.node.data_dir):
+        await replication.open()
     repo.link = replication
     return replication
 

@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from replication.convergent.copies import Copies
@@ -16,6 +17,8 @@ from replication.convergent.sidecar import NONCE_BYTES, NonceFile
 from replication.convergent.store import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Store, StoreSettings
 from replication.database_file import new_site
 from replication.declared import TableDeclaration
+from replication.errors import DataDirUnusable
+from replication.translation import SQLITE_ERRORS, translated
 
 
 def replication_for_file(
@@ -60,6 +63,19 @@ def replication_for_file(
             expects_peers=expects_peers,
         ),
     )
+
+
+@contextmanager
+def told_to_the_operator(path: Path, data_dir: Path) -> Iterator[None]:
+    """Around what a node does with its files before it runs: whatever the disk has against it becomes a DatabaseError
+    or a DataDirError, one line with the remedy."""
+    try:
+        yield
+    except SQLITE_ERRORS as error:
+        raise translated(error, path=path, busy_timeout_s=BUSY_TIMEOUT_S) from error
+    except OSError as error:
+        remedy = "see that its disk has room, and that this user may write there"
+        raise DataDirUnusable(data_dir, f"cannot be written ({error.strerror or error})", remedy) from error
 
 
 def connect(path: Path) -> sqlite3.Connection:

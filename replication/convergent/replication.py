@@ -43,6 +43,7 @@ from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import Key
+from replication.errors import ReplicationError
 from replication.positions import Position
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ class Replication:
         self._tasks: list[asyncio.Task[None]] = []
         self._seldom: SeldomLog | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     # --- life ---
 
@@ -195,7 +197,7 @@ class Replication:
         if self._grace is not None:
             self._grace.cancel()
         if self._joined.is_set():
-            with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
                 await self._fold()
 
     def abandon(self) -> None:
@@ -206,6 +208,9 @@ class Replication:
 
     async def close(self) -> None:
         """Closes the database's connections. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._copies is not None:
             await self._copies.close()
         await self._shelf_engine.run(self._shelf.close)
@@ -223,7 +228,7 @@ class Replication:
                     log.info("%s goes on", what)
                 delay_s = RETRY_FIRST_S
                 continue
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, ReplicationError) as error:
                 self._note_problem(what, f"{what} stands still: {error}")
             except Exception as error:
                 self._note_problem(what, f"{what} stands still: {type(error).__name__}: {error}")

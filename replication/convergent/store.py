@@ -164,7 +164,7 @@ class Store:
     def begin_snapshot(self) -> Done:
         """Where a snapshot begins that a peer takes from now on. All that it says is durable."""
         self.sync()
-        return self._done(start=begin(self._connection))
+        return self._done(start=begin(self._connection, expected=self._remembered))
 
     def read_range(self, table: str, after: Key | None, *, max_rows: int, max_bytes: int) -> Done:
         """Some of the state of a table, for a peer. Raises NoSuchTable."""
@@ -222,13 +222,17 @@ class Store:
         """Nothing more is accepted from a site. If it is the own one, this database goes on under a new one."""
         head = vector(self._connection).get(site)
         close_site(
-            self._connection, site, frozenset() if head is None else frozenset({head}), new_site=self._settings.new_site
+            self._connection,
+            site,
+            frozenset() if head is None else frozenset({head}),
+            new_site=self._settings.new_site,
+            expected=self._remembered,
         )
         return self._done(tell=True)
 
     def unite_tips(self, tips: Closed) -> Done:
         """The branches of closed sites that a peer merged are merged here, too."""
-        unite_tips(self._connection, tips)
+        unite_tips(self._connection, tips, expected=self._remembered)
         return self._done(tell=True)
 
     def begin_again(self) -> View:
@@ -239,7 +243,7 @@ class Store:
 
     def adopt_new_site(self) -> Done:
         """Goes on under a new site: a peer knows more of the present one than this database does."""
-        adopt_new_site(self._connection, self._settings.new_site())
+        adopt_new_site(self._connection, self._settings.new_site(), expected=self._remembered)
         return self._done(tell=True)
 
     def adopt(self, table: str, keys: Sequence[Key]) -> Done:
@@ -357,7 +361,13 @@ class Store:
 
     def _merge(self, changesets: Sequence[bytes]) -> list[Outcome]:
         settings = self._settings
-        return merge_all(self._connection, changesets, now_ms=settings.now_ms(), clock_bound_ms=settings.clock_bound_ms)
+        return merge_all(
+            self._connection,
+            changesets,
+            now_ms=settings.now_ms(),
+            clock_bound_ms=settings.clock_bound_ms,
+            expected=self._remembered,
+        )
 
     def _merge_alone(self, encoded: bytes) -> Outcome | Broken:
         try:

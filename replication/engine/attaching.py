@@ -18,7 +18,7 @@ from replication.engine.detaching import NOTE, STATE, detach_table, our_tables
 from replication.engine.detaching import detach as detach
 from replication.engine.journal_mode import IN_MEMORY, journal_mode, set_journal_mode
 from replication.engine.mending import gate
-from replication.engine.planning import Plan, as_merge_sees_it, make_plan
+from replication.engine.planning import Plan, as_merge_sees_it, make_plan, of_database, refuse
 from replication.engine.refusals import AttachRefused
 from replication.engine.refusals import TableChoice as TableChoice
 from replication.engine.stamps import Site
@@ -122,13 +122,13 @@ def attach(
 def begin_without_tables(connection: sqlite3.Connection, *, cluster: str, new_site: Callable[[], Site]) -> None:
     """Makes the database one of the cluster's with no table attached, unless it is one: what peers send is held then.
 
-    Upgrades what an older Litecast attached. Raises as `attach` does."""
-    if is_attached(connection):
-        state.upgrade(connection)
-        return
+    Upgrades what an older Litecast attached. Raises as `attach` does: for a database of another cluster, too."""
     with as_merge_sees_it(connection):
         with _looking(connection):
-            make_plan(connection, [], cluster)
+            refuse(of_database(connection, cluster))
+        if is_attached(connection):
+            state.upgrade(connection)
+            return
         mode_before = journal_mode(connection)
         _use_wal(connection, mode_before)
         try:

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping
 
 from replication.engine import state
+from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import open_session
 from replication.engine.sites import Head
 from replication.engine.sites import closed as closed
@@ -23,14 +24,21 @@ from replication.engine.transacting import transaction
 
 
 def close_site(
-    connection: sqlite3.Connection, site: Site, tips: Collection[Head] = (), *, new_site: Callable[[], Site]
+    connection: sqlite3.Connection,
+    site: Site,
+    tips: Collection[Head] = (),
+    *,
+    new_site: Callable[[], Site],
+    expected: Remembered | None = None,
 ) -> bool:
     """Closes a site; False, with nothing changed, if it was closed before, or is a baseline's. Commits.
 
     `tips` are ends of histories whose state is merged here, beside the one that ends at the own head. If it is the own
     site, the database goes on under `new_site()`, and what waits in the log is stamped under that. Raises NotAttached
-    and sqlite3.OperationalError (the lock, the disk), with nothing changed."""
+    StateReplaced if the state is not as `expected`, and sqlite3.OperationalError (the lock, the disk), with nothing
+    changed."""
     with transaction(connection):
+        check_remembered(connection, expected)
         session = open_session(connection)
         if session.sites.is_closed(site) or is_baseline(site):
             return False
@@ -40,11 +48,14 @@ def close_site(
         return True
 
 
-def unite_tips(connection: sqlite3.Connection, tips: Mapping[Site, Collection[Head]]) -> None:
+def unite_tips(
+    connection: sqlite3.Connection, tips: Mapping[Site, Collection[Head]], *, expected: Remembered | None = None
+) -> None:
     """The whole state of somebody who had merged these histories of closed sites is merged here. Commits.
 
     Sites that are not closed here are left alone. Raises as `close_site` does."""
     with transaction(connection):
+        check_remembered(connection, expected)
         sites = open_session(connection).sites
         for site, more in tips.items():
             if sites.is_closed(site):

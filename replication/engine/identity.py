@@ -68,9 +68,11 @@ def begin_run(
         return RunBegan(site=site, former=None if found.head is None else found.site)
 
 
-def adopt_new_site(connection: sqlite3.Connection, new_site: Site) -> None:
-    """Goes on under a new site, before anything is folded. Commits. Raises as `begin_run` does."""
+def adopt_new_site(connection: sqlite3.Connection, new_site: Site, *, expected: Remembered | None = None) -> None:
+    """Goes on under a new site, before anything is folded. Commits. Raises as `begin_run` does, and StateReplaced if
+    the state is not as `expected`."""
     with transaction(connection):
+        check_remembered(connection, expected)
         _read(connection)
         state.write_site(connection, new_site)
 

@@ -37,7 +37,7 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
     Raises AttachRefused with all that speaks against it.
     """
     specs = {name.lower(): spec for name, spec in catalogue.load(connection).items()}
-    found = _of_database(connection, cluster)
+    found = of_database(connection, cluster)
     new: list[tuple[Described, TableChoice]] = []
     known: list[tuple[TableSpec, MergeRule]] = []
     seen: set[str] = set()
@@ -126,7 +126,8 @@ def as_merge_sees_it(connection: sqlite3.Connection) -> Iterator[None]:
         connection.row_factory, connection.text_factory = factories
 
 
-def _of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:
+def of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:
+    """What speaks against the database itself, whatever is attached of it. In a write transaction; changes nothing."""
     (encoding,) = connection.execute("PRAGMA encoding").fetchone()
     found = refusals.of_encoding(encoding)
     if not _can_write(connection):

@@ -123,9 +123,11 @@ class RangeMerged:
     folded: Folded | None
 
 
-def begin(connection: sqlite3.Connection) -> SnapshotStart:
-    """A snapshot of this database begins. Only reads. Raises NotAttached."""
+def begin(connection: sqlite3.Connection, *, expected: Remembered | None = None) -> SnapshotStart:
+    """A snapshot of this database begins. Only reads. Raises NotAttached, and StateReplaced if the state is not as
+    `expected`."""
     with reading(connection):
+        check_remembered(connection, expected)
         if state.read(connection) is None:
             raise NotAttached
         attached = sorted(catalogue.load(connection))
