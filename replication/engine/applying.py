@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from replication.engine import held, journal, state
-from replication.engine.absorbing import Absorbed, absorb
+from replication.engine.absorbing import Absorbed, Absorber
 from replication.engine.changesets import (
     Changeset,
     ChangesetError,
@@ -136,8 +136,33 @@ def merge_all(
                 for changeset, encoded in zip(decoded, changesets, strict=True)
             ]
             merger.finish()
-            return outcomes
+            return [outcome.merged() if isinstance(outcome, _Accepted) else outcome for outcome in outcomes]
     raise AssertionError("only haste needs care")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Accepted:
+    """A changeset that is being merged: what it comes to is known when the transaction has finished."""
+
+    folded: Folded | None
+    absorbed: dict[str, Absorbed]
+    orphans: Sequence[Violation] = ()
+
+    def merged(self) -> Merged:
+        absorbed = self.absorbed.values()
+        broken = [
+            Violation(table=name, key=key, rule="CHECK")
+            for name, one in self.absorbed.items()
+            for key in one.refusals.broken
+        ]
+        return Merged(
+            rows=sum(one.rows for one in absorbed),
+            held=sum(one.refusals.held for one in absorbed),
+            dropped=sum(one.dropped for one in absorbed),
+            collisions=sum(one.collisions for one in absorbed),
+            violations=(*broken, *self.orphans),
+            folded=self.folded,
+        )
 
 
 class _Merger:
@@ -147,16 +172,21 @@ class _Merger:
         self._bound_ms = clock_bound_ms
         self._is_folded = False
         self._foreign_keys: ForeignKeys | None = None
-        self._nothing_held: set[str] = set()
-        self._has_merged = False
+        self._absorbers: dict[str, Absorber] = {}
+        self._last: _Accepted | None = None
 
     def finish(self) -> None:
-        """Writes what changes with every changeset."""
+        """Writes what was put off. Rows without a parent are told with the last of the changesets."""
+        for absorber in self._absorbers.values():
+            absorber.finish()
         self._session.sites.write_reached()
-        if self._has_merged:
+        if self._last is not None:
             state.write_clock(self._session.connection, self._session.clock)
+            if self._foreign_keys is not None and self._foreign_keys.any:
+                touched = {name: absorber.touched for name, absorber in self._absorbers.items()}
+                self._last.orphans = self._foreign_keys.orphans(touched)
 
-    def merge(self, changeset: Changeset, encoded: bytes) -> Outcome:
+    def merge(self, changeset: Changeset, encoded: bytes) -> Outcome | _Accepted:
         found = digest(encoded)
         unmergeable = self._judge(changeset, found)
         if unmergeable is not None:
@@ -165,6 +195,7 @@ class _Merger:
         if not self._is_folded:
             folded = fold_inside(self._session, now_ms=self._now_ms)
             self._is_folded = True
+            self._foreign_keys = ForeignKeys(self._session.connection, self._session.tables)
         return self._accept(changeset, encoded, found, folded)
 
     def _judge(self, changeset: Changeset, found: bytes) -> Outcome | None:
@@ -215,7 +246,7 @@ class _Merger:
             return Repeat()
         return Fork(site=site, reason="another changeset stands in its place")
 
-    def _accept(self, changeset: Changeset, encoded: bytes, found: bytes, folded: Folded | None) -> Merged:
+    def _accept(self, changeset: Changeset, encoded: bytes, found: bytes, folded: Folded | None) -> _Accepted:
         session = self._session
         site, upto = changeset.site, changeset.upto
         dot = Dot(upto, site)
@@ -224,15 +255,8 @@ class _Merger:
         journal.append(session.connection, journaled, encoded)
         session.sites.reach(site, Head(stamp=upto, digest=found))
         session.clock = max(session.clock, upto)
-        self._has_merged = True
-        return Merged(
-            rows=sum(one.rows for one in absorbed.values()),
-            held=sum(one.refusals.held for one in absorbed.values()),
-            dropped=sum(one.dropped for one in absorbed.values()),
-            collisions=sum(one.collisions for one in absorbed.values()),
-            violations=self._violations(absorbed),
-            folded=folded,
-        )
+        self._last = _Accepted(folded=folded, absorbed=absorbed)
+        return self._last
 
     def _absorb(self, change: TableChange, dot: Dot) -> Absorbed:
         session = self._session
@@ -243,26 +267,11 @@ class _Merger:
             found = Absorbed(rows=rows)
             found.refusals.held = rows
             return found
-        absorbed = absorb(session, table, change, dot, nothing_held=change.table in self._nothing_held)
-        if absorbed.any_held:
-            self._nothing_held.discard(change.table)
-        else:
-            self._nothing_held.add(change.table)
+        absorber = self._absorbers.get(change.table)
+        if absorber is None:
+            notes = self._foreign_keys is not None and self._foreign_keys.any
+            absorber = self._absorbers[change.table] = Absorber(session, table, notes_touched=notes)
+        absorbed = absorber.put(change, dot)
         if session.sites.any_closed:
             absorb_lacking(session, table)
-            self._nothing_held.discard(change.table)
         return absorbed
-
-    def _violations(self, absorbed: Mapping[str, Absorbed]) -> tuple[Violation, ...]:
-        broken = [
-            Violation(table=name, key=key, rule="CHECK")
-            for name, one in absorbed.items()
-            for key in one.refusals.broken
-        ]
-        if self._foreign_keys is None:
-            self._foreign_keys = ForeignKeys(self._session.connection, self._session.tables)
-        if not self._foreign_keys.any:
-            return tuple(broken)
-        tables = self._session.tables
-        touched = {name: one.touched(len(tables[name].spec.key)) for name, one in absorbed.items() if name in tables}
-        return (*broken, *self._foreign_keys.orphans(touched))

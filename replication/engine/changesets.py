@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from math import isnan
 from typing import Any, Final, NoReturn, cast
 
@@ -184,21 +185,15 @@ def decode(encoded: bytes) -> Changeset:
     if not isinstance(fields, tuple) or not fields:
         raise ChangesetError("not a changeset")
     _check_form(fields[0], len(fields))
-    head = _header(fields[1:7])
-    tables = fields[7]
+    _, cluster, site, after, upto, previous, deps, tables = fields
+    _check_header(cluster, site, after, upto, previous)
     if not isinstance(tables, tuple):
         raise ChangesetError("the tables are not a list")
-    changes = tuple(_table(table) for table in tables)
+    changes = tuple(map(_table, tables))
     if len({change.table for change in changes}) != len(changes):
         raise ChangesetError("a table occurs twice")
     return Changeset(
-        cluster=head.cluster,
-        site=head.site,
-        after=head.after,
-        upto=head.upto,
-        previous=head.previous,
-        deps=head.deps,
-        tables=changes,
+        cluster=cluster, site=site, after=after, upto=upto, previous=previous, deps=_deps(deps), tables=changes
     )
 
 
@@ -217,7 +212,9 @@ def header(encoded: bytes) -> Header:
         unpacker.feed(encoded)
         count = unpacker.read_array_header()
         _check_form(unpacker.unpack(), count)
-        return _header(tuple(unpacker.unpack() for _ in range(6)))
+        cluster, site, after, upto, previous, deps = (unpacker.unpack() for _ in range(6))
+        _check_header(cluster, site, after, upto, previous)
+        return Header(cluster=cluster, site=site, after=after, upto=upto, previous=previous, deps=_deps(deps))
     except ChangesetError:
         raise
     except Exception as error:  # as in `_fields`
@@ -233,8 +230,7 @@ def _check_form(form: Any, count: int) -> None:
         raise ChangesetError("a changeset has eight fields")
 
 
-def _header(fields: tuple[Any, ...]) -> Header:
-    cluster, site, after, upto, previous, deps = fields
+def _check_header(cluster: Any, site: Any, after: Any, upto: Any, previous: Any) -> None:
     if not isinstance(cluster, str) or len(cluster) > _NAME_MAX:
         raise ChangesetError("the cluster is not a name")
     if not is_site(site):
@@ -245,9 +241,6 @@ def _header(fields: tuple[Any, ...]) -> Header:
         raise ChangesetError("a baseline has the stamp 0, and nothing else has")
     if not isinstance(previous, bytes) or len(previous) != (0 if after == first_after(site) else DIGEST_BYTES):
         raise ChangesetError("the hash of the previous changeset is not one")
-    return Header(
-        cluster=cluster, site=Site(site), after=Stamp(after), upto=Stamp(upto), previous=previous, deps=_deps(deps)
-    )
 
 
 def decode_table(data: bytes) -> TableChange:
@@ -304,19 +297,21 @@ def _table(table: Any) -> TableChange:
     if not isinstance(groups, tuple):
         raise ChangesetError("the rows are not in groups")
     keys: set[object] = set()
-    found = tuple(_group(group, len(key), keys) for group in groups)
-    if len(keys) != sum(len(group.rows) for group in found):
+    found = tuple([_group(group, len(key), keys) for group in groups])
+    if len(keys) != sum([len(group.rows) for group in found]):
         raise ChangesetError(f"a key of table {name!r} occurs twice")
     return TableChange(table=name, key=key, groups=found)
 
 
 def _are_names(names: Any) -> bool:
-    return (
-        isinstance(names, tuple)
-        and len(names) <= _COLUMNS_MAX
-        and all(isinstance(name, str) and 0 < len(name) <= _NAME_MAX for name in names)
-        and len(set(names)) == len(names)
-    )
+    if not isinstance(names, tuple) or len(names) > _COLUMNS_MAX:
+        return False
+    if not names:
+        return True
+    if set(map(type, names)) != {str} or len(set(names)) != len(names):
+        return False
+    lengths = set(map(len, names))
+    return min(lengths) > 0 and max(lengths) <= _NAME_MAX
 
 
 def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
@@ -324,7 +319,7 @@ def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
     if not isinstance(group, tuple) or len(group) != 4:
         raise ChangesetError("a group of rows has four fields")
     kind, cells, counters, rows = group
-    if type(kind) is not int or kind not in (1, 2, 3):
+    if type(kind) is not int or kind not in _KINDS:
         raise ChangesetError("an unknown kind of change")
     if not _are_names(cells) or not _are_names(counters) or not set(cells).isdisjoint(counters):
         raise ChangesetError("the columns are not names")
@@ -336,16 +331,24 @@ def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
     if set(map(len, rows)) != {width}:
         raise ChangesetError("a row has as many values as its group has columns")
     columns = list(zip(*rows, strict=True))
-    for index, column in enumerate(columns):
-        if index == key_size:
-            check_lives(column, alive=kind != ChangeKind.DELETE)
-        elif index >= width - len(counters):
-            check_counts(column)
-        else:
+    counts_at = width - len(counters)
+    check_lives(columns[key_size], alive=kind != ChangeKind.DELETE)
+    for column in columns[counts_at:]:
+        check_counts(column)
+    values = columns[:key_size] + columns[key_size + 1 : counts_at]
+    if len(rows) < _FEW_ROWS:
+        check_values(tuple(chain.from_iterable(values)))
+    else:
+        for column in values:
             check_values(column)
     keys.update(columns[0] if key_size == 1 else zip(*columns[:key_size], strict=True))
-    return RowGroup(kind=ChangeKind(kind), cells=cells, counters=counters, rows=rows)
+    return RowGroup(kind=_KINDS[kind], cells=cells, counters=counters, rows=rows)
 
+
+_FEW_ROWS = 16
+"""Of less than so many, all columns are looked at together: most of the time goes into calls."""
+
+_KINDS = {kind.value: kind for kind in ChangeKind}
 
 _VALUE_TYPES = frozenset({type(None), int, float, str, bytes})
 
@@ -370,8 +373,9 @@ def check_lives(column: tuple[Any, ...], *, alive: bool) -> None:
     lives = set(column)
     if set(map(type, column)) != {int} or min(lives) < 1 or max(lives) > LIFE_MAX:
         raise ChangesetError("a life is a number from 1")
-    if any((life & 1) != alive for life in lives):
-        raise ChangesetError("a life is odd while the row lives, and even after")
+    for life in lives:
+        if (life & 1) != alive:
+            raise ChangesetError("a life is odd while the row lives, and even after")
 
 
 def check_counts(column: tuple[Any, ...]) -> None:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from replication.engine.stamps import Dot, Site, Stamp
 
-_LATER = struct.Struct("<HQqI")
+LATER = struct.Struct("<HQqI")
+"""The record of a cell that was written after the insert."""
 
 type ShortOf = Callable[[Site], int]
 type SiteOf = Callable[[int], Site]
@@ -48,19 +49,19 @@ class Entry:
 class Shape:
     """The columns of rows that were inserted alike: what their blobs have in common."""
 
-    __slots__ = ("_pack", "_prefix")
+    __slots__ = ("_pack", "prefix")
 
     def __init__(self, ids: Sequence[int]) -> None:
-        self._prefix = struct.pack(f"<{len(ids) + 1}H", len(ids), *ids)
-        self._pack = struct.Struct(f"<{len(self._prefix)}s{len(ids)}Q").pack
+        self.prefix = struct.pack(f"<{len(ids) + 1}H", len(ids), *ids)
+        self._pack = struct.Struct(f"<{len(self.prefix)}s{len(ids)}Q").pack
 
     def blob(self, hashes: Sequence[int]) -> bytes:
         """The blob of a row whose cells were all written by its insert."""
-        return self._pack(self._prefix, *hashes)
+        return self._pack(self.prefix, *hashes)
 
     def blobs(self, hashes: Iterable[Iterable[int]], count: int) -> Iterable[bytes]:
         """`blob` for so many rows, whose hashes come column by column."""
-        return map(self._pack, repeat(self._prefix, count), *hashes)
+        return map(self._pack, repeat(self.prefix, count), *hashes)
 
 
 type Later = tuple[int, int, int]
@@ -86,7 +87,7 @@ class Shapes:
         """The blob of a living row: hashes of the cells its insert wrote, by column, and the others."""
         blob = self.of(tuple(born)).blob(tuple(born.values()))
         if later:
-            blob += b"".join([_LATER.pack(column, *cell) for column, cell in later.items()])
+            blob += b"".join([LATER.pack(column, *cell) for column, cell in later.items()])
         return blob
 
 
@@ -98,13 +99,13 @@ def split(blob: bytes) -> tuple[dict[int, int], dict[int, Later]]:
     born = dict(zip(found[:count], found[count:], strict=True))
     if len(blob) == end:
         return born, {}
-    return born, {column: (value, stamp, short) for column, value, stamp, short in _LATER.iter_unpack(blob[end:])}
+    return born, {column: (value, stamp, short) for column, value, stamp, short in LATER.iter_unpack(blob[end:])}
 
 
 def later_dots(blob: bytes) -> Iterator[tuple[int, int]]:
     """Stamp and short site of each cell that was written after the insert."""
     end = 2 + 10 * int.from_bytes(blob[:2], "little")
-    return ((stamp, short) for _, _, stamp, short in _LATER.iter_unpack(blob[end:]))
+    return ((stamp, short) for _, _, stamp, short in LATER.iter_unpack(blob[end:]))
 
 
 def encode_entry(entry: Entry, *, shapes: Shapes, number_of: Callable[[str], int], short_of: ShortOf) -> bytes:

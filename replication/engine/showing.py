@@ -37,6 +37,15 @@ class RowWrites:
         default_factory=dict[tuple[str, ...], list[tuple[Value, ...]]]
     )
 
+    def keys(self, size: int) -> list[Key]:
+        """All keys, which have so many columns."""
+        found = [*self.deletes]
+        for rows in self.inserts.values():
+            found += [row[:size] for row in rows]
+        for rows in self.updates.values():
+            found += [row[-size:] for row in rows]
+        return found
+
     def insert(self, key: Key, values: Mapping[str, Value]) -> None:
         """A row comes."""
         self.inserts.setdefault(tuple(values), []).append((*key, *values.values()))

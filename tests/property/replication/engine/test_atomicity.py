@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.engine import absorbing, showing
+from replication.engine import deciding, showing
 from replication.engine.applying import Merged
 from replication.engine.showing import Refusals, RowWrites
 from replication.engine.table import Table as AttachedTable
@@ -152,7 +152,7 @@ def test_a_merge_that_commits_table_by_table_is_noticed(
             table.connection.execute("COMMIT")
             table.connection.execute("BEGIN IMMEDIATE")
 
-    monkeypatch.setattr(absorbing, "write_rows", in_pieces)
+    monkeypatch.setattr(deciding, "write_rows", in_pieces)
     with pytest.raises(AssertionError, match="half"):
         test_another_process_never_sees_half_a_transaction(files)
 

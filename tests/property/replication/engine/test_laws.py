@@ -21,7 +21,7 @@ from replication.engine.changesets import (
 from replication.engine.entries import Cell, Entry, Shapes, decode_entry, encode_entry
 from replication.engine.merging import Contribution, Incoming, Verdict, Written, merge_contribution, merge_row
 from replication.engine.stamps import GENESIS, Dot, Site, Stamp
-from replication.engine.updating import join_update
+from replication.engine.updating import Updating
 from replication.engine.values import Value, cell_hash, key_seed, order_of, pack, row_hashes, same, unpack
 
 SITES = [Site("a" * 32), Site("b" * 32), Site("g" + "0" * 30 + "1"), GENESIS]
@@ -324,15 +324,9 @@ def test_the_short_way_of_an_update_comes_to_the_same_as_merge_row(
     shapes, names = Shapes(), dict(enumerate(COLUMNS))
     blob = encode_entry(row.entry, shapes=shapes, number_of=numbers.__getitem__, short_of=SITES.index)
     born = row.entry.born
-    joined = join_update(
-        (born.stamp, SITES.index(born.site)),
-        blob,
-        [(numbers[name], cell.hash) for name, cell in incoming.cells.items()],
-        dot,
-        SITES.index(dot.site),
-        shapes=shapes,
-        site_of=SITES.__getitem__,
-    )
+    updating = Updating(tuple(numbers[name] for name in update), shapes=shapes, site_of=SITES.__getitem__)
+    hashes = [cell.hash for cell in incoming.cells.values()]
+    joined = updating.join((born.stamp, SITES.index(born.site)), blob, hashes, dot, SITES.index(dot.site))
     if joined is None:
         assert any(cell.dot == dot for cell in row.entry.cells.values()) or born == dot
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replication.engine import absorbing, applying, capture, folding, merging, showing
+from replication.engine import absorbing, applying, capture, deciding, folding, merging, showing
 from replication.engine.applying import Fork, Outcome, Waits
 from replication.engine.contributions import Shares
 from replication.engine.sites import Sites
@@ -101,7 +101,7 @@ def without_a_look_at_how_many_rows_were_new(patch: pytest.MonkeyPatch) -> None:
     def credulous(self: Any, entries: Any) -> None:
         self._table.new_entries.run(self._session.connection, entries)
 
-    patch.setattr(absorbing._Absorption, "_suppose_new", credulous)
+    patch.setattr(deciding.Decision, "_suppose_new", credulous)
 
 
 def without_genesis(patch: pytest.MonkeyPatch) -> None:
