@@ -12,6 +12,7 @@ breaks during a snapshot is waited for, and the snapshot goes on with the range 
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -84,6 +85,13 @@ class CatchUp:
         self._inbox = inbox
         self._tally = tally
         self._forked: dict[Site, str] = {}
+        self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
+
+    def want_state_of(self, peer: str) -> asyncio.Future[bool]:
+        """A peer's whole state is fetched when its turn comes: whether it was. `work_off` has to be called then."""
+        waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._wanted.append((peer, waiting))
+        return waiting
 
     async def work_off(self) -> None:
         """Does whatever there is to do now. Raises what the engine raises."""
@@ -92,6 +100,8 @@ class CatchUp:
             await self._with(peer, self._ask_until_done)
         while (peer := self._peer_to_heal()) is not None:
             await self._with(peer, self._fetch_all)
+        while self._wanted:
+            await self._fetch_wanted(*self._wanted.popleft())
 
     # --- what is missing ---
 
@@ -106,8 +116,8 @@ class CatchUp:
             here.look_again_soon()
         return peer
 
-    async def _with(self, peer: str, fetch: Callable[[str, Progress], Awaitable[bool]]) -> None:
-        """Fetches from a peer. One that fails, or does not help, is left alone for a while."""
+    async def _with(self, peer: str, fetch: Callable[[str, Progress], Awaitable[bool]]) -> bool:
+        """Fetches from a peer: whether it helped. One that fails, or does not help, is left alone for a while."""
         under_way = self.progress = Progress(peer=peer, since_s=_now_s())
         helped = False
         try:
@@ -123,6 +133,7 @@ class CatchUp:
             self.progress = None
             if not helped:
                 self._exchange.pause(peer, _now_s() + PAUSE_S)
+        return helped
 
     async def _ask_until_done(self, peer: str, under_way: Progress) -> bool:
         """Pages of the journal until there are no more. False if the last one brought nothing."""
@@ -175,6 +186,15 @@ class CatchUp:
         start = await self._fetch_state(peer, under_way, authority=False)
         await self._here.work(lambda store: store.unite_tips(start.closed))
         return True
+
+    async def _fetch_wanted(self, peer: str, waiting: asyncio.Future[bool]) -> None:
+        """What somebody asked for, for drift that merging can heal."""
+        helped = False
+        try:
+            helped = await self._with(peer, self._fetch_all)
+        finally:
+            if not waiting.done():
+                waiting.set_result(helped)
 
     async def _fetch_state(self, peer: str, under_way: Progress, *, authority: bool) -> SnapshotStart:
         start = _parse_start(await self._ask_for_state(peer, ["snapshot"]))

@@ -511,6 +511,12 @@ class Replication:
         """Takes what damaged rows show for writes of now. Raises as `restore` does."""
         await self.work(lambda store: store.adopt(table, keys))
 
+    async def fetch_state_of(self, peer: str) -> bool:
+        """Fetches and merges all that a peer has, for drift that merging can heal. False if it did not answer."""
+        waiting = self._catching_up.want_state_of(peer)
+        self._lacking.set()
+        return await waiting
+
     async def open_copy(self) -> sqlite3.Connection:
         """A connection that sees a moment at which the log was empty."""
         reader, done = await self._in_engine(self._store.begin_copy)

@@ -1,8 +1,8 @@
 """The actor `Digests`: what a node answers when nodes are compared, in every mode."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import assert_never
+from collections.abc import Sequence
+from typing import Protocol, assert_never
 
 from cluster.actor import Actor
 from replication.convergent.engine import Engine
@@ -12,6 +12,7 @@ from replication.measuring.jobs import Jobs, TooManyJobs, error
 from replication.measuring.questions import (
     DIGESTS,
     AskDigest,
+    AskExchange,
     AskLook,
     AskNext,
     AskRepair,
@@ -25,8 +26,17 @@ from replication.measuring.reader import Reader
 
 log = logging.getLogger(__name__)
 
-type Repairer = Callable[[Repair], Awaitable[Sequence[object]]]
-"""Mends this node's own rows, and says what became of them."""
+
+class Repairer(Protocol):
+    """Mends this node's own rows."""
+
+    async def mend(self, how: Repair) -> list[object]:
+        """What is damaged is adopted or restored: the parts of the answer."""
+        ...
+
+    async def exchange(self) -> list[object]:
+        """All that each peer has is merged: the parts of the answer."""
+        ...
 
 
 class Desk:
@@ -64,11 +74,16 @@ class Desk:
             case AskValues():
                 return await self._engine.run(lambda: reader.values(question))
             case AskRepair(how=how):
-                if self.repairer is None:
-                    raise NothingToRepair
-                return await self.repairer(how)
+                return await self._repairer().mend(how)
+            case AskExchange():
+                return await self._repairer().exchange()
             case _:
                 assert_never(question)
+
+    def _repairer(self) -> Repairer:
+        if self.repairer is None:
+            raise NothingToRepair
+        return self.repairer
 
     async def tables(self) -> Sequence[str]:
         """The attached tables of this node. Raises sqlite3.Error."""

@@ -1,4 +1,4 @@
-"""Having all nodes mend their damaged rows, on one node's word."""
+"""Having all nodes mend their damaged rows, or exchange all that they have, on one node's word."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Final
 from replication.engine import received
 from replication.measuring.asking import ask_one
 from replication.measuring.looking import Cluster, asked_and_lost, from_all
-from replication.measuring.questions import AskRepair, Repair
+from replication.measuring.questions import AskExchange, AskRepair, Repair
 from replication.measuring.repairing import NodeRepair
 
 REPAIR_DEADLINE_S: Final = 600.0
@@ -57,3 +57,14 @@ async def repair_all(node: Cluster, how: Repair, *, until_s: float) -> ClusterRe
         asked, lambda name: ask_one(node, name, AskRepair(how=how), NodeRepair.parse, until_s=until_s)
     )
     return ClusterRepair(nodes=found, lost=lost | silent)
+
+
+async def exchange_all(node: Cluster, *, until_s: float) -> dict[str, str]:
+    """Has every member merge all that its peers have, and waits until they have: why some did not."""
+    asked, lost = asked_and_lost(node)
+
+    def parse(value: object) -> tuple[str, ...]:
+        return tuple(received.name(peer) for peer in received.listed(value, at_most=_NODES_MAX))
+
+    _, silent = await from_all(asked, lambda name: ask_one(node, name, AskExchange(), parse, until_s=until_s))
+    return lost | silent

@@ -23,7 +23,7 @@ from replication.engine.received import Malformed
 from replication.measuring.asking import Unanswered, ask
 from replication.measuring.fetching import Fetcher
 from replication.measuring.looking import Cluster, Looks, from_all, look_at_all
-from replication.measuring.mending import REPAIR_DEADLINE_S, ClusterRepair, repair_all
+from replication.measuring.mending import REPAIR_DEADLINE_S, ClusterRepair, exchange_all, repair_all
 from replication.measuring.questions import AskDigest, Repair
 from replication.measuring.settling import Known, known_after, to_look_at_again
 
@@ -90,6 +90,10 @@ class DriftMeter:
     async def repair(self, how: Repair) -> ClusterRepair:
         """Has every member mend its damaged rows. Never raises for what one did or did not do."""
         return await repair_all(self._node, how, until_s=asyncio.get_running_loop().time() + REPAIR_DEADLINE_S)
+
+    async def exchange(self) -> None:
+        """Has every member merge all that its peers have. Never raises for what one did or did not do."""
+        await exchange_all(self._node, until_s=asyncio.get_running_loop().time() + REPAIR_DEADLINE_S)
 
     async def _look(self, effort: Effort, until_s: float) -> "_Looked":
         """Takes digests until all is told that can be, or patience is at an end."""

@@ -7,6 +7,7 @@ Each question is a call to the actor `Digests`:
     ["rows", table, buckets, numbers, after, covered] a page of the rows in some buckets, by their hashes
     ["values", table, keys]                           what these rows hold
     ["repair", how]                                   adopt or restore what was damaged there
+    ["exchange"]                                      fetch and merge all that each peer has
     ["next", ref, number]                             a later part of an answer
 
         tables    [[name, [column to ignore, ...], [counter, ...]], ...]; table is one of them
@@ -113,6 +114,15 @@ class AskRepair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskExchange:
+    """`["exchange"]`"""
+
+    def plain(self) -> list[object]:
+        """As it is asked."""
+        return ["exchange"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskNext:
     """`["next", ...]`"""
 
@@ -124,7 +134,7 @@ class AskNext:
         return ["next", self.ref, self.number]
 
 
-type Question = AskLook | AskDigest | AskRows | AskValues | AskRepair
+type Question = AskLook | AskDigest | AskRows | AskValues | AskRepair | AskExchange
 """What there is to ask. `AskNext` only asks for more of an answer."""
 
 
@@ -155,6 +165,8 @@ def parse_question(message: object) -> Question | AskNext:
             return AskValues(table=_table(table), keys=parse_keys(keys))
         case ["repair", str(how)] if how in set(Repair):
             return AskRepair(how=Repair(how))
+        case ["exchange"]:
+            return AskExchange()
         case ["next", int(ref), int(number)]:
             return AskNext(ref=ref, number=number)
         case _:

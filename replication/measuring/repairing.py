@@ -3,7 +3,10 @@
 Each node knows for itself which of its rows are damaged: they are not what its entries say was written. To *adopt*
 them it needs nobody. To *restore* them it needs the values, of which entries have hashes only: counters are added up
 from contributions, rows that nobody inserted are deleted, and the rest comes from peers, one after the other, until
-one has what was written. Each value is checked against its hash, so a peer that is damaged as well does no harm."""
+one has what was written. Each value is checked against its hash, so a peer that is damaged as well does no harm.
+
+Where rows are as their entries say, and nodes differ all the same (a migration computed other values on each), there is
+nothing damaged: nodes *exchange* and merge their whole state, which heals what merging can heal."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +53,10 @@ class Menders(Protocol):
 
     async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
         """Sets rows back to what was written, as far as that is known."""
+        ...
+
+    async def fetch_state_of(self, peer: str) -> bool:
+        """Merges all that a peer has. False if it did not answer."""
         ...
 
 
@@ -105,7 +112,12 @@ class OwnRepair:
         self._peers = peers
         self._alone = asyncio.Lock()
 
-    async def __call__(self, how: Repair) -> list[object]:
+    async def exchange(self) -> list[object]:
+        """The parts of an answer to `["exchange"]`: the peers whose state is merged here now."""
+        async with self._alone:
+            return [[peer for peer in self._peers() if await self._menders.fetch_state_of(peer)]]
+
+    async def mend(self, how: Repair) -> list[object]:
         """The parts of an answer to `["repair", how]`. Raises sqlite3.Error, OSError, NotComparable."""
         async with self._alone:  # two at once would count the same rows
             tables = [await self._mend(table, how) for table in await self._damaged.tables()]

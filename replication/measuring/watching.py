@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from replication.drift import DriftReport
+from replication.engine.comparing import Verdict
 from replication.measuring.looking import Looks
 from replication.measuring.mending import ClusterRepair
 from replication.measuring.meter import QUICK, THOROUGH, WITH_ROWS, Effort
@@ -53,6 +54,10 @@ class Meter(Protocol):
         """Has every member mend its damaged rows."""
         ...
 
+    async def exchange(self) -> None:
+        """Has every member merge all that its peers have."""
+        ...
+
 
 class DriftWatch:
     """See the module. Belongs to one event loop; `close` ends it."""
@@ -89,9 +94,17 @@ class DriftWatch:
         return await (self._with_rows.result() if rows else self._plain.result())
 
     async def repair(self, how: Repair) -> tuple[ClusterRepair, DriftReport]:
-        """Has every member mend its damaged rows: what became of them, and what is found afterwards."""
+        """Has every member mend its damaged rows: what became of them, and what is found afterwards.
+
+        If nodes differ then although nothing is damaged, they exchange all that they have, which is much.
+        """
         async with self._repairing:
             repaired = await self._meter.repair(how)
+            report = await self.measure()
+            if report.verdict is not Verdict.DRIFT or repaired.left:
+                return repaired, report
+            log.warning("nodes differ and no row is damaged: they exchange all that they have (%s)", report.reason)
+            await self._meter.exchange()
         return repaired, await self.measure()
 
     async def close(self) -> None:

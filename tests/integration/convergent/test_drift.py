@@ -9,11 +9,14 @@ import pytest
 
 from replication.drift import DriftReport
 from replication.engine.comparing import Verdict
+from replication.engine.folding import is_due
 from replication.measuring.mending import ClusterRepair
 from replication.measuring.meter import WITH_ROWS
 from replication.measuring.questions import Repair
+from replication.measuring.watching import DriftWatch
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.drift import uncaptured
+from tests.support.eventually import eventually
 
 PATIENT = replace(WITH_ROWS, deadline_s=30.0, patience_s=5.0)
 
@@ -153,3 +156,19 @@ async def test_a_node_that_is_away_is_named_and_the_others_mend_themselves(clust
     assert set(repaired.lost) == {"c"}
     assert (repaired.found, repaired.left) == (1, 0)
     assert (await drift(a)).verdict is Verdict.UNKNOWN
+
+
+async def test_nodes_that_differ_without_damage_exchange_what_they_have(cluster: ConvergentCluster) -> None:
+    members = await trio(cluster)
+    for member in members:
+        member.writer.execute("BEGIN")
+        member.writer.execute("ALTER TABLE pages ADD COLUMN computed")
+        member.writer.execute("UPDATE pages SET computed = ?", (member.node.name,))
+        member.writer.execute("COMMIT")
+    await eventually(lambda: not any(is_due(member.writer) for member in members))
+    assert (await drift(members[0])).verdict is Verdict.DRIFT
+    watch = DriftWatch(members[1].meter)
+    repaired, report = await watch.repair(Repair.RESTORE)
+    await watch.close()
+    assert (repaired.found, report.verdict) == (0, Verdict.EQUAL), report
+    assert {row[3] for row in await cluster.equal()} == {"c"}, "equal clocks: the larger value"

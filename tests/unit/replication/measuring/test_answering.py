@@ -15,6 +15,7 @@ from replication.measuring.answering import Digests
 from replication.measuring.jobs import JOBS_MAX, Jobs, TooManyJobs
 from replication.measuring.questions import (
     AskDigest,
+    AskExchange,
     AskLook,
     AskNext,
     AskRepair,
@@ -33,6 +34,7 @@ QUESTIONS = (
     AskRows(table=PAGES, buckets=4, numbers=(0, 3), after=("a", 1), covered={}),
     AskValues(table=PAGES, keys=(("home",), (b"\0",), (1.5,))),
     AskRepair(how=Repair.ADOPT),
+    AskExchange(),
     AskNext(ref=3, number=1),
 )
 
@@ -87,6 +89,7 @@ async def test_each_question_has_its_answer(node: ComparedNode) -> None:
         ["values", ["nothing", [], []], b"\x90"],
         ["repair", "burn"],
         ["repair", "adopt"],
+        ["exchange"],
         ["next", 99, 0],
         ["next", "1", 0],
     ],

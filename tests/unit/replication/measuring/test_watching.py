@@ -11,6 +11,7 @@ from replication.measuring.looking import Looks
 from replication.measuring.mending import ClusterRepair
 from replication.measuring.meter import Effort
 from replication.measuring.questions import Look, Repair
+from replication.measuring.repairing import NodeRepair, TableRepair
 from replication.measuring.watching import INTEREST_S, INTERVAL_S, DriftWatch
 from replication.simulation.loop import VirtualLoop
 
@@ -24,6 +25,9 @@ class Found:
         self.looks: list[float] = []
         self.measured: list[float] = []
         self.repaired: list[Repair] = []
+        self.outcome = ClusterRepair()
+        self.exchanges = 0
+        self.verdict = Verdict.EQUAL
         self.fails = False
 
     async def look(self, *, timeout_s: float) -> Looks:
@@ -35,13 +39,17 @@ class Found:
         await asyncio.sleep(self.takes_s)
         if self.fails:
             raise OSError("nobody thought of this")
-        return DriftReport(verdict=Verdict.EQUAL, tables=(), nodes=(str(self.mark),))
+        return DriftReport(verdict=self.verdict, tables=(), nodes=(str(self.mark),))
 
     async def repair(self, how: Repair) -> ClusterRepair:
         self.repaired.append(how)
         await asyncio.sleep(self.takes_s)
         self.mark += 1
-        return ClusterRepair()
+        return self.outcome
+
+    async def exchange(self) -> None:
+        self.exchanges += 1
+        self.verdict = Verdict.EQUAL
 
 
 @pytest.fixture
@@ -169,3 +177,21 @@ def test_after_a_repair_it_is_measured_anew(loop: VirtualLoop) -> None:
         await watch.close()
 
     run(loop, main())
+
+
+@pytest.mark.parametrize(("left", "exchanges"), [(0, 1), (2, 0)])
+def test_nodes_that_differ_without_damage_exchange_all_that_they_have(
+    loop: VirtualLoop, left: int, exchanges: int
+) -> None:
+    found = Found()
+    found.verdict = Verdict.DRIFT
+    found.outcome = ClusterRepair(nodes={"a": NodeRepair(tables=(TableRepair(name="t", found=2, left=left),))})
+
+    async def main() -> None:
+        watch = DriftWatch(found)
+        _, report = await watch.repair(Repair.RESTORE)
+        assert report.verdict is (Verdict.EQUAL if exchanges else Verdict.DRIFT)
+        await watch.close()
+
+    run(loop, main())
+    assert found.exchanges == exchanges
