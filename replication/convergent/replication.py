@@ -25,10 +25,12 @@ from typing import Final, Protocol
 from cluster.seldom import SeldomLog
 from replication.convergent.asking import REPLICATION, Bus
 from replication.convergent.catching_up import CatchUp
+from replication.convergent.clocks import ahead_said, off_ms, off_said
 from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.inbox import Arrived, Inbox
+from replication.convergent.joining import older_than_peers_know
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
 from replication.convergent.serving import Serving
@@ -58,8 +60,6 @@ CAST_MAX_BYTES: Final = 512 * 1024
 RETRY_FIRST_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
 TRIM_INTERVAL_S: Final = 60.0
-CLOCK_PEERS_MIN: Final = 2
-"""With fewer, nobody can say whose clock is off."""
 
 
 class Cluster(Bus, Protocol):
@@ -308,7 +308,7 @@ class Replication:
                         self._spoken.clear()
                         await self._spoken.wait()
         if not self._joined.is_set():
-            reason = self._older_than_peers_know()
+            reason = older_than_peers_know(self.view(), self._exchange.heads())
             if reason:
                 self.tally.new_sites += 1
                 former = self._view_now.site if self._view_now is not None else ""
@@ -318,22 +318,6 @@ class Replication:
             self._joined.set()
             log.info("joined as site %s, %d sites known", self.view().site, len(self.view().vector))
         await asyncio.Event().wait()
-
-    def _older_than_peers_know(self) -> str:
-        """What shows that this database is an older state of itself; "" if nothing does."""
-        view = self.view()
-        own = view.vector.get(view.site)
-        for peer, heads in self._exchange.heads().items():
-            known = heads.vector.get(view.site)
-            if known is not None and (own is None or known.stamp > own.stamp):
-                return f"{peer} has more of site {view.site} than this database has written"
-            if known is not None and own is not None and known.stamp == own.stamp and known.digest != own.digest:
-                return f"{peer} has another history of site {view.site}"
-            if any(site == view.site and (own is None or stamp > own.stamp) for site, stamp in heads.held):
-                return f"{peer} holds changesets of site {view.site} that this database has not written"
-            if view.site in heads.closed:
-                return f"{peer} closed site {view.site}"
-        return ""
 
     def _all_have_spoken(self) -> bool:
         """Whether everybody who is known of, up or only by an address, has said what he has."""
@@ -353,8 +337,7 @@ class Replication:
     async def _fold_step(self) -> None:
         await self._noticed.wait()
         self._noticed.clear()
-        off_ms = self._clock_off_ms()
-        if off_ms:
+        if self._clock_off_ms():
             self._noticed.set()
             await asyncio.sleep(HEADS_INTERVAL_S)
             return
@@ -362,14 +345,9 @@ class Replication:
             await asyncio.sleep(FOLD_INTERVAL_S)
 
     def _clock_off_ms(self) -> int:
-        """How far this node's clock is off its peers', if that is too far; 0 if it is not.
-
-        The median of the peers' clocks decides, and there have to be two: of two clocks nobody knows which is wrong."""
-        offsets = sorted(offset for peer, offset in self._offsets_ms.items() if peer in self._exchange.heads())
-        if len(offsets) < CLOCK_PEERS_MIN:
-            return 0
-        median_ms = offsets[(len(offsets) - 1) // 2] if offsets[0] > 0 else offsets[len(offsets) // 2]
-        return median_ms if abs(median_ms) > self._settings.clock_bound_ms else 0
+        heads = self._exchange.heads()
+        offsets = [offset_ms for peer, offset_ms in self._offsets_ms.items() if peer in heads]
+        return off_ms(offsets, self._settings.clock_bound_ms)
 
     async def _fold(self) -> bool:
         """Folds if there is anything to fold. True if a changeset was made."""
@@ -623,14 +601,8 @@ class Replication:
         return reasons + self._standing_still()
 
     def _standing_still(self) -> list[str]:
-        problems = list(self._problems.values())
-        off_ms = self._clock_off_ms()
-        if off_ms:
-            problems.append(
-                f"this node's clock is {abs(off_ms) / 1000:.0f} s {'behind' if off_ms > 0 else 'ahead of'} its peers': "
-                "what is written here is kept, and sent when the clock is right; set it (NTP)"
-            )
-        return problems
+        clock_off_ms = self._clock_off_ms()
+        return [*self._problems.values(), *([off_said(clock_off_ms)] if clock_off_ms else [])]
 
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""
@@ -650,6 +622,7 @@ class Replication:
             waiting_bytes=self._inbox.bytes,
             catching_up=None if self._catch_up is None else self._catch_up.progress,
             notes=(
+                *ahead_said(view.clock, self._settings.now_ms(), self._settings.clock_bound_ms),
                 *(f"not replicated: {refusal}" for refusal in view.refusals),
                 *(f"site {site} was forked, {len(tips)} branches are merged" for site, tips in view.closed.items()),
             ),
