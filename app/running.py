@@ -39,6 +39,8 @@ from replication.convergent.for_file import new_nonce, replication_for_file, tol
 from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
 from replication.database_file import new_site
+from replication.engine.catalogue import CATALOGUE
+from replication.errors import DatabaseError
 from replication.lock import DataDirLock
 from replication.measuring.answering import Desk, Digests
 from replication.measuring.questions import DIGESTS
@@ -102,6 +104,8 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
         await _first_copy(config)
         repo = await stack.enter_async_context(_repo(config))
+        if config.replication.mode is Mode.NAIVE:
+            await _refuse_attached(repo)
         await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
         desk = desk_for(config)
@@ -144,6 +148,16 @@ def _repo(config: Config) -> Repo:
         synchronous=config.database.synchronous,
         gives_positions=config.replication.mode is Mode.CONVERGENT,
     )
+
+
+async def _refuse_attached(repo: Repo) -> None:
+    """What naive mode copies to other nodes, capture there would take for counted there, and convergent mode add up."""
+    if await repo.all("SELECT 1 FROM sqlite_master WHERE name = ?", (CATALOGUE,)):
+        raise DatabaseError(
+            repo.path,
+            "has tables that are attached for convergent mode, which would count again what naive mode copies",
+            f'run `litecast detach {repo.path}` first, or set [replication] mode = "convergent"',
+        )
 
 
 async def _first_copy(config: Config) -> None:
