@@ -116,6 +116,19 @@ def test_database_of_another_node(make: Make) -> None:
     assert first.get("/readyz")[0] == 200
 
 
+def test_naive_mode_on_a_database_that_is_attached(make: Make) -> None:
+    node = make("one")
+    node.database.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(node.database)
+    connection.execute("CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, text)")
+    connection.close()
+    attach(node.database, [TableChoice(name="notes")], cluster="litecast")
+    node.settings["replication__mode"] = "naive"
+    said = refused(node)
+    assert "attached for convergent mode" in said
+    assert f"litecast detach {node.database}" in said
+
+
 def test_database_of_a_newer_litecast(make: Make) -> None:
     node = make("one")
     node.start_and_wait()
@@ -130,19 +143,6 @@ def test_database_of_a_newer_litecast(make: Make) -> None:
 
 
 @pytest.mark.parametrize("peer", ["nowhere", "1.2.3.4:port", "http://127.0.0.1:1", "[::1:7400"])
-def test_naive_mode_on_a_database_that_is_attached(make: Make) -> None:
-    node = make("one")
-    node.database.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(node.database)
-    connection.execute("CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, text)")
-    connection.close()
-    attach(node.database, [TableChoice(name="notes")], cluster="litecast")
-    node.settings["replication__mode"] = "naive"
-    said = refused(node)
-    assert "attached for convergent mode" in said
-    assert f"litecast detach {node.database}" in said
-
-
 def test_peer_address_that_does_not_parse(make: Make, peer: str) -> None:
     said = refused(make("one", discovery__method="static", discovery__peers=[peer]))
     assert repr(peer) in said
