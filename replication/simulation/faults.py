@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from replication.simulation.application import present
+from replication.simulation.application import Cell, present
 from replication.simulation.disk import TROUBLES
 from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 
@@ -19,15 +19,28 @@ SKEW_MAX_MS: Final = CLOCK_BOUND_MS - 500
 """So far may a clock be off that is not called wrong."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a machine's database, and of the files beside it."""
+
+    of: Machine
+    image: bytes
+    files: dict[str, bytes]
+    pending: set[Cell]
+    """What was in the log, and will be stamped again by whoever uses it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One kind. `share`: of the seeds that have it. `weight`: how often it happens, among those of a seed."""
+    """One kind. `share`: of the seeds that draw it. `weight`: how often it happens, among those of a seed."""
 
     name: str
     do: Callable[["Scenario"], None]
     is_possible: Callable[["Scenario"], bool] = lambda scenario: bool(scenario.running)
     share: float = 0.35
     weight: float = 1.0
+    needs: str = ""
+    """Another kind, which is there wherever this one is."""
 
 
 def _later(scenario: "Scenario", most_s: float, do: Callable[[], None]) -> None:
@@ -210,7 +223,7 @@ def _leave(scenario: "Scenario") -> None:
     machine = random.choice([machine for machine in scenario.running if not machine.is_paused])
 
     def gone() -> None:
-        machine.is_gone = True
+        machine.is_gone = scenario.oracle.may_miss_beginnings = True
         scenario.world.say("fault", f"{machine.name} left")
         others = [other.disk.connect() for other in scenario.members]
         if scenario.oracle.loses(present(machine.disk.connect()), set(), others):
@@ -224,6 +237,71 @@ def _leave(scenario: "Scenario") -> None:
     else:
         task = scenario.world.loop.create_task(machine.stop())
         task.add_done_callback(lambda _: gone())
+
+
+# --- copies and restores ---
+
+
+def _back_up(scenario: "Scenario") -> None:
+    """A copy of a database as it is, whatever its log holds; and of the files beside it, if the machine is copied."""
+    machine = scenario.random.choice(scenario.members)
+    pending = scenario.oracle.pending(machine.app) if machine.is_on else None
+    if pending is not None:
+        scenario.backups.append(Backup(machine, machine.disk.image(), dict(machine.disk.files), pending))
+
+
+def _put_back(scenario: "Scenario", machine: Machine, backup: Backup, *, files: bool = False) -> None:
+    """Another database in place of a machine's."""
+    scenario.world.was_restored = scenario.oracle.may_miss_beginnings = True
+    connection = machine.disk.connect()
+    before = present(connection)
+    connection.close()
+    machine.restore(backup.image)
+    if files:
+        machine.disk.files.clear()
+        machine.disk.files.update(backup.files)
+    scenario.oracle.stamped_again |= backup.pending
+    _note_loss(scenario, machine, before)
+
+
+def _restore_under_the_node(scenario: "Scenario") -> None:
+    """By whatever writes into the file that the node has open."""
+    random = scenario.random
+    machine, backup = random.choice(scenario.running), random.choice(scenario.backups)
+    scenario.world.say("fault", f"{machine.name} has a copy of {backup.of.name} put under its node")
+    _put_back(scenario, machine, backup)
+
+
+def _restore(scenario: "Scenario") -> None:
+    """An older copy of its own, of another machine, or the whole machine as it was, while the node is down."""
+    random = scenario.random
+    backup = random.choice(scenario.backups)
+    how = random.choice(("its own", "another's", "the whole machine"))
+    machine = random.choice(scenario.members) if how == "another's" else backup.of
+    if machine.is_gone:
+        return
+    scenario.world.note(f"restore: {how}")
+    scenario.world.say("fault", f"{machine.name} gets a copy of {backup.of.name}: {how}")
+    if machine.is_running:
+        machine.kill()
+    if how != "another's":
+        scenario.world.may_fork = True  # in the run in which it was made, only the peers can tell that it is older
+    _put_back(scenario, machine, backup, files=how == "the whole machine")
+    _boot_later(scenario, machine)
+
+
+def _copy_beside(scenario: "Scenario") -> None:
+    """A copy of a running machine's database on a new machine."""
+    random = scenario.random
+    origin = random.choice(scenario.members)
+    scenario.world.was_restored = True
+    scenario.oracle.stamped_again |= scenario.oracle.pending(origin.disk.connect())
+    is_clone = random.random() < 0.3
+    if is_clone:
+        scenario.world.note("clone of a whole machine")
+        scenario.world.may_fork = True
+    machine = scenario.add_machine(origin.disk.copy(files=is_clone))
+    scenario.world.say("fault", f"{machine.name} is {'a clone' if is_clone else 'begun with a copy'} of {origin.name}")
 
 
 def _may_leave(scenario: "Scenario") -> bool:
@@ -254,5 +332,28 @@ FAULTS: Final = (
     Fault(name="clock skew", do=_skew, share=0.5),
     Fault(name="clock far off", do=_far_off, share=0.15),
     Fault(name="join", do=_join, is_possible=lambda scenario: len(scenario.machines) < MACHINES_MAX, share=0.25),
+    Fault(name="backup", do=_back_up, share=0.1, weight=3),
+    Fault(
+        name="restore under the node",
+        do=_restore_under_the_node,
+        is_possible=lambda scenario: bool(scenario.running and scenario.backups),
+        share=0.15,
+        weight=4,
+        needs="backup",
+    ),
+    Fault(
+        name="restore",
+        do=_restore,
+        is_possible=lambda scenario: bool(scenario.backups),
+        share=0.2,
+        weight=4,
+        needs="backup",
+    ),
+    Fault(
+        name="copy beside",
+        do=_copy_beside,
+        is_possible=lambda scenario: len(scenario.machines) < MACHINES_MAX,
+        share=0.1,
+    ),
     Fault(name="leave", do=_leave, is_possible=_may_leave, share=0.15),
 )

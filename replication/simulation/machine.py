@@ -20,7 +20,7 @@ from replication.convergent.shelf import Shelf
 from replication.convergent.sidecar import NONCE_FILE
 from replication.convergent.store import Broken, Done, Store, StoreSettings
 from replication.convergent.worker import ReplicationWorker
-from replication.engine.applying import Fork, Refused
+from replication.engine.applying import Refused
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
 from replication.simulation.application import CLUSTER, DECLARED
@@ -34,6 +34,7 @@ CLOCK_BOUND_MS: Final = 10_000
 """Less than a real cluster's, so that waiting for time to come does not take long."""
 JOIN_TIMEOUT_S: Final = 2.0
 NOTICED_AFTER_S: Final = 0.01
+_AGAIN_AFTER_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,7 @@ class TracedStore(Store):
         for outcome in done.outcomes:
             self._machine.world.note(f"merge: {type(outcome).__name__}")
             self._machine.say(f"merge: {outcome}")
-            is_false = isinstance(outcome, Fork) and not self._machine.world.may_fork
-            if is_false or isinstance(outcome, Broken | Refused):
+            if isinstance(outcome, Broken | Refused):
                 self._machine.world.fail(f"{self._machine.name}: a merge came to {outcome}")
         if done.made:
             self._machine.world.note("fold inside a merge")
@@ -157,9 +157,21 @@ class Machine:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if self.disk.trouble is not None and isinstance(error, sqlite3.OperationalError | OSError):
+            self.world.note("could not start")
+            self.say(f"could not start: {error}")
+            self.kill()
+            self.world.loop.call_later(_AGAIN_AFTER_S, self._try_again, context=self.world.network.context)
+        else:
             log.error("%s", self.name, exc_info=error)
             self.world.fail(f"{self.name} ended by itself: {type(error).__name__}: {error}")
+
+    def _try_again(self) -> None:
+        """As whoever watches over the process would."""
+        if self.is_on and self._life is None and not self.is_gone:
+            self.boot()
 
     async def _run(self) -> None:
         random = Random(f"{self.world.seed}/{self.name}/{self.runs}")
@@ -260,11 +272,25 @@ class Machine:
         self.world.network.kill(self.address)
         self.world.network.thaw(self.address)
         life.end()
+        self._count()
         if self._life is None:
             self._noticed = None
             self._engine = None
             self.replication = None
             self.node = None
+
+    def _count(self) -> None:
+        """What the node counted in this run; and what it should not have had to count."""
+        world, replication = self.world, self.replication
+        if replication is None:
+            return
+        counts = replication.tally.as_dict()
+        for name, count in counts.items():
+            world.reached[f"status: {name}"] += count
+        if counts.get("forks") and not world.may_fork:
+            world.fail(f"{self.name} saw a fork, and there was none")
+        if counts.get("new_sites") and not world.was_restored:
+            world.fail(f"{self.name} took a new site, and nobody had touched its database")
 
     def restore(self, image: bytes) -> None:
         """Puts another database in place of this one. If the node runs, it is under it."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from replication.engine.changesets import Changeset, decode
 from replication.engine.entries import decode_entry
 from replication.engine.session import open_session
-from replication.engine.sites import Head, vector
+from replication.engine.sites import Head, closed, vector
 from replication.engine.stamps import Dot, Site, first_after
 from replication.engine.values import Key, Value, fetch
 from replication.simulation.application import DECLARED, Cell, Op, present
@@ -36,10 +36,10 @@ class Oracle:
         """Ops that nobody had any more at some moment, but for messages on their way."""
         self.began_with: dict[str, set[int]] = {}
         """What a page's counter was before anything was attached, on some machine."""
-        self.inexact: set[str] = set()
-        """Pages with what may count twice: it was pending in somebody's backup."""
-        self.is_forked = False
-        """Two histories of one site were written, and counts are not promised to be exact."""
+        self.stamped_again: set[Cell] = set()
+        """What was pending in a copy that was used: it may count twice, and win over what was written since."""
+        self.may_miss_beginnings = False
+        """A machine's database is gone, perhaps with what only it began with."""
 
     # --- what happens ---
 
@@ -67,30 +67,33 @@ class Oracle:
         self.may_be_lost |= gone
         return len(gone)
 
-    def pending(self, connection: sqlite3.Connection) -> None:
-        """A database from which a backup is made: what its log holds may count twice if that is used."""
+    def pending(self, connection: sqlite3.Connection) -> set[Cell]:
+        """What a database's log holds: whoever uses a copy of it stamps that again, as if it were written then."""
+        found: set[Cell] = set()
         for tid, name in connection.execute("SELECT tid, name FROM _litecast_catalogue").fetchall():
-            if name == "pages":
-                keys = connection.execute(f"SELECT DISTINCT k0 FROM _litecast_log_{tid}")
-                self.inexact |= {key for (key,) in keys}
+            found |= {(name, key) for (key,) in connection.execute(f"SELECT DISTINCT k0 FROM _litecast_log_{tid}")}
+        return found
 
     # --- at any moment ---
 
-    def observe(self, connection: sqlite3.Connection) -> list[str]:
-        """What is wrong with a database as a reader sees it."""
+    def observe(self, connection: sqlite3.Connection, *, may_fork: bool = False) -> list[str]:
+        """What is wrong with a database as a reader sees it. `may_fork`: counts need not be exact, perhaps."""
         wrong = [
             f"note {key} has low {low} above high {high}"
             for key, low, high in connection.execute("SELECT id, low, high FROM notes WHERE low > high")
         ]
-        if self.is_forked:
+        if may_fork or closed(connection):
             return wrong
         rows = connection.execute(
             "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
         )
         for page, count, deltas in rows:
-            if page not in self.inexact and count - deltas not in {0, *self.began_with.get(page, ())}:
+            if ("pages", page) not in self.stamped_again and count - deltas not in self._beginnings(page):
                 wrong.append(f"page {page} shows {count}, and its ops add up to {deltas}")
         return wrong
+
+    def _beginnings(self, page: str) -> set[int]:
+        return {0, *self.began_with.get(page, ())}
 
     # --- in the end ---
 
@@ -128,7 +131,7 @@ class Oracle:
             for connection in connections
             for (encoded,) in connection.execute("SELECT bytes FROM _litecast_journal")
         }
-        if self.is_forked or not _are_whole(changesets.values(), vector(connections[0])):
+        if closed(connections[0]) or not _are_whole(changesets.values(), vector(connections[0])):
             return []
         wrong = differences(reference(changesets.values()), rows)
         return [f"not as the reference has it: {wrong[:4]}"] if wrong else []
@@ -140,13 +143,13 @@ class Oracle:
             wrong.append(f"acknowledged, and lost: {sorted(lost)}")
         if unknown := there - self.ops.keys():
             wrong.append(f"never acknowledged, and there: {sorted(unknown)}")
-        if not self.is_forked:
+        if not closed(connection):
             for page, n, deltas in connection.execute(
                 "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
             ):
-                began = max(self.began_with.get(page, {0}))
-                if page not in self.inexact and n != began + deltas:
-                    wrong.append(f"page {page} shows {n} in the end, not {began} and {deltas}")
+                began = self._beginnings(page) if self.may_miss_beginnings else {max(self._beginnings(page))}
+                if ("pages", page) not in self.stamped_again and n - deltas not in began:
+                    wrong.append(f"page {page} shows {n} in the end, and its ops add up to {deltas}, from {began}")
         wrong += self._written_over(connection, there)
         return wrong
 
@@ -163,9 +166,9 @@ class Oracle:
             deleted |= {*op.deleted}
             for cell, saw in op.wrote:
                 written.add(cell)
-                if saw is not None and shown.get(cell) == saw:
+                if cell not in self.stamped_again and saw is not None and shown.get(cell) == saw:
                     wrong.append(f"{cell} shows {saw}, which {name} has written over")
-        gone = [cell for cell in sorted(written) if cell not in shown and cell not in deleted]
+        gone = [cell for cell in sorted(written - deleted - self.stamped_again) if cell not in shown]
         return wrong + [f"{cell} is gone, and nobody deleted it" for cell in gone]
 
 

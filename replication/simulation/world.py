@@ -36,6 +36,8 @@ class World:
         """Where machines are, or were."""
         self.may_fork = False
         """Something was done after which two histories of one site can be told apart no other way."""
+        self.was_restored = False
+        """Something older or something else was put in the place of a database, or a copy was used."""
         self._traced = traced
 
     def stream(self, name: str) -> Random:
