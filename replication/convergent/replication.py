@@ -384,6 +384,12 @@ class Replication:
         self.tally.folded += len(done.made)
         self.tally.folded_rows += done.rows
         self.tally.violations += len(done.violations)
+        for found in done.violations[:1]:  # the others are counted: a merge may bring thousands
+            self._warn_seldom(
+                f"violation {found.table} {found.rule}",
+                f"since a merge, a row of table {found.table} breaks a {found.rule}: key {found.key!r}. It stays, on "
+                "every node; mend it with SQL",
+            )
         peers = [peer.name for peer in self._cluster.peers()] if self._bus is not None else []
         tell = done.tell
         for encoded in done.made:

@@ -59,3 +59,14 @@ async def test_a_large_transaction_arrives_whole(cluster: ConvergentCluster) -> 
     a.writer.executemany("INSERT INTO pages VALUES (?, ?, 1)", ((f"page {n}", "t" * 200) for n in range(20_000)))
     a.writer.execute("COMMIT")
     assert len(await cluster.equal(within_s=30)) == 20_000
+
+
+async def test_a_row_that_breaks_a_check_of_this_node_is_there_and_the_log_names_it(
+    cluster: ConvergentCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    strict = "CREATE TABLE pages (page TEXT PRIMARY KEY NOT NULL, title CHECK (title <> 'bad'), count INTEGER NOT NULL)"
+    a, b = await cluster.start("a"), await cluster.start("b", schema=strict)
+    a.writer.execute("INSERT INTO pages VALUES ('home', 'bad', 1)")
+    assert await cluster.equal() == [("home", "bad", 1)]
+    assert b.replication.status().counts["violations"] == 1
+    assert "breaks a CHECK: key ('home',)" in caplog.text
