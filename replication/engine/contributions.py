@@ -6,7 +6,7 @@ whole, never a difference, so that merging it twice is merging it once.
 
 from collections.abc import Iterable
 
-from replication.engine.merging import Contribution
+from replication.engine.merging import Contribution, merge_contribution
 from replication.engine.values import INT64_MAX, INT64_MIN, Key, Value
 
 
@@ -44,6 +44,19 @@ class Shares:
     def put(self, key: Key, number: int, site: int, contribution: Contribution) -> None:
         """Takes the place of the site's."""
         self._shares.setdefault((key, number), {})[site] = contribution
+
+    def merge(self, key: Key, number: int, site: int, theirs: Contribution, *, keeps_zeros: bool) -> int | None:
+        """The counter's sum after one site's share has become `theirs`; None if it was merged before.
+
+        A share of 0 is no share, and changes nothing, unless zeros are kept."""
+        shares = self._shares.setdefault((key, number), {})
+        mine = shares.get(site)
+        if mine is None and not theirs.value and not keeps_zeros:
+            return None
+        if merge_contribution(mine, theirs) == mine:
+            return None
+        shares[site] = theirs
+        return sum([share.value for share in shares.values()])
 
     def total(self, key: Key, number: int) -> int:
         """The sum, however large."""

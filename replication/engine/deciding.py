@@ -15,7 +15,7 @@ from replication.engine.changesets import ChangeKind, RowGroup
 from replication.engine.contributions import Shares, saturated
 from replication.engine.entries import Entry, decode_entry, encode_entry
 from replication.engine.held import HeldCell
-from replication.engine.merging import Contribution, Incoming, RowMerge, Verdict, Written, merge_contribution, merge_row
+from replication.engine.merging import Contribution, Incoming, RowMerge, Verdict, Written, merge_row
 from replication.engine.session import NeedsCare, Session
 from replication.engine.showing import NO_COLUMN, Refusals, RowWrites, show_key, write_rows
 from replication.engine.stamps import GENESIS, Dot, Stamp
@@ -216,15 +216,17 @@ class Decision:
         )
         hashes = row_hashes([row[:size] for row in group.rows], group.rows, slice(size + 1, counts_at))
         everything = list(range(len(group.cells)))
+        counters = [(name, table.columns.number(name)) for name in group.counters]
+        known_of, join, updates = self._known.get, updating.join, self.writes.updates
         rest: list[tuple[tuple[Value, ...], Origin]] = []
         for row, found, origin in zip(group.rows, hashes, group.origins, strict=True):
             key, life = row[:size], row[size]
-            known = self._known.get(key)
+            known = known_of(key)
             if known is None or known[0] != life:
                 rest.append((row, origin))
                 continue
             _, stamp, short, blob = known
-            joined = updating.join((stamp, short), blob, found, origin.dot, origin.short)
+            joined = join((stamp, short), blob, found, origin.dot, origin.short)
             if joined is None:
                 rest.append((row, origin))
                 continue
@@ -234,12 +236,12 @@ class Decision:
             if joined.write != everything:
                 names = tuple(names[position] for position in joined.write)
                 values = tuple(values[position] for position in joined.write)
-            if group.counters:
-                counts = cast("dict[str, int]", dict(zip(group.counters, row[counts_at:], strict=True)))
-                changed = self._changed_counts(key, cast("int", life), counts, origin)
-                names, values = (*names, *changed), (*values, *changed.values())
+            for (name, number), count in zip(counters, cast("tuple[int, ...]", row[counts_at:]), strict=True):
+                total = self._merged_count(key, cast("int", life), number, count, origin)
+                if total is not None:
+                    names, values = (*names, name), (*values, total)
             if names:
-                self.writes.updates.setdefault(names, []).append((*values, *key))
+                updates.setdefault(names, []).append((*values, *key))
         return rest
 
     # ---- any row
@@ -361,16 +363,19 @@ class Decision:
     def _changed_counts(self, key: Key, life: int, counts: Mapping[str, int], origin: Origin) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for name, count in counts.items():
-            number = self._table.columns.number(name)
-            theirs = Contribution(origin.dot.stamp, count)
-            mine = self._shares.get(key, number, origin.count_site)
-            merged = merge_contribution(mine, theirs)
-            if merged == mine or (mine is None and not count and not origin.keeps_zeros):
-                continue
-            self._count(key, life, name, origin.count_site, merged)
-            if name in self._table.spec.counters:
-                values[name] = saturated(self._shares.total(key, number))
+            total = self._merged_count(key, life, self._table.columns.number(name), count, origin)
+            if total is not None and name in self._table.spec.counters:
+                values[name] = total
         return values
+
+    def _merged_count(self, key: Key, life: int, number: int, count: int, origin: Origin) -> int | None:
+        """What the counter shows from now on; None if that is what it was."""
+        stamp, site = origin.dot.stamp, origin.count_site
+        total = self._shares.merge(key, number, site, Contribution(stamp, count), keeps_zeros=origin.keeps_zeros)
+        if total is None:
+            return None
+        self._counts.append((*key, number, life, site, count, stamp))
+        return saturated(total)
 
     def _count(self, key: Key, life: int, name: str, site: int, contribution: Contribution) -> None:
         number = self._table.columns.number(name)

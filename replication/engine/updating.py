@@ -20,6 +20,9 @@ class Joined(NamedTuple):
     write: list[int]
 
 
+_NOTHING = Joined(None, [])
+
+
 class Updating:
     """Updates of the columns with these numbers."""
 
@@ -38,6 +41,8 @@ class Updating:
         None if only the values can tell: one of the cells was written with this very dot, as something else.
         """
         stamp = dot.stamp
+        if not self._ids:
+            return _NOTHING
         if stamp > born[0]:
             ids_end = 2 + 2 * (blob[0] | blob[1] << 8)
             tail = blob[5 * ids_end - 8 :]

@@ -69,3 +69,13 @@ def test_a_repeat_writes_nothing(pair: tuple[Attached, Attached]) -> None:
     before = b.connection.total_changes
     assert isinstance(b.merge(encoded), Repeat)
     assert b.connection.total_changes == before
+
+
+def test_a_count_alone_leaves_the_entry_as_it_is(pair: tuple[Attached, Attached]) -> None:
+    a, b = pair
+    b.merged(a.write(INSERT.format("x", "new")).encoded)
+    counted = a.write("UPDATE pages SET visits = visits + 1").encoded
+    with statements(b) as found:
+        b.merged(counted)
+    assert not any("INTO main._litecast_clock" in statement for statement in found)
+    assert b.rows() == a.rows()
