@@ -232,9 +232,11 @@ class Load:
 
 def opened(node: NodeProcess) -> sqlite3.Connection:
     """A connection that only reads."""
-    return sqlite3.connect(
+    file = sqlite3.connect(
         f"file:{node.database}?mode=ro", uri=True, isolation_level=None, timeout=20, check_same_thread=False
     )
+    file.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+    return file
 
 
 def rows(node: NodeProcess, table: str) -> list[Any]:
