@@ -96,6 +96,7 @@ class Settings:
     clock_bound_ms: int
     join_timeout_s: float
     expects_peers: bool
+    trim_interval_s: float = TRIM_INTERVAL_S
 
 
 class Replication:
@@ -561,7 +562,7 @@ class Replication:
     # --- trimming ---
 
     async def _trim_step(self) -> None:
-        await asyncio.sleep(TRIM_INTERVAL_S)
+        await asyncio.sleep(self._settings.trim_interval_s)
         if self._copies is not None:
             await self._copies.forget_old()
         pinned = self._serving.pinned()

@@ -35,6 +35,10 @@ CLOCK_BOUND_MS: Final = 10_000
 JOIN_TIMEOUT_S: Final = 2.0
 NOTICED_AFTER_S: Final = 0.01
 _AGAIN_AFTER_S: Final = 1.0
+TRIM_INTERVAL_S: Final = 1.5
+TRIMMED_AFTER_MS: Final = 3_000
+"""Where anything is trimmed: so old are the changesets and tombstones that go."""
+_NEVER_MS: Final = 7 * 24 * 3_600_000
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +192,7 @@ class Machine:
                     new_nonce=lambda: random.randbytes(16),
                     declared=DECLARED,
                     clock_bound_ms=CLOCK_BOUND_MS,
+                    journal_max_age_ms=TRIMMED_AFTER_MS if self.world.trims else _NEVER_MS,
                 ),
                 self,
             ),
@@ -201,6 +206,7 @@ class Machine:
                 clock_bound_ms=CLOCK_BOUND_MS,
                 join_timeout_s=JOIN_TIMEOUT_S,
                 expects_peers=True,
+                trim_interval_s=TRIM_INTERVAL_S,
             ),
         )
         await replication.open()

@@ -29,7 +29,9 @@ TABLES = tuple(table.name for table in DECLARED)
 class Oracle:
     """See the module."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trims: bool = False) -> None:
+        """`trims`: tombstones are trimmed, by each machine when it may."""
+        self._trims = trims
         self.ops: dict[str, Op] = {}
         """By name; those in doubt, too."""
         self.may_be_lost: set[str] = set()
@@ -100,13 +102,14 @@ class Oracle:
     def check(self, connections: Sequence[sqlite3.Connection]) -> list[str]:
         """What is wrong with the databases that were to be equal."""
         first, *others = connections
+        tombstones = not self._trims
         wrong = [problem for connection in connections for problem in self._unsound(connection)]
-        rows, known = rows_of(first), state_of(first)
+        rows, known = rows_of(first), state_of(first, tombstones=tombstones)
         for number, other in enumerate(others, 1):
             theirs = rows_of(other)
             if theirs != rows:
                 wrong.append(f"rows of 0 and {number} differ: {differences(rows, theirs)[:4]}")
-            elif (state := state_of(other)) != known:
+            elif (state := state_of(other, tombstones=tombstones)) != known:
                 wrong.append(f"entries of 0 and {number} differ: {_unlike(known, state)}")
         if not wrong:
             wrong += [*self._against_reference(rows, connections), *self._against_ops(first)]
@@ -184,8 +187,9 @@ def rows_of(connection: sqlite3.Connection) -> dict[str, dict[Key, dict[str, Val
     return found
 
 
-def state_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
-    """All that merging knows of the rows, with sites and columns by name: equal where two databases are."""
+def state_of(connection: sqlite3.Connection, *, tombstones: bool = True) -> dict[str, list[tuple[object, ...]]]:
+    """All that merging knows of the rows, with sites and columns by name: equal where two databases are. Tombstones
+    are that only until somebody trims some."""
     session = open_session(connection)
     site_of = session.sites.site
     found: dict[str, list[tuple[object, ...]]] = {}
@@ -195,6 +199,8 @@ def state_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...
         shares = fetch(connection, f"SELECT counter, site, life, value, stamp, {keys} FROM {table.spec.count}")
         rows: list[tuple[object, ...]] = []
         for life, stamp, short, blob, *key in entries:
+            if not tombstones and not life & 1:
+                continue
             entry = decode_entry(life, Dot(stamp, site_of(short)), blob, names=columns, site_of=site_of)
             rows.append(("entry", key, entry.life, entry.born, sorted(entry.cells.items())))
         for number, short, *rest in shares:

@@ -63,7 +63,7 @@ class Scenario:
     def __init__(self, seed: int, loop: VirtualLoop, *, traced: bool) -> None:
         random = self.random = Random(f"{seed}/scenario")
         self.world = World(seed, loop, _climate(random), traced=traced)
-        self.oracle = Oracle()
+        self.oracle = Oracle(trims=self.world.trims)
         self.machines: list[Machine] = []
         self.backups: list[Backup] = []
         self.is_healing = False

@@ -12,6 +12,8 @@ from replication.simulation.network import Climate, SeededWeather
 EPOCH_MS: Final = 1_700_000_000_000
 """What the right time is when a simulation begins."""
 _PORT: Final = 7400
+TRIMS: Final = 0.3
+"""So many of the seeds trim."""
 
 
 class Wrong(Exception):
@@ -38,6 +40,8 @@ class World:
         """Something was done after which two histories of one site can be told apart no other way."""
         self.was_restored = False
         """Something older or something else was put in the place of a database, or a copy was used."""
+        self.trims = self.stream("trims").random() < TRIMS
+        """Journals and tombstones are trimmed soon, so that who was away gets a snapshot."""
         self._traced = traced
 
     def stream(self, name: str) -> Random:
