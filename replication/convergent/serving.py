@@ -53,15 +53,16 @@ class Serving:
         self._parcels = Parcels(_now_s)
         self._pins: dict[str, tuple[Mapping[Site, Stamp], float]] = {}
 
-    def pinned(self) -> dict[Site, Stamp]:
-        """From which stamp on each site's journal is needed by somebody."""
+    def pinned(self) -> dict[Site, Stamp] | None:
+        """From which stamp on each site's journal is needed by somebody, from its beginning if it is not named; None if
+        nobody needs any."""
         now_s = _now_s()
         self._pins = {peer: pin for peer, pin in self._pins.items() if pin[1] > now_s}
-        lowest: dict[Site, Stamp] = {}
-        for stamps, _ in self._pins.values():
-            for site, stamp in stamps.items():
-                lowest[site] = min(stamp, lowest.get(site, stamp))
-        return lowest
+        if not self._pins:
+            return None
+        pins = [stamps for stamps, _ in self._pins.values()]
+        named = set(pins[0]).intersection(*pins)
+        return {site: min(stamps[site] for stamps in pins) for site in named}
 
     async def answer(self, peer: str, request: object) -> object:
         """The answer to what a peer asks for."""

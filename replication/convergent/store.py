@@ -257,7 +257,9 @@ class Store:
         restored = restore(self._connection, table, rows, now_ms=now_ms, expected=self._remembered)
         return restored, self._done(restored.folded, changed=True)
 
-    def trim(self, pinned: Mapping[Site, Stamp], members: Sequence[Mapping[Site, Stamp]] | None) -> tuple[int, int]:
+    def trim(
+        self, pinned: Mapping[Site, Stamp] | None, members: Sequence[Mapping[Site, Stamp]] | None
+    ) -> tuple[int, int]:
         """Trims the journal and, with what all members have, tombstones: how many of each."""
         settings = self._settings
         now_ms = settings.now_ms()

@@ -2,17 +2,17 @@
 
 What is put in is decided together, as late as it may be: that a changeset of one row costs as much as one of a hundred
 is what a stream of them is spared. It is decided before a key comes a second time, and at the end. With care (see
-`Session.in_haste`) each changeset is decided by itself, so that it is known whose row was refused; so it is where a
-site is closed, and rows that are not known here may be lacking (see `held`)."""
+`Session.in_haste`) each changeset is decided by itself, so that it is known whose row was refused, or is not known
+here; so it is where a site is closed, and rows that are not known here may be lacking (see `held`)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from replication.engine import held
 from replication.engine.changesets import ChangeKind, RowGroup, TableChange, encodable
 from replication.engine.deciding import Absorbed as Absorbed
 from replication.engine.deciding import Decision, Origin, Rows
-from replication.engine.session import Session
+from replication.engine.session import NeedsCare, Session
 from replication.engine.stamps import GENESIS, Dot, is_baseline
 from replication.engine.table import Table
 from replication.engine.values import Key, pack
@@ -33,13 +33,13 @@ class Absorber:
         self._groups: dict[tuple[ChangeKind, tuple[str, ...], tuple[str, ...]], Rows] = {}
         self._keys: set[Key] = set()
 
-    def put(self, change: TableChange, dot: Dot) -> Absorbed:
-        """Takes what `dot`'s changeset, whose deps are covered, has of the table.
+    def put(self, change: TableChange, dot: Dot, *, keep_unknown: Callable[[], bool]) -> Absorbed:
+        """Takes what `dot`'s changeset, whose deps are covered, has of the table. `keep_unknown` is that of `decide`.
 
         What it gives is complete after `finish`. Raises NeedsCare if the session is in haste.
         """
         if not self._session.in_haste or self._session.sites.any_closed:
-            return self.decide(change, dot)
+            return self.decide(change, dot, keep_unknown=keep_unknown)
         origin, groups = self._taken(change, dot)
         if origin.found.rows > PUT_OFF_ROWS:
             self.finish()
@@ -60,10 +60,11 @@ class Absorber:
                 into.origins += [origin] * len(group.rows)
         return origin.found
 
-    def decide(self, change: TableChange, dot: Dot, *, keep_unknown: bool = False) -> Absorbed:
+    def decide(self, change: TableChange, dot: Dot, *, keep_unknown: Callable[[], bool]) -> Absorbed:
         """Takes it, and decides and writes it by itself.
 
-        With `keep_unknown`, or where a site is closed, changes of rows that are not known here are held.
+        `keep_unknown` is asked if it changes rows that are not known here: True if that does not mean that they were
+        deleted and trimmed. Their changes are held then.
         """
         self.finish()
         origin, groups = self._taken(change, dot)
@@ -71,7 +72,7 @@ class Absorber:
         origin.found.refusals.broken += decision.refusals.broken
         origin.found.refusals.held += decision.refusals.held
         origin.found.writes = decision.writes
-        if decision.unknown and (keep_unknown or self._session.sites.any_closed):
+        if decision.unknown and keep_unknown():
             lacking = TableChange(table=change.table, key=change.key, groups=tuple(decision.unknown))
             body = pack(encodable((lacking,))[0])
             held.hold_table(self._table.connection, change.table, dot, body, lacking=True)
@@ -90,6 +91,8 @@ class Absorber:
             any_held = held.is_any(table.connection, table.spec.tid)
         decision = Decision(self._session, table, any_held=any_held)
         decision.run(groups)
+        if decision.unknown and self._session.in_haste:
+            raise NeedsCare  # whose are they?
         self._any_held = decision.any_held
         if self._notes_touched:
             self.touched += decision.writes.keys(len(table.spec.key))
@@ -122,7 +125,9 @@ class Absorber:
         return _without(group, len(self._table.spec.key), gone)
 
 
-def absorb(session: Session, table: Table, change: TableChange, dot: Dot, *, keep_unknown: bool = False) -> Absorbed:
+def absorb(
+    session: Session, table: Table, change: TableChange, dot: Dot, *, keep_unknown: Callable[[], bool]
+) -> Absorbed:
     """`Absorber.decide`, for who has a single changeset."""
     return Absorber(session, table).decide(change, dot, keep_unknown=keep_unknown)
 

@@ -33,10 +33,13 @@ type _Shares = Mapping[str, Mapping[int, Contribution]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Whose word counts for what is not there. `seen`: what the sender had seen; empty if its word does not count."""
+    """Whose word counts for what is not there. `seen`: what the sender had seen; empty if its word does not count.
+
+    `closed`: sites whose heads prove nothing. `revives`: this node's word does not count."""
 
     seen: Mapping[Site, Stamp]
     closed: frozenset[Site]
+    revives: bool
 
     def sender_lacks(self, born: Dot) -> bool:
         """True if a row that was born so, and that the sender does not have, was deleted there."""
@@ -135,7 +138,9 @@ class _StateAbsorption:
 
     def _was_deleted_here(self, row: Sequence[Value]) -> bool:
         born = self._dot(row)
-        return born.site not in self._authority.closed and self._session.sites.covers(born.site, born.stamp)
+        if self._authority.revives or born.site in self._authority.closed:
+            return False
+        return self._session.sites.covers(born.site, born.stamp)
 
     def _absorb_new(self, cells: tuple[str, ...], bulk: list[tuple[int, tuple[Value, ...]]], is_plain: bool) -> None:
         """Rows of which nothing is known here."""

@@ -25,7 +25,7 @@ from replication.engine.changesets import (
 )
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
-from replication.engine.lacking import absorb_lacking
+from replication.engine.lacking import absorb_lacking, is_doubtful
 from replication.engine.session import NeedsCare, Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, ms_of
@@ -230,6 +230,9 @@ class _Merger:
             return Waits(missing=missing)
         if changeset.after != at or changeset.previous != (head.digest if head else b""):
             return Fork(site=site, reason="it follows another changeset than the one merged here")
+        for seen in session.sites.seen(site):
+            if seen.stamp < upto or (seen.stamp == upto and seen.digest != found):
+                return Fork(site=site, reason="it stands in the place of one of which a state was merged here")
         return None
 
     def _known(self, changeset: Changeset, found: bytes, head: Head | None) -> Outcome:
@@ -250,7 +253,7 @@ class _Merger:
         session = self._session
         site, upto = changeset.site, changeset.upto
         dot = Dot(upto, site)
-        absorbed = {change.table: self._absorb(change, dot) for change in changeset.tables}
+        absorbed = {change.table: self._absorb(change, dot, changeset.deps) for change in changeset.tables}
         journaled = journal.Journaled(site=session.sites.short(site), after=changeset.after, upto=upto, digest=found)
         journal.append(session.connection, journaled, encoded)
         session.sites.reach(site, Head(stamp=upto, digest=found))
@@ -258,7 +261,7 @@ class _Merger:
         self._last = _Accepted(folded=folded, absorbed=absorbed)
         return self._last
 
-    def _absorb(self, change: TableChange, dot: Dot) -> Absorbed:
+    def _absorb(self, change: TableChange, dot: Dot, deps: Mapping[Site, Stamp]) -> Absorbed:
         session = self._session
         table = session.tables.get(change.table)
         if table is None or table.spec.key != change.key:
@@ -271,7 +274,7 @@ class _Merger:
         if absorber is None:
             notes = self._foreign_keys is not None and self._foreign_keys.any
             absorber = self._absorbers[change.table] = Absorber(session, table, notes_touched=notes)
-        absorbed = absorber.put(change, dot)
+        absorbed = absorber.put(change, dot, keep_unknown=lambda: is_doubtful(session, deps))
         if session.sites.any_closed:
             absorb_lacking(session, table)
         return absorbed

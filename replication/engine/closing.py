@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping
 
 from replication.engine import state
+from replication.engine.changesets import digest
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import open_session
 from replication.engine.sites import Head
@@ -42,10 +43,17 @@ def close_site(
         session = open_session(connection)
         if session.sites.is_closed(site) or is_baseline(site):
             return False
-        session.sites.close(site, tips)
+        parts = [_part(head, session.site) for head in session.sites.seen(site)]
+        session.sites.close(site, [*tips, *parts])
         if site == session.site:
             state.write_site(connection, new_site())
         return True
+
+
+def _part(head: Head, own: Site) -> Head:
+    """The tip of a history of which a part is merged here, as somebody's state: one that only this node has, so that
+    the others fetch what it has of it, and it what they have."""
+    return Head(stamp=head.stamp, digest=digest(head.digest + own.encode()))
 
 
 def unite_tips(

@@ -166,6 +166,13 @@ def release(connection: sqlite3.Connection, seq: int) -> None:
     connection.execute(f"DELETE FROM main.{TABLES} WHERE seq = ?", (seq,))
 
 
+def forget_lacking(connection: sqlite3.Connection, before: Stamp) -> None:
+    """Drops what lacks its row, of changesets before a stamp. Only looks if there is nothing. Commits by itself."""
+    old = f"FROM main.{TABLES} WHERE lacking AND upto < ?"
+    if connection.execute(f"SELECT 1 {old} LIMIT 1", (before,)).fetchone() is not None:
+        connection.execute(f"DELETE {old}", (before,))
+
+
 def floor(connection: sqlite3.Connection, name: str) -> int:
     """The floor of a table that is not attached here, as far as others told."""
     row = connection.execute("SELECT floor FROM main._litecast_floors WHERE name = ?", (name,)).fetchone()

@@ -4,7 +4,9 @@ import heapq
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
+from replication.engine.sites import Head
 from replication.engine.stamps import Site, Stamp, first_after
 
 CREATE = """
@@ -40,6 +42,17 @@ def spanning(connection: sqlite3.Connection, site: int, stamp: Stamp) -> Journal
     if row is None or row[0] >= stamp:
         return None
     return Journaled(site=site, after=Stamp(row[0]), upto=Stamp(row[1]), digest=row[2])
+
+
+def contradicts(connection: sqlite3.Connection, site: Site, mine: Head, theirs: Head) -> bool:
+    """True if somebody's head, which is not beyond the one here, is of another history of the site than that.
+
+    False also where the journal does not reach back to it: then nobody can tell."""
+    if theirs.stamp == mine.stamp:
+        return theirs.digest != mine.digest
+    row = connection.execute("SELECT short FROM main._litecast_sites WHERE site = ?", (site,)).fetchone()
+    there = None if row is None else spanning(connection, row[0], theirs.stamp)
+    return there is not None and (there.upto != theirs.stamp or there.digest != theirs.digest)
 
 
 def read(connection: sqlite3.Connection, site: int, *, after: Stamp) -> list[bytes]:
@@ -102,9 +115,15 @@ def _page(connection: sqlite3.Connection, have: Mapping[Site, Stamp], max_bytes:
     found: list[Served] = []
     size = 0
     beyond: set[int] = set()
-    for upto, _, short, after, length in heapq.merge(
-        *(_beyond(connection, names[s], s, at) for s, at in reach.items())
-    ):
+    joining: list[Iterator[tuple[int, Site, int, int, int]]] = []
+    for short, at in reach.items():
+        rows = _beyond(connection, names[short], short, at)
+        first = next(rows, None)
+        if first is None or first[3] > at:
+            beyond.add(short)  # said at once, and not where its turn would come: others depend on it
+        else:
+            joining.append(chain([first], rows))
+    for upto, _, short, after, length in heapq.merge(*joining):
         if short in beyond:
             continue
         if after > reach[short]:

@@ -45,7 +45,8 @@ def _absorb_waiting(session: Session, table: Table) -> None:
         change = decode_table(held_body.body)
         if change.key == table.spec.key:
             held.release(session.connection, held_body.seq)
-            absorb(session, table, change, held_body.dot, keep_unknown=held_body.lacking)
+            keep = held_body.lacking or session.sites.any_closed
+            absorb(session, table, change, held_body.dot, keep_unknown=lambda keep=keep: keep)  # type: ignore[misc]
 
 
 def _empty_logs_of_the_gone(session: Session) -> None:

@@ -4,8 +4,9 @@ A head is the stamp and the hash of the site's last changeset here. A site witho
 counter or a clock mentions it. Number 0 is GENESIS, which has no head.
 
 The next own changeset has to name what this node has seen that it had not when it made its previous one, so two more
-things are kept. `noted` is the head as it was then: where the two differ, the head is named. `seen` is a head of
-somebody whose *state* was merged here, which is ahead of the own one until the changesets up to it have come, too.
+things are kept. `noted` is the head as it was then: where the two differ, the head is named. `seen` are heads of
+those whose *state* was merged here, or a part of it; they are ahead of the own one until the changesets up to them have
+come, too. If these never come, but others in their place, the site has two histories.
 
 A closed site is one of which two histories are about (see `closing`). `tips` are the ends of those histories that are
 merged here; its head proves nothing any more, and is not part of the vector."""
@@ -19,10 +20,10 @@ from replication.engine.stamps import ALL_BRANCHES, GENESIS, Site, Stamp
 from replication.engine.values import pack, unpack
 
 TABLE: Final = "_litecast_sites"
-SINCE_FORMAT_3: Final = {"seen": "INTEGER", "tips": "BLOB"}
+SINCE_FORMAT_3: Final = {"seen": "BLOB", "tips": "BLOB"}
 CREATE: Final = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} (short INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, head INTEGER, "
-    "hash BLOB, noted INTEGER, seen INTEGER, tips BLOB)"
+    "hash BLOB, noted INTEGER, seen BLOB, tips BLOB)"
 )
 
 
@@ -58,7 +59,7 @@ class Sites:
         self._heads: dict[Site, Head] = {}
         self._noted: dict[Site, Stamp | None] = {}
         self._reached: set[Site] = set()
-        self._seen: dict[Site, Stamp] = {}
+        self._seen: dict[Site, frozenset[Head]] = {}
         self._tips: dict[Site, frozenset[Head]] = {}
         rows = connection.execute(f"SELECT short, site, head, hash, noted, seen, tips FROM main.{TABLE}")
         for short, site, head, found, noted, seen, tips in rows:
@@ -68,7 +69,7 @@ class Sites:
             if head is not None:
                 self._heads[site] = Head(stamp=Stamp(head), digest=found)
             if seen is not None:
-                self._seen[site] = Stamp(seen)
+                self._seen[site] = _unpacked(seen)
             if tips is not None:
                 self._tips[site] = _unpacked(tips)
         if GENESIS not in self._shorts:
@@ -132,25 +133,34 @@ class Sites:
         if found == known:
             return False
         self._tips[site] = found
-        packed = pack(tuple(sorted((tip.stamp, tip.digest) for tip in found)))
-        self._connection.execute(f"UPDATE main.{TABLE} SET tips = ? WHERE short = ?", (packed, self.short(site)))
+        self._connection.execute(
+            f"UPDATE main.{TABLE} SET tips = ? WHERE short = ?", (_packed(found), self.short(site))
+        )
         return True
 
     # ---- deps
 
-    def see(self, site: Site, stamp: Stamp) -> None:
-        """State was merged of somebody who had merged the site so far."""
-        if self.covers(site, stamp) or stamp <= self._seen.get(site, Stamp(-1)) or site in self._tips:
-            return
-        self._seen[site] = stamp
-        self._connection.execute(f"UPDATE main.{TABLE} SET seen = ? WHERE short = ?", (stamp, self.short(site)))
+    def see(self, site: Site, head: Head) -> None:
+        """State was merged of somebody who had merged the site so far, or a part of that state."""
+        known = self._seen.get(site, frozenset())
+        if not (self.covers(site, head.stamp) or head in known or site in self._tips):
+            self._write_seen(site, known | {head})
+
+    def seen(self, site: Site) -> frozenset[Head]:
+        """Heads of the site that are ahead of the own one, of those whose state was merged here, or a part of it."""
+        return frozenset(head for head in self._seen.get(site, ()) if not self.covers(site, head.stamp))
+
+    def _write_seen(self, site: Site, heads: frozenset[Head]) -> None:
+        self._seen[site] = heads
+        packed = _packed(heads) if heads else None
+        self._connection.execute(f"UPDATE main.{TABLE} SET seen = ? WHERE short = ?", (packed, self.short(site)))
 
     def moved(self, own: Site) -> Mapping[Site, Stamp]:
         """The deps of the next own changeset: others' heads that moved since the previous one, all if there is none;
         what was seen of them in others' state; and ALL_BRANCHES of each site that was closed since."""
         first = own not in self._heads
         deps = {site: head.stamp for site, head in self._heads.items() if first or self._noted[site] != head.stamp}
-        deps.update((site, stamp) for site, stamp in self._seen.items() if not self.covers(site, stamp))
+        deps.update((site, max(head.stamp for head in ahead)) for site in self._seen if (ahead := self.seen(site)))
         for site in self._tips:
             deps.pop(site, None)
             if first or self._noted[site] != ALL_BRANCHES:
@@ -170,13 +180,10 @@ class Sites:
                 (ALL_BRANCHES,),
             )
             self._noted.update(noted)
-        if any(self.covers(site, stamp) or site in self._tips for site, stamp in self._seen.items()):
-            self._connection.execute(f"UPDATE main.{TABLE} SET seen = NULL WHERE seen <= head OR tips IS NOT NULL")
-            self._seen = {
-                site: stamp
-                for site, stamp in self._seen.items()
-                if not self.covers(site, stamp) and site not in self._tips
-            }
+        for site, heads in self._seen.items():
+            ahead = frozenset[Head]() if site in self._tips else self.seen(site)
+            if ahead != heads:
+                self._write_seen(site, ahead)
 
     def _write(self, site: Site, short: int) -> int:
         self._connection.execute(f"INSERT INTO main.{TABLE} (short, site) VALUES (?, ?)", (short, site))
@@ -184,6 +191,10 @@ class Sites:
         self._names[short] = site
         self._noted[site] = None
         return short
+
+
+def _packed(heads: Iterable[Head]) -> bytes:
+    return pack(tuple(sorted((head.stamp, head.digest) for head in heads)))
 
 
 def _unpacked(tips: bytes) -> frozenset[Head]:

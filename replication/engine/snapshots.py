@@ -11,7 +11,8 @@ range's vector is noted with the sites (`seen`), and named among the deps of the
 have come so far.
 
 With authority, a snapshot says as well what is not there any more: see `absorbing_state`. An exchange after a fork or
-for drift goes both ways and is without it: nothing is deleted then."""
+for drift goes both ways and is without it: nothing is deleted then; and where drift was found between nodes that had
+merged the same, what one of them lacks is revived."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from replication.engine.changesets import (
 )
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
+from replication.engine.journal import contradicts
 from replication.engine.lacking import absorb_lacking
 from replication.engine.ranges import (
     HeldRange,
@@ -147,9 +149,13 @@ def merge_range(
     now_ms: int,
     clock_bound_ms: int = CLOCK_BOUND_MS,
     authority: bool,
+    revives: bool = False,
     expected: Remembered | None = None,
 ) -> RangeMerged:
     """Merges a range of the state of whoever sent `start`. Commits.
+
+    With `authority`, rows that the sender has deleted are deleted here. Rows that were deleted here do not come back,
+    unless it `revives` them: for two nodes that have merged the same, and of which one lacks a row all the same.
 
     Raises, with nothing changed, ChangesetError if the bytes are no range of this cluster's, RangeRefused if they are
     and cannot be merged now; NotAttached, StateReplaced, sqlite3.Error."""
@@ -162,11 +168,11 @@ def merge_range(
         if isinstance(found, HeldRange):
             absorbed = _take_held(session, found)
         else:
-            absorbed = _take_rows(session, found, _authority(session, start, authority))
+            absorbed = _take_rows(session, found, _authority(session, start, authority, revives))
         move_clock(session, Stamp(found.newest))
         for origin, head in found.vector.items():
             if origin != session.site:
-                session.sites.see(origin, head.stamp)
+                session.sites.see(origin, head)
         return RangeMerged(
             table=found.table,
             upto=(found.upto,) if isinstance(found.upto, int) else found.upto,
@@ -202,6 +208,8 @@ def finish(
         for origin, head in start.vector.items():
             mine = session.sites.head(origin)
             if not session.sites.is_closed(origin) and (mine is None or mine.stamp < head.stamp):
+                if any(seen.stamp == head.stamp and seen != head for seen in session.sites.seen(origin)):
+                    raise RangeRefused(f"another history of site {origin} was seen in somebody's state", fork=origin)
                 session.sites.move(origin, head)
                 move_clock(session, head.stamp)
         for origin, tips in start.closed.items():
@@ -235,14 +243,14 @@ def _check_forks(session: Session, heads: Mapping[Site, Head], start: SnapshotSt
         mine = session.sites.head(origin)
         if origin == session.site and head.stamp > (mine.stamp if mine else 0):
             raise RangeRefused("its sender has more of this site than there is", fork=origin)
-        if mine is not None and mine.stamp == head.stamp and mine.digest != head.digest:
+        if mine is not None and head.stamp <= mine.stamp and contradicts(session.connection, origin, mine, head):
             raise RangeRefused(f"its sender has another history of site {origin}", fork=origin)
 
 
-def _authority(session: Session, start: SnapshotStart, authority: bool) -> Authority:
+def _authority(session: Session, start: SnapshotStart, authority: bool, revives: bool) -> Authority:
     closed_sites = frozenset(start.closed) | frozenset(closed(session.connection))
     seen = {origin: head.stamp for origin, head in start.vector.items()} if authority else {}
-    return Authority(seen=seen, closed=closed_sites)
+    return Authority(seen=seen, closed=closed_sites, revives=revives)
 
 
 def _take_rows(session: Session, found: TableRange, authority: Authority) -> Absorbed:
@@ -270,7 +278,8 @@ def _take_held(session: Session, found: HeldRange) -> Absorbed:
     table = session.tables.get(found.table)
     for one in found.changes:
         if table is not None and table.spec.key == one.change.key:
-            merged = absorb(session, table, one.change, one.dot, keep_unknown=one.lacking)
+            keep = one.lacking or session.sites.any_closed
+            merged = absorb(session, table, one.change, one.dot, keep_unknown=lambda keep=keep: keep)  # type: ignore[misc]
             absorbed.writes.deletes += merged.touched(len(table.spec.key))
         else:
             body = pack(encodable((one.change,))[0])

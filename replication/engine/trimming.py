@@ -1,7 +1,8 @@
 """Trimming: the journal by age and size, tombstones when nobody can need them any more.
 
 **The journal** loses its oldest changesets first, of all sites together. A baseline, whose stamp is 0, is the oldest of
-all: it goes when anything goes. Whoever needs what was trimmed gets a snapshot: trimming costs nothing but time.
+all: it goes when anything goes. Whoever needs what was trimmed gets a snapshot: trimming costs nothing but time. What a
+closed site wrote goes at once, since nobody is served it.
 
 **A tombstone** is what keeps an older insert of its row from bringing the row back. It can go when each known member
 covers it, and this node covers everything that those members have: then no older insert is on its way to here. The
@@ -10,13 +11,13 @@ table's floor keeps its life: a new insert of the key begins a higher one.
 Both look first, without the write lock, and then delete in short transactions."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from replication.engine import catalogue
+from replication.engine import catalogue, held
 from replication.engine.session import load_tables
 from replication.engine.sites import Sites, vector
-from replication.engine.stamps import Site, Stamp, stamp_at
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after, stamp_at
 from replication.engine.statements import HOLE, Statement
 from replication.engine.table import Table
 from replication.engine.transacting import transaction
@@ -35,14 +36,32 @@ def trim_journal(
     pinned: Mapping[Site, Stamp] | None = None,
 ) -> int:
     """Deletes changesets that are older than `max_age_ms`, and the oldest ones as long as the others are more than
-    `max_bytes`; gives how many. What ends beyond a site's pin stays. Commits."""
+    `max_bytes`; gives how many. Commits.
+
+    `pinned` is how far somebody has come who is being served: what ends beyond that stays, and of a site that it does
+    not name, all."""
+    sites = connection.execute("SELECT short, site, tips IS NOT NULL FROM main._litecast_sites").fetchall()
+    closed = {short: STAMP_MAX for short, _, is_closed in sites if is_closed}
+    deleted = _delete(connection, closed)
     cutoff = max(_by_age(connection, now_ms - max_age_ms), _by_size(connection, max_bytes))
     if cutoff < 0:
-        return 0
-    shorts = {Site(site): short for short, site in connection.execute("SELECT short, site FROM main._litecast_sites")}
-    limits = {short: min(cutoff, (pinned or {}).get(site, cutoff)) for site, short in shorts.items()}
+        return deleted
+    limits = {
+        short: Stamp(cutoff if pinned is None else min(cutoff, pinned.get(Site(site), first_after(Site(site)))))
+        for short, site, _ in sites
+        if short not in closed
+    }
+    return deleted + _delete(connection, limits)
+
+
+def _delete(connection: sqlite3.Connection, limits: Mapping[int, Stamp]) -> int:
+    """Deletes each site's changesets up to a stamp."""
     deleted = 0
     for short, limit in limits.items():
+        if not connection.execute(
+            "SELECT 1 FROM main._litecast_journal WHERE site = ? AND upto <= ? LIMIT 1", (short, limit)
+        ).fetchone():
+            continue
         while True:
             with transaction(connection):
                 count = connection.execute(
@@ -81,40 +100,46 @@ def _by_size(connection: sqlite3.Connection, max_bytes: int) -> int:
 
 
 def trim_tombstones(
-    connection: sqlite3.Connection, *, members: Sequence[Mapping[Site, Stamp]], min_age_ms: int, now_ms: int
+    connection: sqlite3.Connection,
+    *,
+    members: Sequence[Mapping[Site, Stamp]],
+    settled: Collection[Site] = (),
+    min_age_ms: int,
+    now_ms: int,
 ) -> int:
     """Deletes tombstones that are older than `min_age_ms` and that nobody needs; gives how many. Commits.
 
-    `members` is what each other known member has merged: all of them, for one that is left out might need what goes."""
+    `members` is what each other known member has merged: all of them, for one that is left out might need what goes.
+    `settled` are closed sites of which all of them have the tips that this node has: the deletes of other closed sites
+    stay. Changes that lack their row for so long will not get it any more, and go as well."""
     own = {site: head.stamp for site, head in vector(connection).items()}
     if any(own.get(site, -2) < stamp for have in members for site, stamp in have.items()):
         return 0
     before = stamp_at(max(now_ms - min_age_ms, 0))
+    held.forget_lacking(connection, before)
+    limits = {site: Stamp(min([stamp, *(have.get(site, -2) for have in members)])) for site, stamp in own.items()}
+    limits |= dict.fromkeys(settled, STAMP_MAX)
     deleted = 0
     for name in load_tables(connection):
         count = ROWS_AT_A_TIME
         while count == ROWS_AT_A_TIME:
             with transaction(connection):
                 table = load_tables(connection).get(name)
-                count = 0 if table is None else _trim_table(table, Sites(connection), own, members, before)
+                count = 0 if table is None else _trim_table(table, Sites(connection), limits, before)
             deleted += count
     return deleted
 
 
-def _trim_table(
-    table: Table, sites: Sites, own: Mapping[Site, Stamp], members: Sequence[Mapping[Site, Stamp]], before: Stamp
-) -> int:
+def _trim_table(table: Table, sites: Sites, limits: Mapping[Site, Stamp], before: Stamp) -> int:
+    """`limits`: up to which stamp a site's deletes are known to everybody."""
     size = len(table.spec.key)
-    covered: dict[int, int] = {}
-    for site, stamp in own.items():
-        covered[sites.short(site)] = min([stamp, *(have.get(site, Stamp(-2)) for have in members)])
-    if not covered:
+    if not limits:
         return 0
-    limits = " ".join(f"WHEN {short} THEN {stamp}" for short, stamp in covered.items())
+    cases = " ".join(f"WHEN {sites.short(site)} THEN {stamp}" for site, stamp in limits.items())
     dead = fetch(
         table.connection,
         f"SELECT {table.keys}, life FROM main.{table.spec.clock} WHERE life & 1 = 0 AND stamp < ?"
-        f" AND stamp <= CASE site {limits} ELSE -2 END LIMIT ?",
+        f" AND stamp <= CASE site {cases} ELSE -2 END LIMIT ?",
         (before, ROWS_AT_A_TIME),
     )
     if not dead:

@@ -67,6 +67,19 @@ class Attached:
         assert folded is not None
         return folded
 
+    def fold_now(self, now_ms: int) -> Folded | None:
+        """`fold`, at a time that a test's own clock shows."""
+        self.now_ms = now_ms
+        return fold(self.connection, now_ms=now_ms)
+
+    def merge_now(self, encoded: bytes, now_ms: int) -> Outcome:
+        """`merge`, at such a time."""
+        self.now_ms = now_ms
+        return self.merge(encoded)
+
+    def collect(self) -> None:
+        """Nobody wants to know what was folded."""
+
     def write(self, *statements: str) -> Folded:
         """Writes in autocommit, and folds."""
         for statement in statements:

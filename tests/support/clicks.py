@@ -77,6 +77,17 @@ class Clicks:
         self._pending.clear()
         self._gone.clear()
 
+    def forget(self) -> None:
+        """Another state was put in the place of the one that it wrote: nothing of it is pending."""
+        self._pending.clear()
+        self._gone.clear()
+
+    def delete_some(self) -> None:
+        """Deletes about half of the pages that there are."""
+        for page, count in self.connection.execute("SELECT page, n FROM clicks").fetchall():
+            if self._rng.random() < 0.5:
+                self._delete(page, count)
+
     def write(self, *, deletes: bool = True) -> None:
         """One acknowledged transaction, and perhaps some that were rolled back."""
         rng = self._rng

@@ -105,6 +105,16 @@ class Replica:
         self.collect()
         return folded
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self.engine
+
+    def fold_now(self, now_ms: int) -> Folded | None:
+        return self.fold(now_ms)
+
+    def merge_now(self, encoded: bytes, now_ms: int) -> Outcome:
+        return self.merge(encoded, now_ms)
+
     def merge(self, encoded: bytes, now_ms: int) -> Outcome:
         (outcome,) = self.merge_all([encoded], now_ms)
         return outcome
@@ -116,6 +126,11 @@ class Replica:
                 self.merged.add(digest(encoded))
         self.collect()
         return outcomes
+
+    def forgot(self) -> None:
+        """The journal was trimmed: its rows may be numbered from the beginning again."""
+        (last,) = self.engine.execute("SELECT coalesce(max(rowid), 0) FROM _litecast_journal").fetchone()
+        self._collected = min(self._collected, last)
 
     def collect(self) -> None:
         """Finds what this database has published since the last time: by a fold, inside a merge, by attach."""

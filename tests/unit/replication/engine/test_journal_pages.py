@@ -77,6 +77,17 @@ def test_a_journal_that_is_empty_up_to_the_head_is_beyond() -> None:
     assert all_of(a).beyond == {a.site}
 
 
+def test_that_a_site_is_beyond_is_said_in_the_first_page() -> None:
+    """Or what depends on it would be served before that is said."""
+    a, b = Attached(), Attached()
+    a.merged(b.write("INSERT INTO pages (name) VALUES ('b')"))
+    a.sql("DELETE FROM _litecast_journal")
+    written(a, 5)
+    found = page(a.connection, {}, max_bytes=10**6, max_count=1)
+    assert found.more
+    assert found.beyond == {b.site}
+
+
 def test_what_comes_before_a_hole_is_served_and_nothing_after_it() -> None:
     a = Attached()
     written(a, 5)

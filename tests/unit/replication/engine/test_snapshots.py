@@ -185,6 +185,20 @@ def test_without_authority_nothing_is_deleted() -> None:
     assert len(b.rows()) == 1
 
 
+def test_a_row_that_one_of_two_equal_nodes_lacks_is_revived_if_that_is_wanted() -> None:
+    a, b = Attached(), Attached()
+    b.merged(a.write(INSERT))
+    a.sql("DELETE FROM _litecast_clock_1")
+    a.connection.setconfig(1003, False)  # SQLITE_DBCONFIG_ENABLE_TRIGGER: past capture
+    a.sql("DELETE FROM pages")
+    (read,) = ranges(b.connection, ["pages"], now_ms=b.now_ms)
+    start = begin(b.connection)
+    merge_range(a.connection, read.encoded, start, now_ms=a.now_ms, authority=False)
+    assert a.rows() == []
+    merge_range(a.connection, read.encoded, start, now_ms=a.now_ms, authority=False, revives=True)
+    assert_same(a, b)
+
+
 @pytest.mark.parametrize("who", ["sender", "receiver"])
 def test_the_head_of_a_closed_site_proves_nothing(who: str) -> None:
     a, b, c = Attached(), Attached(), Attached()

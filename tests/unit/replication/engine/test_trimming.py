@@ -1,6 +1,7 @@
 """What is trimmed, and what must not be."""
 
 from replication.engine.applying import Merged
+from replication.engine.closing import close_site
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
 from tests.support.attached import Attached, exchange
@@ -41,6 +42,46 @@ def test_what_a_peer_is_about_to_need_stays() -> None:
     later_ms = a.now_ms + 10 * DAY_MS
     assert trim_journal(a.connection, now_ms=later_ms, max_age_ms=DAY_MS, max_bytes=0, pinned={a.site: pin}) == 1
     assert count(a, "_litecast_journal") == 1
+
+
+def test_of_a_site_that_who_is_served_does_not_know_everything_stays() -> None:
+    a, b = Attached(), Attached()
+    a.write("INSERT INTO pages (name) VALUES ('one')")
+    a.merged(b.write("INSERT INTO pages (name) VALUES ('two')"))
+    later_ms = a.now_ms + 10 * DAY_MS
+    assert trim_journal(a.connection, now_ms=later_ms, max_age_ms=DAY_MS, max_bytes=0, pinned={}) == 0
+    assert trim_journal(a.connection, now_ms=later_ms, max_age_ms=DAY_MS, max_bytes=0) == 2
+
+
+def test_what_a_closed_site_wrote_goes_at_once() -> None:
+    a, b = Attached(), Attached()
+    a.merged(b.write("INSERT INTO pages (name) VALUES ('two')"))
+    close_site(a.connection, b.site, new_site=lambda: b.site)
+    assert trim_journal(a.connection, now_ms=a.now_ms, max_age_ms=DAY_MS, max_bytes=10**6, pinned={}) == 1
+
+
+def test_a_closed_site_s_tombstones_go_once_everybody_has_merged_the_same_of_it() -> None:
+    a, b = Attached(), Attached()
+    b.merged(a.write("INSERT INTO pages (name) VALUES ('home')"))
+    b.merged(a.write("DELETE FROM pages"))
+    for node in (a, b):
+        close_site(node.connection, a.site, new_site=lambda: Site("e" * 32))
+    assert trim(b) == 0
+    assert trim_tombstones(b.connection, members=[{}], settled=[a.site], min_age_ms=0, now_ms=a.now_ms + 1) == 1
+
+
+def test_what_lacks_its_row_for_long_goes() -> None:
+    a, b, c = Attached(), Attached(), Attached()
+    b.merged(a.write("INSERT INTO pages (name) VALUES ('home')"))
+    close_site(c.connection, a.site, new_site=lambda: c.site)
+    late = b.write("UPDATE pages SET title = 'lacks its row'")
+    c.merged(late)
+    c.now_ms = (late.changeset.upto >> 16) - 1
+    assert trim(c) == 0
+    assert count(c, "_litecast_held_tables") == 1
+    c.now_ms += 1
+    assert trim(c) == 0
+    assert count(c, "_litecast_held_tables") == 0
 
 
 def test_a_baseline_goes_when_anything_goes_and_not_by_its_age() -> None:
