@@ -273,8 +273,13 @@ class Replication:
             self._warn_seldom(f"bad {peer}", f"dropped a cast from {peer}: {error}")
 
     async def answer(self, peer: str, request: object) -> object:
-        """What a peer asked for. Raises nothing that is the peer's fault."""
-        return await self._serving.answer(peer, request)
+        """What a peer asked for, or that it cannot be had now. Raises nothing, neither for what the peer sent nor for
+        the state of this node's disk: the actor would crash, and a node whose actor crashes again and again stops."""
+        try:
+            return await self._serving.answer(peer, request)
+        except Exception as error:
+            self._warn_seldom(f"answer {peer}", f"{peer} cannot be answered: {type(error).__name__}: {error}")
+            return ["error", "not now; the log of the node that was asked says why"]
 
     def _take_in(self, peer: str, encoded: bytes, *, asked_for: bool = False) -> None:
         arrived = Arrived(

@@ -2,6 +2,7 @@
 the others' is lost. None of it ends an actor, and none makes a node stand still."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from cluster.supervisor import ActorChild
 from replication.convergent.asking import REPLICATION
 from replication.convergent.messages import Heads
 from replication.convergent.parcels import Parcels, flat
+from replication.convergent.store import Store
 from replication.engine.changesets import ChangeKind, Changeset, RowChange, encode, table_change
 from replication.engine.sites import Head
 from replication.engine.stamps import Site, Stamp, first_after, stamp_at
@@ -204,6 +206,43 @@ async def test_a_changeset_for_a_table_and_a_column_that_nobody_has_is_held(bad:
         member.writer.execute("ALTER TABLE pages ADD COLUMN colour TEXT")
     rows = await bad.cluster.equal()
     assert ("of the liar", None, 0, "red") in rows, "it is shown once there is a place for it"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ["range", "pages", pack(("a", "key", "too long"))],
+        ["range", "pages", pack((2**64 - 1,))],
+        ["range", "nothing", None],
+        ["copy piece", [], {}],
+        ["ask", [["nobody", 1]]],
+        ["more", -1, None],
+        None,
+    ],
+    ids=repr,
+)
+async def test_a_question_that_is_none_is_answered_so_however_often_it_comes(bad: BadPeer, request_: object) -> None:
+    for _ in range(5):  # more often than an actor may crash
+        answer = await bad.node.call("a", REPLICATION, request_, timeout_s=5)
+        assert isinstance(answer, list)
+        assert answer[0] == "error"
+    await bad.all_is_well()
+
+
+async def test_a_question_while_the_disk_fails_is_answered_later_and_ends_nothing(
+    bad: BadPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_store: Store, *_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "begin_snapshot", fails)
+        for _ in range(5):
+            answer = await bad.node.call("a", REPLICATION, ["snapshot"], timeout_s=5)
+            assert isinstance(answer, list)
+            assert answer[0] == "error"
+    await bad.all_is_well()
+    assert isinstance(await bad.node.call("a", REPLICATION, ["snapshot"], timeout_s=5), list)
 
 
 async def test_heads_that_promise_more_than_there_is_cost_a_question_now_and_then(bad: BadPeer) -> None:
