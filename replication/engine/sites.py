@@ -47,6 +47,19 @@ def closed(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
     return {Site(site): _unpacked(tips) for site, tips in rows}
 
 
+def seen(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
+    """Heads of which a state was merged here, or a part of it, and that are ahead of the own ones.
+
+    One that nobody has any more, since its site was put back to an older state before it got around, will never come:
+    then the site is forked, and has to be closed here."""
+    rows = connection.execute(f"SELECT site, head, seen FROM main.{TABLE} WHERE seen IS NOT NULL AND tips IS NULL")
+    ahead = {
+        Site(site): frozenset(one for one in _unpacked(packed) if head is None or one.stamp > head)
+        for site, head, packed in rows
+    }
+    return {site: heads for site, heads in ahead.items() if heads}
+
+
 class Sites:
     """The table as it is in the transaction at work. A site that is asked for and not there is written into it."""
 

@@ -3,13 +3,13 @@
 import pytest
 
 from replication.engine import held
-from replication.engine.applying import Merged, Waits
+from replication.engine.applying import Fork, Merged, Waits
 from replication.engine.changesets import ChangesetError
 from replication.engine.closing import close_site
 from replication.engine.identity import StateReplaced, remember
 from replication.engine.ranges import TableRange, decode_range
 from replication.engine.reading import HELD
-from replication.engine.sites import Head, vector
+from replication.engine.sites import Head, closed, seen, vector
 from replication.engine.snapshots import (
     NoSuchTable,
     RangeRefused,
@@ -266,6 +266,28 @@ def test_a_new_site_names_what_was_seen_in_somebodys_state_too() -> None:
     c.write(COUNT)
     close_site(c.connection, c.site, new_site=lambda: NEW)
     assert c.write(COUNT).changeset.deps[a.site] == of_a.changeset.upto
+
+
+def test_what_was_seen_in_a_state_and_never_comes_betrays_a_fork() -> None:
+    a, b, c = Attached(), Attached(), Attached()
+    first = a.write(INSERT)
+    b.merged(first)
+    c.merged(first)
+    backup = Attached("", attached=False)
+    a.connection.backup(backup.connection)
+    second = a.write(COUNT)
+    (read,) = ranges(a.connection, ["pages"], now_ms=a.now_ms)
+    merge_range(b.connection, read.encoded, begin(a.connection), now_ms=a.now_ms, authority=True)
+    assert seen(b.connection) == {a.site: {Head(stamp=second.changeset.upto, digest=second.digest)}}
+    backup.connection.backup(a.connection)
+    a.now_ms += 5
+    outcome = b.merge(a.write("UPDATE pages SET title = 'another history'"))
+    assert isinstance(outcome, Fork)
+    for node in (b, c):
+        close_site(node.connection, a.site, new_site=lambda: NEW)
+    assert seen(b.connection) == {}
+    assert len(closed(b.connection)[a.site]) == 2  # its head, and the part of a state that only this node has
+    assert len(closed(c.connection)[a.site]) == 1
 
 
 def test_the_clock_moves_by_state() -> None:
