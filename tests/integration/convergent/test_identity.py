@@ -134,3 +134,23 @@ async def test_tables_that_are_detached_under_a_running_node_are_attached_again(
     await asyncio.sleep(0)
     rows = await cluster.equal()
     assert len(rows) == 1
+
+
+async def test_another_clusters_file_under_a_running_node_stops_its_work_and_not_the_node(
+    cluster: ConvergentCluster, tmp_path: Path
+) -> None:
+    a, b = await cluster.start("a"), await cluster.start("b")
+    assert await written(cluster, a, 3) == 3
+    backup(a, tmp_path / "own")
+    with contextlib.closing(connect(tmp_path / "others")) as others:
+        a.writer.backup(others)
+        others.execute("UPDATE _litecast_state SET cluster = 'another', nonce = randomblob(16)")
+    restore(tmp_path / "others", a.writer)
+    a.writer.execute(ONE_MORE)
+    await eventually(lambda: "belongs to cluster another" in a.replication.status().problem)
+    b.writer.execute(ONE_MORE)
+    assert b.rows() == [("home", "Home", 4)], "and nothing of it came here"
+    restore(tmp_path / "own", a.writer)
+    a.writer.execute(ONE_MORE)
+    assert await count(cluster) == 5
+    await eventually(lambda: not a.replication.status().problem)
