@@ -131,7 +131,7 @@ def _open_merge(quick: bool) -> Iterator[Contestants]:
             for work, batch in _MERGED:
                 if shape == "wide" and batch != 1_000:
                     continue
-                count = {1: 1_000, 1_000: 5_000, 10_000: 10_000}[batch] // (2 if quick and batch < 10_000 else 1)
+                count = {1: 1_024, 1_000: 5_000, 10_000: 10_000}[batch] // (2 if quick and batch < 10_000 else 1)
                 together = " together" if batch == 1 else ""
                 contestants[_merged(shape, work, batch, "fold")] = partial(
                     child.ask, shape=shape, who="fold", work=work, count=count, batch=batch

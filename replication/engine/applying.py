@@ -173,18 +173,24 @@ class _Merger:
         self._is_folded = False
         self._foreign_keys: ForeignKeys | None = None
         self._absorbers: dict[str, Absorber] = {}
+        self._journal: list[tuple[journal.Journaled, bytes]] = []
         self._last: _Accepted | None = None
 
     def finish(self) -> None:
         """Writes what was put off. Rows without a parent are told with the last of the changesets."""
         for absorber in self._absorbers.values():
             absorber.finish()
+        self._write_journal()
         self._session.sites.write_reached()
         if self._last is not None:
             state.write_clock(self._session.connection, self._session.clock)
             if self._foreign_keys is not None and self._foreign_keys.any:
                 touched = {name: absorber.touched for name, absorber in self._absorbers.items()}
                 self._last.orphans = self._foreign_keys.orphans(touched)
+
+    def _write_journal(self) -> None:
+        journal.append_all(self._session.connection, self._journal)
+        self._journal.clear()
 
     def merge(self, changeset: Changeset, encoded: bytes) -> Outcome | _Accepted:
         found = digest(encoded)
@@ -241,6 +247,7 @@ class _Merger:
         if head is not None and upto == head.stamp:
             known = head.digest
         else:
+            self._write_journal()
             there = journal.spanning(self._session.connection, self._session.sites.short(site), upto)
             if there is None:
                 return Repeat()  # trimmed: whoever has the head has had it
@@ -255,7 +262,7 @@ class _Merger:
         dot = Dot(upto, site)
         absorbed = {change.table: self._absorb(change, dot, changeset.deps) for change in changeset.tables}
         journaled = journal.Journaled(site=session.sites.short(site), after=changeset.after, upto=upto, digest=found)
-        journal.append(session.connection, journaled, encoded)
+        self._journal.append((journaled, encoded))
         session.sites.reach(site, Head(stamp=upto, digest=found))
         session.clock = max(session.clock, upto)
         self._last = _Accepted(folded=folded, absorbed=absorbed)

@@ -2,7 +2,7 @@
 
 import heapq
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,9 +27,14 @@ class Journaled:
 
 def append(connection: sqlite3.Connection, entry: Journaled, encoded: bytes) -> None:
     """Keeps a changeset. Its site has none with this upto yet."""
-    connection.execute(
+    append_all(connection, [(entry, encoded)])
+
+
+def append_all(connection: sqlite3.Connection, entries: Iterable[tuple[Journaled, bytes]]) -> None:
+    """`append` for many."""
+    connection.executemany(
         "INSERT INTO main._litecast_journal (site, upto, after, hash, bytes) VALUES (?, ?, ?, ?, ?)",
-        (entry.site, entry.upto, entry.after, entry.digest, encoded),
+        [(entry.site, entry.upto, entry.after, entry.digest, encoded) for entry, encoded in entries],
     )
 
 

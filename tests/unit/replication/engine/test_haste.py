@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
+from replication.engine.applying import Fork, merge_all
+from replication.engine.changesets import encode
 from tests.support.attached import Attached, Merged, Repeat
 
 INSERT = "INSERT INTO pages VALUES ('{0}', '{1}', 'body', 1)"
@@ -79,3 +82,13 @@ def test_a_count_alone_leaves_the_entry_as_it_is(pair: tuple[Attached, Attached]
         b.merged(counted)
     assert not any("INTO main._litecast_clock" in statement for statement in found)
     assert b.rows() == a.rows()
+
+
+def test_a_fork_shows_also_within_one_transaction(pair: tuple[Attached, Attached]) -> None:
+    """What was merged a moment ago, and is not written yet, stands in the journal when it is looked at."""
+    a, b = pair
+    first, second = a.write(INSERT.format("x", "new")), a.write(INSERT.format("y", "new"))
+    other = encode(replace(first.changeset, tables=second.changeset.tables))
+    outcomes = merge_all(b.connection, [first.encoded, second.encoded, first.encoded, other], now_ms=b.now_ms + 10)
+    assert [type(outcome) for outcome in outcomes] == [Merged, Merged, Repeat, Fork]
+    assert b.journal() == [first.encoded, second.encoded]
