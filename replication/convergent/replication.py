@@ -590,6 +590,10 @@ class Replication:
         """How far this node has merged each site."""
         return {site: head.stamp for site, head in self.view().vector.items()}
 
+    def waiting(self) -> list[tuple[Site, Stamp]]:
+        """Changesets that came and cannot be merged yet. The tail of a site whose beginning is lost stays for ever."""
+        return list(self._inbox.held())
+
     def reached(self, position: Position) -> bool:
         """Whether everything up to the position can be read here."""
         view = self.view()
