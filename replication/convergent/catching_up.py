@@ -36,6 +36,8 @@ PAUSE_S: Final = 1.0
 RANGE_TRIES: Final = 8
 RANGE_PAUSE_S: Final = 0.5
 """A range of a snapshot is asked for again after a broken link, so often and after so long."""
+LOST_AFTER_S: Final = 10.0
+"""So long has nobody to have what was seen before it counts as lost: heads are told at least every five seconds."""
 START_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -85,6 +87,7 @@ class CatchUp:
         self._inbox = inbox
         self._tally = tally
         self._forked: dict[Site, str] = {}
+        self._lost_since_s: dict[Site, float] = {}
         self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
 
     def want_state_of(self, peer: str) -> asyncio.Future[bool]:
@@ -248,6 +251,26 @@ class CatchUp:
                 self.see_fork(site, f"{peer} has more of it than this database has written")
             elif mine is not None and mine.stamp == head.stamp and mine.digest != head.digest:
                 self.see_fork(site, f"{peer} has another history of it")
+
+    def look_for_lost(self, *, everybody: bool) -> None:
+        """Closes what was seen in a state that somebody sent and that nobody has any more: its site was put back to an
+        older state before it got around. `everybody`: all members have said what they have."""
+        view, now_s = self._here.view(), _now_s()
+        peers = self._exchange.heads().values()
+        lost = [
+            site
+            for site, ahead in view.seen.items()
+            if everybody
+            and site not in view.closed
+            and not any(
+                (head := heads.vector.get(site)) is not None and head.stamp >= max(one.stamp for one in ahead)
+                for heads in peers
+            )
+        ]
+        self._lost_since_s = {site: self._lost_since_s.get(site, now_s) for site in lost}
+        for site, since_s in self._lost_since_s.items():
+            if now_s - since_s >= LOST_AFTER_S:
+                self.see_fork(site, "what it wrote was seen in a state, and nobody has it any more")
 
     async def _close_forked(self) -> None:
         while self._forked:

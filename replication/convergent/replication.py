@@ -327,8 +327,7 @@ class Replication:
 
     def _all_have_spoken(self) -> bool:
         """Whether everybody who is known of, up or only by an address, has said what he has."""
-        heads = self._exchange.heads()
-        return bool(heads) and all(member.name in heads for member in self._cluster.members())
+        return bool(self._exchange.heads()) and self._has_everybody_spoken()
 
     # --- folding ---
 
@@ -540,6 +539,8 @@ class Replication:
         self._changed_before = changed  # said twice, for who does not ask at once for what may be on its way
         if self._inbox.count:
             self._arrived.set()  # time has come for some, perhaps
+        if self._catch_up is not None and self._joined.is_set():
+            self._catch_up.look_for_lost(everybody=self._has_everybody_spoken())
         self._lacking.set()
 
     def _is_untold(self) -> bool:
@@ -571,18 +572,28 @@ class Replication:
         if self._copies is not None:
             await self._copies.forget_old()
         pinned = self._serving.pinned()
-        changesets, tombstones = await self._in_engine(lambda: self._store.trim(pinned, self._members()))
+        members, settled = self._members(), self._settled_sites()
+        changesets, tombstones = await self._in_engine(lambda: self._store.trim(pinned, members, settled))
         self.tally.trimmed_changesets += changesets
         self.tally.trimmed_tombstones += tombstones
 
     def _members(self) -> list[dict[Site, Stamp]] | None:
         """What each other member has, as far as it said; None if there is one that has not said it, or may be."""
         heads = self._exchange.heads()
-        if self._settings.expects_peers and not heads:
-            return None
-        if any(member.name not in heads for member in self._cluster.members()):
+        if (self._settings.expects_peers and not heads) or not self._has_everybody_spoken():
             return None
         return [{site: head.stamp for site, head in known.vector.items()} for known in heads.values()]
+
+    def _has_everybody_spoken(self) -> bool:
+        heads = self._exchange.heads()
+        return all(member.name in heads for member in self._cluster.members())
+
+    def _settled_sites(self) -> list[Site]:
+        """Closed sites of which all members merged the branches that this node merged."""
+        peers = self._exchange.heads().values()
+        return [
+            site for site, tips in self.view().closed.items() if all(heads.closed.get(site) == tips for heads in peers)
+        ]
 
     # --- for the application ---
 

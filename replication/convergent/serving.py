@@ -6,7 +6,7 @@ began, until it has not been heard of for a while."""
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
@@ -14,6 +14,7 @@ from replication.convergent.messages import NotAMessage, parse_stamps
 from replication.convergent.parcels import ParcelError, Parcels, flat, is_more
 from replication.convergent.shelf import Shelf
 from replication.convergent.store import Done, Store, View
+from replication.engine.ranges import parse_key
 from replication.engine.snapshots import NoSuchTable
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import Key, pack, unpack
@@ -129,15 +130,12 @@ class Serving:
 def _key(after: object) -> Key | None:
     if after is None:
         return None
-    if not isinstance(after, bytes):
+    if not isinstance(after, bytes) or len(after) > RANGE_MAX_BYTES:
         raise NotAMessage("not a key")
     try:
-        key: Any = unpack(after)
-    except Exception as error:
+        return parse_key(unpack(after))
+    except Exception as error:  # msgpack's own, ValueError, RecursionError: whatever it is, the bytes are at fault
         raise NotAMessage("not a key") from error
-    if not isinstance(key, tuple) or not key or not all(isinstance(v, int | float | str | bytes) for v in key):
-        raise NotAMessage("not a key")
-    return key
 
 
 def _copy_state(found: tuple[int, bytes] | None) -> bytes:

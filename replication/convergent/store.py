@@ -6,8 +6,8 @@ and then lost in a power cut would let others forget what this node still needs.
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from replication.attaching_declared import attach_declared
 from replication.convergent.durability import Barrier
@@ -23,7 +23,7 @@ from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
-from replication.engine.sites import vector
+from replication.engine.sites import Head, seen, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
@@ -52,6 +52,8 @@ class View:
     vector: Vector
     closed: Closed
     clock: Stamp
+    seen: Closed = field(default_factory=dict[Site, frozenset[Head]])
+    """Heads ahead of the own ones of which a state, or a part of it, was merged here."""
     refusals: tuple[Refusal, ...] = ()
     """What speaks against attaching tables that are declared: they are not replicated."""
 
@@ -258,9 +260,13 @@ class Store:
         return restored, self._done(restored.folded, changed=True)
 
     def trim(
-        self, pinned: Mapping[Site, Stamp] | None, members: Sequence[Mapping[Site, Stamp]] | None
+        self,
+        pinned: Mapping[Site, Stamp] | None,
+        members: Sequence[Mapping[Site, Stamp]] | None,
+        settled: Collection[Site] = (),
     ) -> tuple[int, int]:
-        """Trims the journal and, with what all members have, tombstones: how many of each."""
+        """Trims the journal and, with what all members have, tombstones: how many of each. `settled`: closed sites of
+        which all members merged the same branches."""
         settings = self._settings
         now_ms = settings.now_ms()
         changesets = trim_journal(
@@ -273,7 +279,11 @@ class Store:
         tombstones = 0
         if members is not None:
             tombstones = trim_tombstones(
-                self._connection, members=members, min_age_ms=settings.journal_max_age_ms, now_ms=now_ms
+                self._connection,
+                members=members,
+                settled=settled,
+                min_age_ms=settings.journal_max_age_ms,
+                now_ms=now_ms,
             )
         return changesets, tombstones
 
@@ -391,6 +401,7 @@ class Store:
             vector=vector(self._connection),
             closed=closed(self._connection),
             clock=found.clock,
+            seen=seen(self._connection),
             refusals=self._refusals,
         )
 
