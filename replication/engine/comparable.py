@@ -8,8 +8,8 @@ What is held stands for what the row shows: it is the winner for its cell, and a
 it. So nodes that merged the same compare equal."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -106,19 +106,6 @@ def session_to_compare(connection: sqlite3.Connection, *, clocks: bool) -> Sessi
         with suppress(NotAttached):
             return open_session(connection)
     return None
-
-
-@contextmanager
-def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """One read transaction, for all that is read within. Raises RuntimeError if a transaction is open."""
-    if connection.in_transaction:
-        raise RuntimeError("a transaction is open on the connection: this reads in one of its own")
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 def is_unsettled(connection: sqlite3.Connection, session: Session) -> bool:

@@ -19,7 +19,6 @@ from replication.engine.comparable import (
     NotComparable,
     comparable,
     is_unsettled,
-    reading,
     session_to_compare,
     standing,
 )
@@ -29,6 +28,7 @@ from replication.engine.entries import later_dots
 from replication.engine.session import NotAttached, Session, open_session
 from replication.engine.stamps import STAMP_MAX, Site, Stamp
 from replication.engine.table import Table
+from replication.engine.transacting import reading
 from replication.engine.values import cell_hash, column_hashes, fetch_batches, key_seed, key_seeds
 from replication.tables import quoted
 

@@ -11,7 +11,6 @@ from replication.engine.comparable import (
     DigestTable,
     comparable,
     is_unsettled,
-    reading,
     session_to_compare,
     standing,
 )
@@ -21,6 +20,7 @@ from replication.engine.listings import PAGE_BYTES, ListedRow, RowListing
 from replication.engine.session import Session
 from replication.engine.stamps import GENESIS, Site, Stamp
 from replication.engine.statements import HOLE, Statement
+from replication.engine.transacting import reading
 from replication.engine.values import Key, Value, canonical_key, cell_hash, fetch_batches, key_seeds, order_of
 from replication.tables import quoted
 

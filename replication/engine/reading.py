@@ -9,7 +9,6 @@ travel, so that damage does not spread under a good clock. The row itself does, 
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -23,7 +22,7 @@ from replication.engine.session import Session, open_session
 from replication.engine.sites import vector
 from replication.engine.stamps import Dot, Site, Stamp
 from replication.engine.table import Table
-from replication.engine.transacting import merging_transaction
+from replication.engine.transacting import merging_transaction, reading
 from replication.engine.values import (
     Key,
     Value,
@@ -89,19 +88,6 @@ def read_range(
         session = open_session(connection)
         folded = fold_inside(session, now_ms=now_ms)
         return _read(session, table, after, max_rows, max_bytes, folded)
-
-
-@contextmanager
-def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """One read transaction: all that is read in it is of one moment."""
-    if connection.in_transaction:
-        raise RuntimeError("a transaction is open on the engine's connection")
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 def _read(

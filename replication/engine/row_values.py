@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from replication.engine import received
-from replication.engine.comparable import DigestTable, comparable, reading, session_to_compare
+from replication.engine.comparable import DigestTable, comparable, session_to_compare
 from replication.engine.listing import RowReader
 from replication.engine.listings import PAGE_BYTES, PAGE_MAX_BYTES, values_size
 from replication.engine.received import Malformed
+from replication.engine.transacting import reading
 from replication.engine.values import Key, Value, canonical_key, pack
 
 type Row = Mapping[str, Value]

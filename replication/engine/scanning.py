@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final, cast
 
 from replication.engine import held
-from replication.engine.comparable import DigestTable, NotComparable, comparable, is_unsettled, reading
+from replication.engine.comparable import DigestTable, NotComparable, comparable, is_unsettled
 from replication.engine.contributions import saturated
 from replication.engine.entries import split
 from replication.engine.held import HeldCell
@@ -23,6 +23,7 @@ from replication.engine.listing import key_chunks
 from replication.engine.session import open_session
 from replication.engine.statements import HOLE, Statement
 from replication.engine.table import Table
+from replication.engine.transacting import reading
 from replication.engine.values import Key, Value, canonical_key, fetch, row_hashes, same
 from replication.tables import quoted
 

@@ -44,12 +44,12 @@ from replication.engine.ranges import (
     plain_vector,
     stamp_of,
 )
-from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range, reading
+from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range
 from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site
 from replication.engine.session import NotAttached, Session, move_clock, open_session
 from replication.engine.sites import Head, closed, vector
 from replication.engine.stamps import Dot, Site, Stamp, ms_of
-from replication.engine.transacting import merging_transaction, transaction
+from replication.engine.transacting import merging_transaction, reading, transaction
 from replication.engine.values import Key, Value, pack
 from replication.engine.violations import ForeignKeys, Violation
 

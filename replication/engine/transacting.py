@@ -33,6 +33,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """One read transaction: all that is read in it is of one moment. Raises RuntimeError if a transaction is open."""
+    if connection.in_transaction:
+        raise RuntimeError("a transaction is open on the connection: this reads in one of its own")
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
 def merging_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """`transaction`, in which nothing that a table declares gets in the way of what is written."""
     if connection.in_transaction:
