@@ -164,6 +164,8 @@ class ZeroMqTransport:
         self._listener = None
         for connection in list(self._connections):
             connection.close()
+        if self._inbox_socket is not None and self._inbox_monitor is not None:
+            self._inbox_socket.disable_monitor()
         for reader in self._readers:
             reader.close()
         self._readers.clear()
@@ -171,6 +173,7 @@ class ZeroMqTransport:
         for sock in (self._zap, self._inbox_monitor, self._inbox_socket):
             if sock is not None:
                 sock.close()
+        self._zap = self._inbox_monitor = self._inbox_socket = None
         context, self._context = self._context, None
         if context is not None:
             # Waits for what lingers, so not in the event loop's thread.
@@ -257,9 +260,10 @@ class ZeroMqConnection:
         if self._closed:
             return
         self._closed = True
-        for reader in (self._monitor, self._dealer):
-            if reader is not None:
-                reader.close()
+        if self._dealer is not None and self._monitor is not None:
+            self._dealer.socket.disable_monitor()
+            self._monitor.close()
+            self._dealer.close()
         self._ended(self)
 
     def _read(self, dealer: _Socket) -> None:
@@ -376,13 +380,21 @@ def _set_common_options(sock: _Socket) -> None:
 
 
 def _monitor(sock: _Socket, context: _Context, events: int) -> _Socket:
+    """Where the events of a socket can be read.
+
+    ZeroMQ's only I/O thread writes them there and waits while it cannot: nothing of the bus moves until it can. So the
+    queue has no limit, and `disable_monitor` must be called before this end is closed: a socket that lingers has events
+    to tell, and nobody would ever read them.
+    """
     endpoint = f"inproc://litecast-monitor-{next(_monitor_numbers)}"
     sock.monitor(endpoint, events)
     monitor = context.socket(zmq.PAIR)
     try:
         monitor.setsockopt(zmq.LINGER, 0)
+        monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.connect(endpoint)
     except zmq.ZMQError:
+        sock.disable_monitor()
         monitor.close()
         raise
     return monitor
