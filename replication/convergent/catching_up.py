@@ -87,6 +87,7 @@ class CatchUp:
         self._inbox = inbox
         self._tally = tally
         self._forked: dict[Site, str] = {}
+        self._closed_elsewhere: dict[Site, str] = {}
         self._lost_since_s: dict[Site, float] = {}
         self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
 
@@ -101,6 +102,7 @@ class CatchUp:
         await self._close_forked()
         while (peer := self._peer_to_ask()) is not None:
             await self._with(peer, self._ask_until_done)
+            await self._close_forked()  # who is asked may wait for that before it answers
         while (peer := self._peer_to_heal()) is not None:
             await self._with(peer, self._fetch_all)
         while self._wanted:
@@ -238,7 +240,8 @@ class CatchUp:
         """Looks for forks in what a peer says."""
         view = self._here.view()
         for site in heads.closed:
-            self.see_fork(site, f"{peer} closed it")
+            if site not in view.closed:
+                self._closed_elsewhere.setdefault(site, peer)
         own = view.vector.get(view.site)
         own_stamp = own.stamp if own is not None else Stamp(-2)
         if any(site == view.site and stamp > own_stamp for site, stamp in heads.held):
@@ -273,6 +276,13 @@ class CatchUp:
                 self.see_fork(site, "what it wrote was seen in a state, and nobody has it any more")
 
     async def _close_forked(self) -> None:
+        while self._closed_elsewhere:
+            site, peer = next(iter(self._closed_elsewhere.items()))
+            log.info("site %s is closed, as on %s: it was forked, or is stamped again by its node", site, peer)
+            await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
+            self._closed_elsewhere.pop(site, None)
+            self._forked.pop(site, None)
+            self._inbox.drop_site(site)
         while self._forked:
             site, reason = next(iter(self._forked.items()))
             log.warning("site %s is forked: %s. It is closed, and what its branches wrote is merged", site, reason)
@@ -285,7 +295,8 @@ class CatchUp:
 
     def _peer_to_heal(self) -> str | None:
         """A peer that merged a branch of a closed site that this node has not."""
-        closed = self._here.view().closed
+        view = self._here.view()
+        closed = {site: tips for site, tips in view.closed.items() if site != view.site}  # that one is only set aside
         for peer, heads in self._exchange.heads().items():
             if self._exchange.is_paused(peer, _now_s()):
                 continue

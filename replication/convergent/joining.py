@@ -11,6 +11,8 @@ def older_than_peers_know(view: View, peers: Mapping[str, Heads]) -> str:
 
     Merged or only held: a peer that has a changeset of this site that this database has not written has it from a later
     state of it, and what is written here now must not be stamped as if that had never been."""
+    if view.site in view.closed:
+        return ""  # set aside: it will get a new one
     own = view.vector.get(view.site)
     for peer, heads in peers.items():
         known = heads.vector.get(view.site)

@@ -25,7 +25,7 @@ from typing import Final, Protocol
 from cluster.seldom import SeldomLog
 from replication.convergent.asking import REPLICATION, Bus
 from replication.convergent.catching_up import CatchUp
-from replication.convergent.clocks import ahead_said, off_ms, off_said
+from replication.convergent.clocks import ahead_said, is_ahead_alone, off_ms, off_said, tips_of_all
 from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
@@ -43,7 +43,7 @@ from replication.engine.changesets import ChangesetError, digest, header
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
-from replication.engine.stamps import Site, Stamp
+from replication.engine.stamps import BASELINE_STAMP, Site, Stamp, latest_ms
 from replication.engine.values import Key
 from replication.errors import ReplicationError
 from replication.positions import Position
@@ -60,6 +60,8 @@ CAST_MAX_BYTES: Final = 512 * 1024
 RETRY_FIRST_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
 TRIM_INTERVAL_S: Final = 60.0
+AHEAD_PAUSE_S: Final = 10.0
+"""So long is nothing stamped again after it was: a clock that goes on jumping must not close site after site."""
 
 
 class Cluster(Bus, Protocol):
@@ -133,6 +135,7 @@ class Replication:
         self._problems: dict[str, str] = {}
         self._offsets_ms: dict[str, int] = {}
         self._owed = NOTHING_OWED
+        self._not_ahead_before_s = 0.0
         self._told: Heads | None = None
         self._untold_s = 0
         self._changed_before = False
@@ -169,7 +172,7 @@ class Replication:
         self._tasks = [asyncio.create_task(self._run(), name="replication")]
 
     async def _run(self) -> None:
-        watching, trimming = asyncio.Event(), asyncio.Event()
+        watching, trimming, stamping_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for what, step, event in (
                 ("joining", self._join_step, self._spoken),
@@ -185,6 +188,7 @@ class Replication:
                 ("catching up", self._catch_up_step, self._lacking),
                 ("watching", self._watch_step, watching),
                 ("trimming", self._trim_step, trimming),
+                ("stamping again", self._ahead_step, stamping_again),
             ):
                 group.create_task(self._keep_doing(what, step, event), name=f"replication: {what}")
 
@@ -427,7 +431,9 @@ class Replication:
 
     def before_ms(self) -> int:
         """Stamps from this millisecond on are too far ahead."""
-        return self._settings.now_ms() + self._settings.clock_bound_ms + 1
+        view, settings = self.view(), self._settings
+        others = max((head.stamp for site, head in view.vector.items() if site != view.site), default=BASELINE_STAMP)
+        return latest_ms(now_ms=settings.now_ms(), bound_ms=settings.clock_bound_ms, newest_of_others=others) + 1
 
     async def _merge(self, batch: Sequence[Arrived]) -> None:
         done = await self._in_engine(lambda: self._store.merge([arrived.encoded for arrived in batch]))
@@ -565,6 +571,47 @@ class Replication:
         for peer in peers:
             self._cluster.cast(peer, REPLICATION, message)
 
+    # --- what was stamped by a clock far ahead ---
+
+    async def _ahead_step(self) -> None:
+        """Sets the own site aside if it was stamped far ahead, and cuts it when everybody has said what is merged."""
+        await asyncio.sleep(HEADS_INTERVAL_S)
+        view, peers, now_s = self.view(), self._exchange.heads(), asyncio.get_running_loop().time()
+        if not self._has_everybody_spoken():
+            return
+        if view.site in view.closed:
+            tips = tips_of_all(view.site, peers)
+            if tips is None:
+                return
+            done = await self._in_engine(lambda: self._store.stamp_again(tips))
+            self._take(done)
+            self.tally.stamped_again += 1
+            self._not_ahead_before_s = now_s + AHEAD_PAUSE_S
+            log.warning("stamped again, under the new site %s: %d rows", done.view.site, done.rows)
+        elif now_s >= self._not_ahead_before_s and self.is_ahead() and self._serving.pinned() is None:
+            log.warning("this database was stamped by a clock far ahead: what is not merged elsewhere is stamped again")
+            await self.work(lambda store: store.set_aside())
+
+    def is_ahead(self) -> bool:
+        """Whether what this node stamped far ahead is going to be stamped again."""
+        settings = self._settings
+        return not self._clock_off_ms() and is_ahead_alone(
+            self.view(),
+            self._exchange.heads(),
+            self._offsets_ms,
+            now_ms=settings.now_ms(),
+            bound_ms=settings.clock_bound_ms,
+        )
+
+    def _silent(self) -> list[str]:
+        """Members that have not said what they have, by name; or by what else is known of them."""
+        heads = self._exchange.heads()
+        return [
+            member.name or "a node that was never heard"
+            for member in self._cluster.members()
+            if member.name not in heads
+        ]
+
     # --- trimming ---
 
     async def _trim_step(self) -> None:
@@ -649,9 +696,15 @@ class Replication:
             waiting_bytes=self._inbox.bytes,
             catching_up=None if self._catch_up is None else self._catch_up.progress,
             notes=(
-                *ahead_said(view.clock, self._settings.now_ms(), self._settings.clock_bound_ms),
+                *ahead_said(
+                    view, self._silent(), now_ms=self._settings.now_ms(), bound_ms=self._settings.clock_bound_ms
+                ),
                 *(f"not replicated: {refusal}" for refusal in view.refusals),
-                *(f"site {site} was forked, {len(tips)} branches are merged" for site, tips in view.closed.items()),
+                *(
+                    f"site {site} was forked, {len(tips)} branches are merged"
+                    for site, tips in view.closed.items()
+                    if len(tips) > 1
+                ),
             ),
             counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},
         )

@@ -32,6 +32,10 @@ class Here(Protocol):
         """How the database is now."""
         ...
 
+    def is_ahead(self) -> bool:
+        """Whether what this node stamped far ahead is going to be stamped again."""
+        ...
+
     async def open_copy(self) -> sqlite3.Connection:
         """A connection that sees a moment at which the log was empty."""
         ...
@@ -39,6 +43,10 @@ class Here(Protocol):
     async def work(self, step: Callable[[Store], Done]) -> Done:
         """Has the engine do something."""
         ...
+
+
+class NotNow(Exception):
+    """It can be asked for again a little later."""
 
 
 class Serving:
@@ -68,6 +76,8 @@ class Serving:
     async def answer(self, peer: str, request: object) -> object:
         """The answer to what a peer asks for."""
         try:
+            if isinstance(request, list) and request and request[0] in ("snapshot", "range", "copy"):
+                self._refuse_what_is_stamped_again()
             match request:
                 case ["ask", have]:
                     return await self._page(parse_stamps(have))
@@ -85,9 +95,16 @@ class Serving:
                     return self._parcels.more(request[1], request[2])
                 case _:
                     raise NotAMessage("an unknown request")
+        except NotNow as error:
+            return ["error", f"not now: {error}"]
         except (NotAMessage, ParcelError, NoSuchTable) as error:
             self.refused += 1
             return ["error", str(error)]
+
+    def _refuse_what_is_stamped_again(self) -> None:
+        view = self._here.view()
+        if view.site in view.closed or self._here.is_ahead():
+            raise NotNow("what this node wrote is about to be stamped again")
 
     async def _page(self, have: dict[Site, Stamp]) -> list[object]:
         view = self._here.view()

@@ -32,6 +32,7 @@ class Tally:
     trimmed_changesets: int = 0
     trimmed_tombstones: int = 0
     new_sites: int = 0
+    stamped_again: int = 0
     problems: int = 0
 
     def as_dict(self) -> dict[str, int]:

@@ -25,6 +25,7 @@ from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
 from replication.engine.sites import Head, seen, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
+from replication.engine.stamping_again import set_aside, stamp_again
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
 from replication.engine.values import Key
@@ -231,6 +232,23 @@ class Store:
             expected=self._remembered,
         )
         return self._done(tell=True)
+
+    def set_aside(self) -> Done:
+        """The own site, which was stamped far ahead, is closed, and will be cut where all members stand."""
+        set_aside(self._connection, expected=self._remembered)
+        return self._done(tell=True)
+
+    def stamp_again(self, tips: Collection[Head]) -> Done:
+        """It is cut: what is beyond these tips is stamped again, under a new site."""
+        settings = self._settings
+        folded = stamp_again(
+            self._connection,
+            tips,
+            new_site=settings.new_site(),
+            now_ms=settings.now_ms(),
+            expected=self._remembered,
+        )
+        return self._done(folded, tell=True)
 
     def unite_tips(self, tips: Closed) -> Done:
         """The branches of closed sites that a peer merged are merged here, too."""

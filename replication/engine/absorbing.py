@@ -38,7 +38,8 @@ class Absorber:
 
         What it gives is complete after `finish`. Raises NeedsCare if the session is in haste.
         """
-        if not self._session.in_haste or self._session.sites.any_closed:
+        takes_over = any(group.instead_of for group in change.groups)
+        if not self._session.in_haste or self._session.sites.any_closed or takes_over:
             return self.decide(change, dot, keep_unknown=keep_unknown)
         origin, groups = self._taken(change, dot)
         if origin.found.rows > PUT_OFF_ROWS:
@@ -72,11 +73,27 @@ class Absorber:
         origin.found.refusals.broken += decision.refusals.broken
         origin.found.refusals.held += decision.refusals.held
         origin.found.writes = decision.writes
+        self._end_shares(groups, dot)
         if decision.unknown and keep_unknown():
             lacking = TableChange(table=change.table, key=change.key, groups=tuple(decision.unknown))
             body = pack(encodable((lacking,))[0])
             held.hold_table(self._table.connection, change.table, dot, body, lacking=True)
         return origin.found
+
+    def _end_shares(self, groups: Sequence[RowGroup], dot: Dot) -> None:
+        """Shares that are in the counts of another site now: see `stamping_again`. They are shares of 0, with a stamp,
+        so that nobody's older state brings them back."""
+        size = len(self._table.spec.key)
+        for group in groups:
+            if not group.counters:
+                continue
+            zeros = (0,) * len(group.counters)
+            rows = [(*row[: size + 1], *zeros) for row in group.rows]
+            for site in group.instead_of:
+                origin = self._origin(Dot(dot.stamp, site))
+                origin.keeps_zeros = True
+                ended = RowGroup(kind=ChangeKind.UPDATE, cells=(), counters=group.counters, rows=rows)
+                self._decided([_rows(ended, origin)], counts_only=True)
 
     def finish(self) -> None:
         """Decides and writes what was put off."""
@@ -85,13 +102,13 @@ class Absorber:
             self._keys.clear()
             self._decided(groups)
 
-    def _decided(self, groups: Sequence[Rows]) -> Decision:
+    def _decided(self, groups: Sequence[Rows], *, counts_only: bool = False) -> Decision:
         table, any_held = self._table, self._any_held
         if any_held is None or self._session.sites.any_closed:  # then others write of the table, too: see `lacking`
             any_held = held.is_any(table.connection, table.spec.tid)
         decision = Decision(self._session, table, any_held=any_held)
         decision.run(groups)
-        if decision.unknown and self._session.in_haste:
+        if decision.unknown and self._session.in_haste and not counts_only:
             raise NeedsCare  # whose are they?
         self._any_held = decision.any_held
         if self._notes_touched:
@@ -112,7 +129,7 @@ class Absorber:
             dot=dot,
             short=short,
             count_site=sites.short(GENESIS) if baseline else short,
-            keeps_zeros=baseline,
+            keeps_zeros=baseline or sites.is_closed(dot.site),
             found=Absorbed(),
         )
 
@@ -139,6 +156,7 @@ def _rows(group: RowGroup, origin: Origin) -> Rows:
         counters=group.counters,
         rows=list(group.rows),
         origins=[origin] * len(group.rows),
+        instead_of=group.instead_of,
     )
 
 
@@ -151,4 +169,5 @@ def _without(group: RowGroup, key_size: int, names: set[str]) -> RowGroup:
         cells=tuple(name for name in group.cells if name not in names),
         counters=tuple(name for name in group.counters if name not in names),
         rows=tuple(tuple(row[index] for index in keep) for row in group.rows),
+        instead_of=group.instead_of,
     )

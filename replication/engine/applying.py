@@ -28,7 +28,7 @@ from replication.engine.identity import Remembered, check_remembered
 from replication.engine.lacking import absorb_lacking, is_doubtful
 from replication.engine.session import NeedsCare, Session, open_session
 from replication.engine.sites import Head
-from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, ms_of
+from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction
 from replication.engine.values import pack
 from replication.engine.violations import ForeignKeys, Violation
@@ -218,7 +218,7 @@ class _Merger:
             return self._known(changeset, found, head)
         if site == session.site:
             return Fork(site=site, reason="its site is this database's, which has not written it")
-        if ms_of(upto) > self._now_ms + self._bound_ms:
+        if ms_of(upto) > self._now_ms + self._bound_ms and ms_of(upto) > self._latest_ms():
             return TooEarly(until_ms=ms_of(upto) - self._bound_ms)
         own = session.sites.head(session.site)
         if changeset.deps.get(session.site, Stamp(0)) > (own.stamp if own else 0):
@@ -240,6 +240,10 @@ class _Merger:
             if seen.stamp < upto or (seen.stamp == upto and seen.digest != found):
                 return Fork(site=site, reason="it stands in the place of one of which a state was merged here")
         return None
+
+    def _latest_ms(self) -> int:
+        others = self._session.sites.newest_of_others(self._session.site)
+        return latest_ms(now_ms=self._now_ms, bound_ms=self._bound_ms, newest_of_others=others)
 
     def _known(self, changeset: Changeset, found: bytes, head: Head | None) -> Outcome:
         """What a changeset is that ends at or before the head: known, or one in whose place another stands."""

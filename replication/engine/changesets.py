@@ -9,7 +9,7 @@ The bytes (msgpack):
 
     [FORM, cluster, site, after, upto, previous, [[site, stamp], ...], [table, ...]]
     table = [name, [key column, ...], [group, ...]]
-    group = [kind, [column, ...], [counter, ...], [row, ...]]
+    group = [kind, [column, ...], [counter, ...], [row, ...]]   and, in what is stamped again, [site, ...] after these
     row   = [key value, ..., life, cell, ..., count, ...]
 
 Rows that carry the same columns share a group, so that a row is one flat tuple from the encoder to SQLite. Decoding
@@ -40,6 +40,7 @@ LIFE_MAX: Final = 2**53
 _NAME_MAX: Final = 4_096
 _COLUMNS_MAX: Final = 2_000  # SQLite's own limit
 _SITES_MAX: Final = 100_000
+_INSTEAD_OF_MAX: Final = 100
 
 
 class ChangesetError(Exception):
@@ -70,12 +71,15 @@ class RowChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowGroup:
-    """Rows that changed alike: the same kind, the same columns. A row is its key, its life, its cells, its counts."""
+    """Rows that changed alike: the same kind, the same columns. A row is its key, its life, its cells, its counts.
+
+    `instead_of`: closed sites whose shares of these counters are none any more, since they are in these counts."""
 
     kind: ChangeKind
     cells: tuple[str, ...]
     counters: tuple[str, ...]
     rows: Sequence[tuple[Value, ...]]
+    instead_of: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +177,16 @@ def encodable(tables: Sequence[TableChange]) -> Any:
         (
             table.table,
             table.key,
-            tuple((int(group.kind), group.cells, group.counters, group.rows) for group in table.groups),
+            tuple(
+                (
+                    int(group.kind),
+                    group.cells,
+                    group.counters,
+                    group.rows,
+                    *([group.instead_of] if group.instead_of else []),
+                )
+                for group in table.groups
+            ),
         )
         for table in tables
     )
@@ -316,9 +329,10 @@ def _are_names(names: Any) -> bool:
 
 def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
     """The group, and its keys into `keys`."""
-    if not isinstance(group, tuple) or len(group) != 4:
-        raise ChangesetError("a group of rows has four fields")
-    kind, cells, counters, rows = group
+    if not isinstance(group, tuple) or len(group) not in (4, 5):
+        raise ChangesetError("a group of rows has four fields, or five")
+    kind, cells, counters, rows, *rest = group
+    instead_of = _instead_of(rest[0]) if rest else ()
     if type(kind) is not int or kind not in _KINDS:
         raise ChangesetError("an unknown kind of change")
     if not _are_names(cells) or not _are_names(counters) or not set(cells).isdisjoint(counters):
@@ -342,7 +356,15 @@ def _group(group: Any, key_size: int, keys: set[object]) -> RowGroup:
         for column in values:
             check_values(column)
     keys.update(columns[0] if key_size == 1 else zip(*columns[:key_size], strict=True))
-    return RowGroup(kind=_KINDS[kind], cells=cells, counters=counters, rows=rows)
+    return RowGroup(kind=_KINDS[kind], cells=cells, counters=counters, rows=rows, instead_of=instead_of)
+
+
+def _instead_of(sites: Any) -> tuple[Site, ...]:
+    if not isinstance(sites, tuple) or not 0 < len(sites) <= _INSTEAD_OF_MAX:
+        raise ChangesetError("those whose shares are in these counts are not a list")
+    if not all(is_site(site) and not is_baseline(site) for site in sites) or len(set(sites)) != len(sites):
+        raise ChangesetError("those whose shares are in these counts are not sites")
+    return tuple(map(Site, sites))
 
 
 _FEW_ROWS = 16

@@ -18,7 +18,7 @@ from replication.engine.held import HeldCell
 from replication.engine.merging import Contribution, Incoming, RowMerge, Verdict, Written, merge_row
 from replication.engine.session import NeedsCare, Session
 from replication.engine.showing import NO_COLUMN, Refusals, RowWrites, show_key, write_rows
-from replication.engine.stamps import GENESIS, Dot, Stamp
+from replication.engine.stamps import GENESIS, Dot, Site, Stamp
 from replication.engine.table import Table
 from replication.engine.updating import Updating
 from replication.engine.values import Key, Value, cell_hash, hash_columns, key_seed, key_seeds, row_hashes
@@ -51,7 +51,8 @@ class Origin:
     short: int
     count_site: int
     keeps_zeros: bool
-    """None and 0 are the same share, and have no record. But of two baselines' counts the larger stays: 0 is one."""
+    """None and 0 are the same share, and have no record. But of two baselines' counts the larger stays: 0 is one. And a
+    closed site's 0 may say that its share is in another site's."""
     found: Absorbed
 
 
@@ -64,6 +65,7 @@ class Rows:
     counters: tuple[str, ...]
     rows: list[tuple[Value, ...]] = field(default_factory=list[tuple[Value, ...]])
     origins: list[Origin] = field(default_factory=list[Origin])
+    instead_of: tuple[Site, ...] = ()
 
 
 class Decision:
@@ -123,7 +125,13 @@ class Decision:
         unknown = [row for row, origin in rest if not self._take_row(group, row, origin)]
         if unknown:
             self.unknown.append(
-                RowGroup(kind=group.kind, cells=group.cells, counters=group.counters, rows=tuple(unknown))
+                RowGroup(
+                    kind=group.kind,
+                    cells=group.cells,
+                    counters=group.counters,
+                    rows=tuple(unknown),
+                    instead_of=group.instead_of,
+                )
             )
 
     def _is_plain(self, group: Rows) -> bool:

@@ -120,12 +120,14 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
     head = session.sites.head(session.site)
     if not tables and (head.stamp if head else NOTHING_OWED) >= owed:
         return None
-    return _publish(session, stamp, tuple(tables), clamped=clamped, not_integers=not_integers)
+    return publish(session, stamp, tuple(tables), clamped=clamped, not_integers=not_integers)
 
 
-def _publish(
-    session: Session, stamp: Stamp, tables: tuple[TableChange, ...], *, clamped: int, not_integers: int
+def publish(
+    session: Session, stamp: Stamp, tables: tuple[TableChange, ...], *, clamped: int = 0, not_integers: int = 0
 ) -> Folded:
+    """Makes the changeset of the own site that has these changes, under `stamp`, which the clock moves to. Inside a
+    transaction that wrote what they say."""
     own = session.site
     head = session.sites.head(own)
     changeset = Changeset(

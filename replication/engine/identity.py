@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from replication.engine import state
 from replication.engine.session import NotAttached
+from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
 from replication.engine.transacting import transaction
 
@@ -63,6 +64,7 @@ def begin_run(
         state.write_nonce(connection, new_nonce)
         if found.nonce == known_nonce:
             return RunBegan(site=found.site, former=None)
+        _close_what_was_set_aside(connection, found.site)
         site = new_site()
         state.write_site(connection, site)
         return RunBegan(site=site, former=None if found.head is None else found.site)
@@ -73,8 +75,15 @@ def adopt_new_site(connection: sqlite3.Connection, new_site: Site, *, expected: 
     the state is not as `expected`."""
     with transaction(connection):
         check_remembered(connection, expected)
-        _read(connection)
+        _close_what_was_set_aside(connection, _read(connection).site)
         state.write_site(connection, new_site)
+
+
+def _close_what_was_set_aside(connection: sqlite3.Connection, site: Site) -> None:
+    """A copy of a database whose site was to be cut: here it is a branch of that site, up to the head."""
+    sites = Sites(connection)
+    if sites.is_closed(site):
+        sites.close(site, ())
 
 
 def remember(connection: sqlite3.Connection) -> Remembered:

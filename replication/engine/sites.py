@@ -9,7 +9,8 @@ those whose *state* was merged here, or a part of it; they are ahead of the own 
 come, too. If these never come, but others in their place, the site has two histories.
 
 A closed site is one of which two histories are about (see `closing`). `tips` are the ends of those histories that are
-merged here; its head proves nothing any more, and is not part of the vector."""
+merged here; its head proves nothing any more, and is not part of the vector. A site whose own node closed it since it
+stamped too far ahead has no tips until all have said what they merged of it (see `stamping_again`)."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -128,6 +129,16 @@ class Sites:
 
     # ---- closed sites
 
+    def newest(self) -> Stamp:
+        """The newest stamp that a head, a tip, or what was seen in somebody's state has."""
+        heads = [head.stamp for site, head in self._heads.items() if site not in self._tips]
+        others = [head.stamp for found in (*self._tips.values(), *self._seen.values()) for head in found]
+        return max([*heads, *others], default=Stamp(0))
+
+    def newest_of_others(self, own: Site) -> Stamp:
+        """The newest stamp that the head of another site has."""
+        return max((head.stamp for site, head in self._heads.items() if site != own), default=Stamp(0))
+
     @property
     def any_closed(self) -> bool:
         """True if a site is closed."""
@@ -145,11 +156,30 @@ class Sites:
         found = (known or own) | frozenset(tips)
         if found == known:
             return False
-        self._tips[site] = found
-        self._connection.execute(
-            f"UPDATE main.{TABLE} SET tips = ? WHERE short = ?", (_packed(found), self.short(site))
-        )
+        self._write_tips(site, found)
         return True
+
+    def set_aside(self, site: Site) -> None:
+        """Closes the own site, of which nobody has said yet what is merged elsewhere."""
+        self._write_tips(site, frozenset())
+
+    def cut(self, site: Site, tips: Iterable[Head]) -> None:
+        """What a site that was set aside stamped beyond these tips was never stamped: the newest one is its head."""
+        found = frozenset(tips)
+        self._write_tips(site, found)
+        newest = max(found, key=lambda head: head.stamp, default=None)
+        if newest is None:
+            self._heads.pop(site, None)
+        else:
+            self._heads[site] = newest
+        self._connection.execute(
+            f"UPDATE main.{TABLE} SET head = ?, hash = ? WHERE short = ?",
+            (*((newest.stamp, newest.digest) if newest else (None, None)), self.short(site)),
+        )
+
+    def _write_tips(self, site: Site, tips: frozenset[Head]) -> None:
+        self._tips[site] = tips
+        self._connection.execute(f"UPDATE main.{TABLE} SET tips = ? WHERE short = ?", (_packed(tips), self.short(site)))
 
     # ---- deps
 

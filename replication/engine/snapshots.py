@@ -48,7 +48,7 @@ from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range
 from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site
 from replication.engine.session import NotAttached, Session, move_clock, open_session
 from replication.engine.sites import Head, closed, vector
-from replication.engine.stamps import Dot, Site, Stamp, ms_of
+from replication.engine.stamps import Dot, Site, Stamp, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction, reading, transaction
 from replication.engine.values import Key, Value, pack
 from replication.engine.violations import ForeignKeys, Violation
@@ -203,7 +203,8 @@ def finish(
         check_remembered(connection, expected)
         session = open_session(connection)
         if now_ms is not None:
-            _check_clock(start.vector, now_ms, clock_bound_ms)
+            newest = max((head.stamp for head in start.vector.values()), default=Stamp(0))
+            _check_clock(session, newest, now_ms, clock_bound_ms)
         _check_forks(session, start.vector, start)
         for origin, head in start.vector.items():
             mine = session.sites.head(origin)
@@ -223,15 +224,14 @@ def _judge(
     if found.cluster != session.cluster:
         raise ChangesetError(f"state of cluster {found.cluster}, and this is cluster {session.cluster}")
     newest = max(found.newest, max((head.stamp for head in start.vector.values()), default=0))
-    if ms_of(Stamp(newest)) > now_ms + clock_bound_ms:
-        raise RangeRefused("it has stamps too far ahead", until_ms=ms_of(Stamp(newest)) - clock_bound_ms)
+    _check_clock(session, Stamp(newest), now_ms, clock_bound_ms)
     _check_forks(session, start.vector, start)
     _check_forks(session, found.vector, start)
 
 
-def _check_clock(heads: Mapping[Site, Head], now_ms: int, clock_bound_ms: int) -> None:
-    newest = max((head.stamp for head in heads.values()), default=Stamp(0))
-    if ms_of(newest) > now_ms + clock_bound_ms:
+def _check_clock(session: Session, newest: Stamp, now_ms: int, clock_bound_ms: int) -> None:
+    others = session.sites.newest_of_others(session.site)
+    if ms_of(newest) > latest_ms(now_ms=now_ms, bound_ms=clock_bound_ms, newest_of_others=others):
         raise RangeRefused("it has stamps too far ahead", until_ms=ms_of(newest) - clock_bound_ms)
 
 

@@ -59,6 +59,15 @@ def next_stamp(*, now_ms: int, clock: Stamp) -> Stamp:
     return Stamp(max(now_ms << _SHIFT, clock + 1))
 
 
+def latest_ms(*, now_ms: int, bound_ms: int, newest_of_others: Stamp) -> int:
+    """The last millisecond of which a stamp is merged: later ones wait until time has come.
+
+    `newest_of_others` is what is merged of other sites. Where that is beyond the bound already, a stamp near it does no
+    harm that is not done: a cluster whose clocks were all ahead goes on when they are right again."""
+    merged_ms = ms_of(newest_of_others)
+    return (merged_ms if merged_ms > now_ms + bound_ms else now_ms) + bound_ms
+
+
 def first_after(site: Site) -> Stamp:
     """The `after` of a site's first changeset."""
     return Stamp(-1) if is_baseline(site) else Stamp(0)

@@ -40,7 +40,10 @@ def trim_journal(
 
     `pinned` is how far somebody has come who is being served: what ends beyond that stays, and of a site that it does
     not name, all."""
-    sites = connection.execute("SELECT short, site, tips IS NOT NULL FROM main._litecast_sites").fetchall()
+    sites = connection.execute(
+        "SELECT short, site, tips IS NOT NULL AND site != (SELECT site FROM main._litecast_state)"  # that is set aside
+        " FROM main._litecast_sites"
+    ).fetchall()
     closed = {short: STAMP_MAX for short, _, is_closed in sites if is_closed}
     deleted = _delete(connection, closed)
     cutoff = max(_by_age(connection, now_ms - max_age_ms), _by_size(connection, max_bytes))

@@ -34,6 +34,7 @@ PATHS: Final = (
     "status: trimmed_tombstones",
     "status: forks",
     "status: new_sites",
+    "status: stamped_again",
     "status: state_exchanges",
     "could not start",
     "clone of a whole machine",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MACHINES_MIN: Final = 3
 MACHINES_MAX: Final = 7
+AHEAD_MS: Final = 600_000
 SKEW_MAX_MS: Final = CLOCK_BOUND_MS - 500
 """So far may a clock be off that is not called wrong."""
 
@@ -208,6 +209,34 @@ def _far_off(scenario: "Scenario") -> None:
     _later(scenario, 6.0, set_right)
 
 
+def _ahead_alone(scenario: "Scenario") -> None:
+    """A machine that hears nobody stamps what is written by a clock far ahead, which is set right before it hears them
+    again. Waiting for that time would take longer than anything may."""
+    world, random = scenario.world, scenario.random
+    scenario.was_ahead_alone = True
+    machine = random.choice(scenario.running)
+    others = [other for other in scenario.members if other is not machine]
+    world.say("fault", f"{machine.name} is alone, and its clock {AHEAD_MS / 1000:.0f} s ahead")
+    for other in others:
+        world.network.cut(machine.address, other.address)
+
+    def jump() -> None:
+        machine.skew_ms = AHEAD_MS
+
+    def set_right() -> None:
+        machine.skew_ms = 0
+
+    def heal() -> None:
+        if scenario.is_healing:
+            return
+        for other in others:
+            world.network.heal(machine.address, other.address)
+
+    _later(scenario, 1.0, jump)
+    world.loop.call_later(2.0 + random.random() * 2.0, set_right)
+    world.loop.call_later(4.0 + random.random() * 2.0, heal)
+
+
 # --- who belongs to the cluster ---
 
 
@@ -252,7 +281,7 @@ def _back_up(scenario: "Scenario") -> None:
 
 def _put_back(scenario: "Scenario", machine: Machine, backup: Backup, *, files: bool = False) -> None:
     """Another database in place of a machine's."""
-    scenario.world.was_restored = scenario.oracle.may_miss_beginnings = True
+    scenario.world.was_restored = scenario.oracle.was_restored = scenario.oracle.may_miss_beginnings = True
     connection = machine.disk.connect()
     before = present(connection)
     connection.close()
@@ -294,7 +323,7 @@ def _copy_beside(scenario: "Scenario") -> None:
     """A copy of a running machine's database on a new machine."""
     random = scenario.random
     origin = random.choice(scenario.members)
-    scenario.world.was_restored = True
+    scenario.world.was_restored = scenario.oracle.was_restored = True
     scenario.oracle.stamped_again |= scenario.oracle.pending(origin.disk.connect())
     is_clone = random.random() < 0.3
     if is_clone:
@@ -307,6 +336,18 @@ def _copy_beside(scenario: "Scenario") -> None:
 def _may_leave(scenario: "Scenario") -> bool:
     return len(scenario.members) > MACHINES_MIN and any(not machine.is_paused for machine in scenario.running)
 
+
+AHEAD_ALONE: Final = Fault(
+    name="clock far ahead, alone",
+    do=_ahead_alone,
+    is_possible=lambda scenario: len(scenario.running) > 1 and not scenario.was_ahead_alone,
+    share=0.15,
+    weight=3,
+)
+"""Drawn by itself, once in a seed, and only where nobody has a copy of a database, or is away for good: what was
+stamped so far ahead is stamped again when everybody has said what is merged of it, if nobody has merged it all: neither
+a copy, nor another machine with such a clock."""
+NOT_WITH_AHEAD_ALONE: Final = frozenset({"backup", "restore under the node", "restore", "copy beside", "leave"})
 
 FAULTS: Final = (
     Fault(name="kill", do=_kill, weight=2),

@@ -40,6 +40,8 @@ class Oracle:
         """What a page's counter was before anything was attached, on some machine."""
         self.stamped_again: set[Cell] = set()
         """What was pending in a copy that was used: it may count twice, and win over what was written since."""
+        self.was_restored = False
+        """A copy of a database was used: a closed site may be a forked one, whose branches are not added."""
         self.may_miss_beginnings = False
         """A machine's database is gone, perhaps with what only it began with."""
 
@@ -84,7 +86,7 @@ class Oracle:
             f"note {key} has low {low} above high {high}"
             for key, low, high in connection.execute("SELECT id, low, high FROM notes WHERE low > high")
         ]
-        if may_fork or closed(connection):
+        if may_fork or self._is_forked(connection):
             return wrong
         rows = connection.execute(
             "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
@@ -93,6 +95,9 @@ class Oracle:
             if ("pages", page) not in self.stamped_again and count - deltas not in self._beginnings(page):
                 wrong.append(f"page {page} shows {count}, and its ops add up to {deltas}")
         return wrong
+
+    def _is_forked(self, connection: sqlite3.Connection) -> bool:
+        return self.was_restored and bool(closed(connection))
 
     def _beginnings(self, page: str) -> set[int]:
         return {0, *self.began_with.get(page, ())}
@@ -146,7 +151,7 @@ class Oracle:
             wrong.append(f"acknowledged, and lost: {sorted(lost)}")
         if unknown := there - self.ops.keys():
             wrong.append(f"never acknowledged, and there: {sorted(unknown)}")
-        if not closed(connection):
+        if not self._is_forked(connection):
             for page, n, deltas in connection.execute(
                 "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
             ):

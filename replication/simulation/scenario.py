@@ -19,7 +19,7 @@ from replication.engine.stamps import Site, ms_of
 from replication.errors import PositionTimeout
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application, Op, present
 from replication.simulation.disk import Disk
-from replication.simulation.faults import FAULTS, SKEW_MAX_MS, Backup, Fault
+from replication.simulation.faults import AHEAD_ALONE, FAULTS, NOT_WITH_AHEAD_ALONE, SKEW_MAX_MS, Backup, Fault
 from replication.simulation.loop import VirtualLoop
 from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 from replication.simulation.network import Climate
@@ -67,6 +67,7 @@ class Scenario:
         self.machines: list[Machine] = []
         self.backups: list[Backup] = []
         self.is_healing = False
+        self.was_ahead_alone: bool = False
         self._readers: list[asyncio.Task[None]] = []
         self._applications: dict[Machine, Application] = {}
         self._loop = loop
@@ -76,6 +77,10 @@ class Scenario:
         drawn = {fault.name: fault for fault in FAULTS if random.random() < fault.share}
         needed = {fault.needs for fault in drawn.values()}
         self._faults: list[Fault] = [fault for fault in FAULTS if fault.name in drawn or fault.name in needed]
+        if self.world.stream("ahead alone").random() < AHEAD_ALONE.share and not (
+            NOT_WITH_AHEAD_ALONE & {fault.name for fault in self._faults}
+        ):
+            self._faults.append(AHEAD_ALONE)
         self._lasts_s = random.choice((8.0, 12.0, 20.0))
         self._writes = random.choice((20, 40, 60))
         self._machines_at_first = random.choice((3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
@@ -291,7 +296,7 @@ class Scenario:
             if replication is None or machine.node is None or not machine.node.joined:
                 return False
             status = replication.status()
-            if not status.ready or is_due(machine.app):
+            if not status.ready or is_due(machine.app) or replication.is_ahead() or status.site in closed(machine.app):
                 return False
         first = _merged(members[0])
         return all(_merged(machine) == first for machine in members[1:]) and not self._is_anything_on_its_way()

@@ -11,6 +11,7 @@ from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
 from replication.convergent.replication import Replication
 from replication.engine import applying, identity
+from replication.engine.absorbing import Absorber
 from replication.engine.applying import Fork, Outcome, Waits
 from replication.engine.sites import Sites
 from replication.engine.stamps import first_after
@@ -19,7 +20,12 @@ from replication.simulation.disk import Disk
 from replication.simulation.scenario import run
 
 SEEDS = 100
-FOUND = {"without_the_nonce": 62, "without_hearing_what_peers_know": 18}
+FOUND = {
+    "without_the_nonce": 62,
+    "without_hearing_what_peers_know": 18,
+    "without_stamping_again": 20,
+    "without_taking_shares_over": 20,
+}
 """Where a seed was found once: only to be quick."""
 
 
@@ -103,6 +109,16 @@ def without_hearing_what_peers_know(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CatchUp, "see_fork", lambda _self, _site, _reason: None)
 
 
+def without_stamping_again(patch: pytest.MonkeyPatch) -> None:
+    """What a clock far ahead stamped, and all that its node stamps afterwards, waits until time has come."""
+    patch.setattr(replication, "is_ahead_alone", lambda *_, **__: False)
+
+
+def without_taking_shares_over(patch: pytest.MonkeyPatch) -> None:
+    """What is stamped again counts beside what its first site had counted."""
+    patch.setattr(Absorber, "_end_shares", lambda _self, _groups, _dot: None)
+
+
 def without_snapshots(patch: pytest.MonkeyPatch) -> None:
     """Who is beyond a peer's journal is given what there is of it."""
     take = CatchUp._take_page
@@ -124,6 +140,8 @@ def without_snapshots(patch: pytest.MonkeyPatch) -> None:
         without_the_nonce,
         without_noticing_another_state,
         without_hearing_what_peers_know,
+        without_stamping_again,
+        without_taking_shares_over,
         without_snapshots,
         without_telling_heads,
         without_asking_for_what_is_missing,
