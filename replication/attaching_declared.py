@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from replication.declared import TableDeclaration
 from replication.engine import catalogue, state
 from replication.engine.attaching import AttachedTable, attach, check
-from replication.engine.catalogue import TableSpec
 from replication.engine.description import TableKind, describe
-from replication.engine.planning import as_merge_sees_it, of_format
-from replication.engine.refusals import AttachRefused, Refusal, TableChoice, of_attached
+from replication.engine.planning import as_merge_sees_it, is_as_chosen, of_format
+from replication.engine.refusals import AttachRefused, Refusal, TableChoice
 from replication.engine.stamps import Site
 
 
@@ -28,7 +27,8 @@ class AttachOutcome:
     """What became of the tables that are declared. One that is nowhere in it was attached before, as declared."""
 
     attached: tuple[AttachedTable, ...] = ()
-    """Attached by this call. With `was_attached`: it was before, and only its merge rule is another now."""
+    """Attached by this call. With `was_attached`: it was before, and only its merge rule is another now, or what is
+    declared of columns to come."""
     missing: tuple[str, ...] = ()
     """Declared, and not there yet."""
     refusals: tuple[Refusal, ...] = ()
@@ -72,11 +72,11 @@ def _not_as_chosen(connection: sqlite3.Connection, choices: Sequence[TableChoice
     if found is None or found.cluster != cluster:
         return list(choices)
     specs = {name.lower(): spec for name, spec in catalogue.load(connection).items()}
-    return [choice for choice in choices if not _is_as_chosen(specs.get(choice.name.lower()), choice)]
-
-
-def _is_as_chosen(spec: TableSpec | None, choice: TableChoice) -> bool:
-    return spec is not None and spec.rule is choice.rule and not of_attached(spec, choice)
+    return [
+        choice
+        for choice in choices
+        if (spec := specs.get(choice.name.lower())) is None or not is_as_chosen(connection, spec, choice)
+    ]
 
 
 def _without_refused(

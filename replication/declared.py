@@ -1,10 +1,12 @@
 """Tables that a node's settings declare, and attaching those of them that can be.
 
 A declaration says how a table is kept, whether it exists yet or not, and in whichever mode the node runs: `merge`,
-`counters` and `shared_ids` for attaching it, `drift_ignore` for comparing it.
+`counters` and `shared_ids` for attaching it, `renamed` for when its columns get other names, `drift_ignore` for
+comparing it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from replication.engine.catalogue import MergeRule
 from replication.engine.refusals import TableChoice
@@ -24,7 +26,17 @@ class TableDeclaration:
     drift_ignore: tuple[str, ...] = ()
     """Columns that may differ between nodes without being drift."""
 
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Columns that a migration renames: the old name, and the new one."""
+
     @property
     def choice(self) -> TableChoice:
         """What attach is asked for."""
-        return TableChoice(name=self.name, counters=self.counters, rule=self.merge, shared_ids=self.shared_ids)
+        return TableChoice(
+            name=self.name,
+            counters=self.counters,
+            rule=self.merge,
+            shared_ids=self.shared_ids,
+            renamed=self.renamed,
+            may_be_ahead=True,
+        )

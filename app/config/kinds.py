@@ -130,6 +130,22 @@ def _columns(value: object) -> tuple[str, ...]:
     return tuple(_column(item) for item in value)
 
 
+def _renames(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f'= {shown(value)} is {_type_name(value)}, and old and new names are needed: {{OLD = "NEW"}}')
+    renames = {_column(old): _column(new) for old, new in value.items()}
+    for old, new in renames.items():
+        if list(renames.values()).count(new) > 1:
+            raise ValueError(f"names {shown(new)} as the new name of two columns")
+        seen = {old}
+        while new not in seen and new in renames:
+            seen.add(new)
+            new = renames[new]
+        if new in seen:
+            raise ValueError(f"goes round in a circle: {shown(old)} becomes {shown(old)} again")
+    return renames
+
+
 def is_sql_name(text: str) -> bool:
     """Whether a table or a column can have this name: SQLite takes nearly anything between quotes."""
     try:
@@ -162,6 +178,11 @@ def _number(text: str) -> object:
 
 def _items(text: str) -> object:
     return [item for part in text.split(",") if (item := part.strip())]
+
+
+def _pairs(text: str) -> object:
+    pairs = [item.partition("=") for part in text.split(",") if (item := part.strip())]
+    return {old.strip(): new.strip() for old, _, new in pairs}
 
 
 def _truth(text: str) -> object:
@@ -207,4 +228,5 @@ AGE = _seconds(3660 * _DAY_S)
 BYTES = Kind("bytes", _bytes, _number)
 BOOLEAN = Kind("true or false", _boolean, _truth)
 COLUMNS = Kind("list of columns", _columns, _items)
+RENAMES = Kind("old and new names of columns", _renames, _pairs)
 SECRET = Kind("secret", _secret)

@@ -19,6 +19,7 @@ from app.config.kinds import (
     NAME,
     PATH,
     PORT,
+    RENAMES,
     SECONDS,
     SECRET,
     Kind,
@@ -181,6 +182,10 @@ TABLE_DRIFT_IGNORE = Setting(
     default="none; of `page_counts`: inserted_at, updated_at",
     doc="Columns that may differ between nodes: drift is not looked for in them.",
 )  # fmt: skip
+TABLE_RENAMED = Setting(
+    section=TABLE_SECTION, key="renamed", kind=RENAMES, default="none",
+    doc="Columns that a migration renames, `{old = \"new\"}`: what comes for one goes to that which is there.",
+)  # fmt: skip
 HTTP_BIND = Setting(
     section="http", key="bind", kind=ADDRESS, default="127.0.0.1:8080",
     doc="Where browsers and `litecast status` reach this node: `HOST:PORT`.",
@@ -194,7 +199,9 @@ LOG_FORMAT = Setting(
     doc="`text` for people, `json` (one object a line) for programs.",
 )  # fmt: skip
 
-TABLE_SETTINGS: tuple[Setting[Any], ...] = (TABLE_COUNTERS, TABLE_MERGE, TABLE_SHARED_IDS, TABLE_DRIFT_IGNORE)
+TABLE_SETTINGS: tuple[Setting[Any], ...] = (
+    TABLE_COUNTERS, TABLE_MERGE, TABLE_SHARED_IDS, TABLE_DRIFT_IGNORE, TABLE_RENAMED,
+)  # fmt: skip
 
 SETTINGS: tuple[Setting[Any], ...] = (
     CLUSTER_NAME, NODE_NAME, NODE_REGION, NODE_DATA_DIR, NODE_SLOTS_DIR, DATABASE_PATH, DATABASE_SYNCHRONOUS, BUS_BIND,

@@ -6,6 +6,7 @@ is what a stream of them is spared. It is decided before a key comes a second ti
 here; so it is where a site is closed, and rows that are not known here may be lacking (see `held`)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from replication.engine import held
@@ -117,7 +118,7 @@ class Absorber:
 
     def _taken(self, change: TableChange, dot: Dot) -> tuple[Origin, list[RowGroup]]:
         origin = self._origin(dot)
-        groups = [self._without_dropped(group, origin) for group in change.groups]
+        groups = [self._without_dropped(self._as_named_here(group), origin) for group in change.groups]
         origin.found.rows = sum([len(group.rows) for group in groups])
         return origin, groups
 
@@ -131,6 +132,20 @@ class Absorber:
             count_site=sites.short(GENESIS) if baseline else short,
             keeps_zeros=baseline or sites.is_closed(dot.site),
             found=Absorbed(),
+        )
+
+    def _as_named_here(self, group: RowGroup) -> RowGroup:
+        here = self._table.columns.here
+        names = (*group.cells, *group.counters)
+        named = {name: here(name) for name in names}
+        if all(name == other for name, other in named.items()):
+            return group
+        twice = {name for name, other in named.items() if name != other and other in names}
+        group = _without(group, len(self._table.spec.key), twice)
+        return replace(
+            group,
+            cells=tuple(named[name] for name in group.cells),
+            counters=tuple(named[name] for name in group.counters),
         )
 
     def _without_dropped(self, group: RowGroup, origin: Origin) -> RowGroup:

@@ -94,12 +94,14 @@ class _StateAbsorption:
     # ---- what comes
 
     def _sort_counts(self) -> None:
-        for name, shares in self._range.counts.items():
+        for told, shares in self._range.counts.items():
+            name = self._table.columns.here(told)
             if self._table.columns.is_dropped(name):
                 continue
             for place, number, stamp, value in shares:
-                by_counter = self._incoming.setdefault(place, {})
-                by_counter.setdefault(name, {})[self._short[number]] = Contribution(stamp, value)
+                by_site = self._incoming.setdefault(place, {}).setdefault(name, {})
+                site, share = self._short[number], Contribution(stamp, value)
+                by_site[site] = merge_contribution(by_site.get(site), share)
 
     def _absorb_ended(self) -> None:
         size = len(self._table.spec.key)
@@ -119,12 +121,14 @@ class _StateAbsorption:
     def _absorb_group(self, group: StateGroup, is_plain: bool, first_place: int) -> None:
         columns = self._table.columns
         size = len(self._table.spec.key)
-        dropped = {name for name in group.cells if columns.is_dropped(name)}
+        cells = tuple(map(columns.here, group.cells))
+        dropped = {name for name in cells if columns.is_dropped(name)}
         if dropped:
             self.found.dropped += len(group.rows)
         bulk: list[tuple[int, tuple[Value, ...]]] = []
         # A row can be written as it comes if all of its columns are here.
-        simple = not dropped and set(group.cells) <= set(self._table.spec.cells)
+        spec = self._table.spec
+        simple = not dropped and len(cells) == len({*cells} & {*spec.cells}) and not self._lacks_fills(cells)
         for place, row in enumerate(group.rows, start=first_place):
             known = row[:size] in self._known
             if not known and self._was_deleted_here(row):
@@ -132,9 +136,14 @@ class _StateAbsorption:
             if simple and not known:
                 bulk.append((place, row))
             else:
-                self._absorb_row(group.cells, row, is_plain, self._incoming.get(place, {}), dropped)
+                self._absorb_row(cells, row, is_plain, self._incoming.get(place, {}), dropped)
         if bulk:
-            self._absorb_new(group.cells, bulk, is_plain)
+            self._absorb_new(cells, bulk, is_plain)
+
+    def _lacks_fills(self, cells: tuple[str, ...]) -> bool:
+        table = self._table
+        lacking = set(table.spec.cells).difference(cells)
+        return bool(lacking.intersection(table.required, table.fills))
 
     def _was_deleted_here(self, row: Sequence[Value]) -> bool:
         born = self._dot(row)
@@ -192,7 +201,9 @@ class _StateAbsorption:
                 continue
             value = row[cells_at + index]
             dot = born if is_plain else self._dot_at(row, dots_at + 2 * index)
-            written[name] = Written(dot, value, cell_hash(value, seed))
+            if name not in written or dot > written[name].dot:  # it may come under two names that it has
+                written[name] = Written(dot, value, cell_hash(value, seed))
+        written = table.filled(written, seed)
         entry = self._entry(key)
         holding = held.of_key(table.connection, table.spec.tid, key) if self._any_held else {}
         merged = merge_row(entry, Incoming(life=life, born=born, cells=written), lambda: self._current(key, holding))
@@ -291,10 +302,11 @@ class _StateAbsorption:
             for site, share in by_site.items():
                 self._count(key, life, name, site, share)
         totals: list[int] = []
+        told = set(map(self._table.columns.here, self._range.counters))
         for name in self._table.spec.counters:
             by_site = shares.get(name, {})
             total = sum(share.value for share in by_site.values())
-            default = self._table.defaults[name] if name not in self._range.counters else 0
+            default = self._table.defaults[name] if name not in told else 0
             if isinstance(default, int) and default and self._genesis not in by_site:
                 # The sender's schema has no such counter: each node computes what a row shows that nobody counted.
                 self._count(key, life, name, self._genesis, Contribution(0, default))

@@ -18,7 +18,7 @@ from replication.engine.detaching import NOTE, STATE, detach_table, our_tables
 from replication.engine.detaching import detach as detach
 from replication.engine.journal_mode import IN_MEMORY, journal_mode, set_journal_mode
 from replication.engine.mending import gate
-from replication.engine.planning import Plan, as_merge_sees_it, make_plan, of_database, refuse
+from replication.engine.planning import Plan, as_merge_sees_it, declare, make_plan, of_database, refuse
 from replication.engine.refusals import AttachRefused
 from replication.engine.refusals import TableChoice as TableChoice
 from replication.engine.stamps import Site
@@ -77,12 +77,12 @@ def check(connection: sqlite3.Connection, choices: Sequence[TableChoice], *, clu
             AttachedTable(
                 name=spec.name,
                 counters=spec.counters,
-                rule=rule,
+                rule=choice.rule,
                 rows=0,
                 was_attached=True,
                 local_triggers=spec.name in plan.local,
             )
-            for spec, rule in plan.known
+            for spec, choice in plan.known
         ]
         return AttachReport(
             cluster=cluster,
@@ -148,12 +148,14 @@ def _attach(
     if not is_attached(connection):
         _begin_with(connection, cluster, new_site, mode_before)
     state.upgrade_inside(connection)
-    for spec, rule in plan.known:
-        catalogue.set_rule(connection, spec, rule)
+    for spec, choice in plan.known:
+        catalogue.set_rule(connection, spec, choice.rule)
+        declare(connection, spec, choice)
     rows: dict[str, int] = {}
     _forget_former(connection, plan)
     for choice in plan.new:
         spec = catalogue.add(connection, name=choice.name, counters=choice.counters, rule=choice.rule)
+        declare(connection, spec, choice)
         catalogue.raise_floor(connection, spec, held.take_floor(connection, choice.name))
         if choice.name in plan.local:
             catalogue.set_local_triggers(connection, spec, True)

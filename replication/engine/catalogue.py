@@ -10,6 +10,7 @@ and builds a new one in its place goes on with the new one.
 """
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -111,8 +112,8 @@ def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
             tid=tid,
             name=name,
             key=key,
-            cells=tuple(column for column in plain if column not in counters),
-            counters=tuple(column for column in plain if column in counters),
+            cells=tuple(column for column in plain if column.lower() not in counters),
+            counters=tuple(column for column in plain if column.lower() in counters),
             rule=MergeRule(rule),
             floor=floor,
             local_triggers=bool(local_triggers),
@@ -150,6 +151,18 @@ def remove(connection: sqlite3.Connection, tid: int) -> None:
 def set_local_triggers(connection: sqlite3.Connection, spec: TableSpec, local: bool) -> None:
     """Notes what the application's triggers on a table write. Inside the caller's transaction."""
     connection.execute(f"UPDATE main.{CATALOGUE} SET local_triggers = ? WHERE tid = ?", (int(local), spec.tid))
+
+
+def declared_counters(connection: sqlite3.Connection, tid: int) -> set[str]:
+    """Names of its counters, in lower case, also of those that the schema has not, or not yet."""
+    return _counters(connection, tid)
+
+
+def declare_counters(connection: sqlite3.Connection, tid: int, names: Iterable[str]) -> None:
+    """Columns of these names are counters, now or when they come. Inside the caller's transaction."""
+    connection.executemany(
+        f"INSERT OR IGNORE INTO main.{COUNTERS} (tid, name) VALUES (?, ?)", [(tid, name) for name in names]
+    )
 
 
 def set_rule(connection: sqlite3.Connection, spec: TableSpec, rule: MergeRule) -> None:
@@ -190,4 +203,5 @@ def _is_rowid_key(connection: sqlite3.Connection, name: str) -> bool:
 
 
 def _counters(connection: sqlite3.Connection, tid: int) -> set[str]:
-    return {name for (name,) in connection.execute(f"SELECT name FROM main.{COUNTERS} WHERE tid = ?", (tid,))}
+    names = connection.execute(f"SELECT name FROM main.{COUNTERS} WHERE tid = ?", (tid,))
+    return {name.lower() for (name,) in names}

@@ -136,11 +136,13 @@ class Decision:
 
     def _is_plain(self, group: Rows) -> bool:
         """True if the columns are all here, and those that are not carried need no look at their defaults."""
-        spec = self._table.spec
+        table, spec = self._table, self._table.spec
+        lacking = table.shown.difference(group.cells, group.counters)
         return (
             set(group.cells) <= set(spec.cells)
             and set(group.counters) <= set(spec.counters)
-            and not any(self._table.defaults[name] for name in set(spec.counters) - set(group.counters))
+            and not any(table.defaults[name] for name in lacking.intersection(spec.counters))
+            and not (group.kind is ChangeKind.INSERT and lacking.intersection(table.required, table.fills))
         )
 
     # ---- the short ways; each gives the rows that cannot go it
@@ -265,11 +267,10 @@ class Decision:
         if group.kind is ChangeKind.UPDATE and (entry is None or entry.life < life):
             return False
         holding = held.of_key(table.connection, table.spec.tid, key) if self.any_held else {}
-        incoming = Incoming(
-            life=life,
-            born=None if group.kind is ChangeKind.UPDATE else dot,
-            cells={name: Written(dot, value, cell_hash(value, seed)) for name, value in cells.items()},
-        )
+        written = {name: Written(dot, value, cell_hash(value, seed)) for name, value in cells.items()}
+        if group.kind is ChangeKind.INSERT:
+            written = table.filled(written, seed)
+        incoming = Incoming(life=life, born=None if group.kind is ChangeKind.UPDATE else dot, cells=written)
         merged = merge_row(entry, incoming, lambda: self._current(key, holding))
         if merged.entry is None or (merged.entry.life != life):
             return True
@@ -340,6 +341,8 @@ class Decision:
             default = table.defaults[name]
             if name not in counts and isinstance(default, int) and default:
                 self._count(key, life, name, self._session.sites.short(GENESIS), Contribution(0, default))
+            elif name not in counts and name in table.required:
+                values[name] = 0
         self.writes.insert(key, values)
 
     def _change(

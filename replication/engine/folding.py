@@ -1,8 +1,8 @@
 """Fold: what was written here since the last one becomes a changeset.
 
 The log says which keys may have changed; what did is found by comparing each row with its entry. So a key that was
-logged and ended as it was is nothing, and whatever a trigger cannot see is found by looking at all keys
-(`everything`). All of a fold is one write transaction and carries one stamp: rows, entries and contributions are
+logged and ended as it was is nothing, and whatever a trigger cannot see is found by looking at more keys, or at all
+(`looking`). All of a fold is one write transaction and carries one stamp: rows, entries and contributions are
 read, and the new ones written, in it.
 
 Lives follow the log's order. A DELETE that no REPLACE made, followed by a row that is there, ended a life and began
@@ -166,7 +166,7 @@ class _TableFold:
         self._table = table
         self._stamp = stamp
         self._own = session.sites.short(session.site)
-        self._everything = looked is not None
+        self._more = _keys_to_look_at(table, looked)
         self._fresh_cells = looked.cells if looked else frozenset[str]()
         self._any_held = held.is_any(session.connection, table.spec.tid)
         fresh = looked.counters if looked else frozenset[str]()
@@ -183,7 +183,7 @@ class _TableFold:
         """Compares and writes. Gives what changed."""
         table = self._table
         spec = table.spec
-        rows = table.read_dirty(everything=self._everything)
+        rows = table.read_dirty(self._more)
         size = len(spec.key)
         same_life: list[tuple[Any, ...]] = []
         for row in rows:
@@ -202,7 +202,7 @@ class _TableFold:
             else:
                 same_life.append(row)
         if spec.counters and same_life:
-            self.counters.shares = Shares.of(table.read_dirty_counts(everything=self._everything), size)
+            self.counters.shares = Shares.of(table.read_dirty_counts(self._more), size)
         cells = slice(size + 6, size + 6 + len(spec.cells))
         hashes = row_hashes([row[:size] for row in same_life], same_life, cells)
         for row, found in zip(same_life, hashes, strict=True):
@@ -332,6 +332,15 @@ class _TableFold:
             table.end_counts.run_many(table.connection, self._ended)
         table.put_entry.run_many(table.connection, self._entries)
         self.counters.write()
+
+
+def _keys_to_look_at(table: Table, looked: Looked | None) -> list[str]:
+    """Queries of keys that no log has: all, or those that show something in a new column."""
+    if looked is None:
+        return []
+    if looked.uncaptured:
+        return table.all_keys
+    return table.keys_with_news(sorted(looked.cells), sorted(looked.counters))
 
 
 def _next_life(life: object, floor: int) -> int:

@@ -1,14 +1,17 @@
 """Looking at the schema again after it changed: by a migration, a rebuild of a table, a `DROP`, a `VACUUM`.
 
 What is done, in the transaction of the fold or merge that noticed: capture's triggers are put back where they are
-gone; held values that have a place now are shown; and it is said which tables have to be compared row by row: those
-that were without triggers for a while, and those with a column that was not there before.
+gone; columns whose renaming is declared keep what is known of them; held values that have a place now are shown; and
+it is said which tables have to be compared row by row: those that were without triggers for a while, and, where they
+show something in it, those with a column that was not there before.
 
 A table that is gone is left alone: its entries stay, changes of it are held, and its log, which nobody will read, is
 emptied. If it comes back, it is compared.
 """
 
-from replication.engine import held, state
+from dataclasses import replace
+
+from replication.engine import filling, held, state
 from replication.engine.absorbing import absorb
 from replication.engine.changesets import decode_table
 from replication.engine.columns import Looked
@@ -16,6 +19,7 @@ from replication.engine.mending import mend
 from replication.engine.session import Session, load_tables
 from replication.engine.showing import show_held
 from replication.engine.table import Table
+from replication.engine.uniting import unite
 
 
 def look(session: Session) -> dict[str, Looked]:
@@ -25,15 +29,20 @@ def look(session: Session) -> dict[str, Looked]:
         return {}
     uncaptured = mend(session.connection).uncaptured
     looked: dict[str, Looked] = {}
+    fresh: dict[str, frozenset[str]] = {}
     for name, table in session.tables.items():
         found = table.columns.look(table.spec)
+        fresh[name] = found.cells
+        filling.learn(table, found.cells)
+        for renamed in found.renamed:
+            unite(table, renamed)
         if name in uncaptured or found.cells or found.counters:
-            looked[name] = found
+            looked[name] = replace(found, uncaptured=name in uncaptured)
     session.tables = load_tables(session.connection)
     for table in session.tables.values():
         _absorb_waiting(session, table)
         if held.is_any(session.connection, table.spec.tid):
-            show_held(table)
+            show_held(table, fresh.get(table.spec.name, ()))
     session.schema = state.schema_version(session.connection)
     state.write_schema(session.connection, session.schema)
     return looked

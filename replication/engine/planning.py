@@ -3,13 +3,15 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from replication.engine import catalogue, refusals, state
+from replication.engine import catalogue, refusals, renaming, state
 from replication.engine.application_triggers import Triggers
-from replication.engine.catalogue import MergeRule, TableSpec
+from replication.engine.catalogue import TableSpec
+from replication.engine.columns import Columns
 from replication.engine.description import Described, count_unusable, describe
 from replication.engine.refusals import AttachRefused, Refusal, TableChoice
+from replication.engine.renaming import Names
 
 _MERGE_PRAGMAS = {"foreign_keys": 0, "ignore_check_constraints": 1}
 
@@ -20,15 +22,17 @@ class Plan:
 
     new: tuple[TableChoice, ...]
     """With names and counters as the schema spells them."""
-    known: tuple[tuple[TableSpec, MergeRule], ...]
-    """What is attached already, and the rule that it shall have."""
+    known: tuple[tuple[TableSpec, TableChoice], ...]
+    """What is attached already, and how it shall be from now on."""
+    news: frozenset[str]
+    """Names of those of them that are not so yet."""
     local: frozenset[str]
     """All tables, new and known, whose triggers will be local."""
 
     @property
     def changes_anything(self) -> bool:
         """False if everything is attached as it should be."""
-        return bool(self.new) or any(spec.rule is not rule for spec, rule in self.known)
+        return bool(self.new or self.news)
 
 
 def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str) -> Plan:
@@ -39,7 +43,7 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
     specs = {name.lower(): spec for name, spec in catalogue.load(connection).items()}
     found = of_database(connection, cluster)
     new: list[tuple[Described, TableChoice]] = []
-    known: list[tuple[TableSpec, MergeRule]] = []
+    known: list[tuple[TableSpec, TableChoice]] = []
     seen: set[str] = set()
     for choice in choices:
         if choice.name.lower() in seen:
@@ -48,12 +52,13 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
         seen.add(choice.name.lower())
         spec = specs.get(choice.name.lower())
         if spec is None:
-            new.append((describe(connection, choice.name), choice))
+            described = describe(connection, choice.name)
+            new.append((described, _as_named_here(described, choice)))
             continue
-        found += refusals.of_attached(spec, choice)
+        found += of_attached(connection, spec, choice)
         if spec.rule is not choice.rule:
             found += refusals.of_rule(describe(connection, spec.name), choice)
-        known.append((spec, choice.rule))
+        known.append((spec, choice))
     for described, choice in new:
         against = refusals.of_table(described, choice)
         found += against or _of_values(connection, described, choice)
@@ -77,8 +82,33 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
     return Plan(
         new=tuple(_spelt(described, choice) for described, choice in new),
         known=tuple(known),
+        news=frozenset(spec.name for spec, choice in known if not is_as_chosen(connection, spec, choice)),
         local=frozenset(name for name, written in triggers.items() if written.classified(attached) is Triggers.LOCAL),
     )
+
+
+def of_attached(connection: sqlite3.Connection, spec: TableSpec, choice: TableChoice) -> list[Refusal]:
+    """What speaks against the choice for a table that is attached already."""
+    columns = Columns(connection, spec.tid)
+    return refusals.of_attached(spec, choice, [name for name in spec.cells if columns.is_cell(name)])
+
+
+def is_as_chosen(connection: sqlite3.Connection, spec: TableSpec, choice: TableChoice) -> bool:
+    """Whether it is attached just so, and what the choice says of columns to come is noted."""
+    if spec.rule is not choice.rule or of_attached(connection, spec, choice):
+        return False
+    if not choice.may_be_ahead:
+        return True
+    return {counter.lower() for counter in choice.all_counters} <= catalogue.declared_counters(
+        connection, spec.tid
+    ) and renaming.load(connection, spec.tid).renamed == choice.renamed
+
+
+def declare(connection: sqlite3.Connection, spec: TableSpec, choice: TableChoice) -> None:
+    """Notes what the choice says of columns to come."""
+    if choice.may_be_ahead:
+        catalogue.declare_counters(connection, spec.tid, choice.all_counters)
+        renaming.declare(connection, spec.tid, choice.renamed)
 
 
 def of_remaining(connection: sqlite3.Connection) -> list[Refusal]:
@@ -164,4 +194,14 @@ def _of_values(connection: sqlite3.Connection, described: Described, choice: Tab
 def _spelt(described: Described, choice: TableChoice) -> TableChoice:
     columns = [described.column(counter) for counter in choice.counters]
     counters = dict.fromkeys(column.name for column in columns if column is not None)
-    return TableChoice(name=described.name, counters=tuple(counters), rule=choice.rule, shared_ids=choice.shared_ids)
+    return replace(choice, name=described.name, counters=tuple(counters))
+
+
+def _as_named_here(described: Described, choice: TableChoice) -> TableChoice:
+    """The choice with the counters under the names that they have here, if they have had others or will."""
+    names = Names(choice.renamed)
+    counters = [
+        next((other for other in (counter, *names.others(counter)) if described.column(other)), counter)
+        for counter in choice.counters
+    ]
+    return replace(choice, counters=tuple(counters))

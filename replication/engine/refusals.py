@@ -3,13 +3,14 @@
 Pure: everything is decided from descriptions. All reasons are given at once, and before anything is changed.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from replication.engine.application_triggers import Triggers, TriggerWrites
 from replication.engine.catalogue import MergeRule, TableSpec
 from replication.engine.description import COUNTER_LIMIT, Column, Described, TableKind, UniqueIndex
+from replication.engine.renaming import Names
 from replication.errors import ReplicationError
 
 _PRIMARY_MODE = "or run the cluster in primary mode, where one node writes at a time"
@@ -75,6 +76,16 @@ class TableChoice:
     rule: MergeRule = MergeRule.CELL
     shared_ids: bool = False
     """The application chooses the table's integer keys, and no two nodes choose one twice."""
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Old names of columns, each with the new one."""
+    may_be_ahead: bool = False
+    """It speaks of a schema that may be the next one: of counters, and of names, that are not there yet."""
+
+    @property
+    def all_counters(self) -> frozenset[str]:
+        """The counters under all names that they have, had, or will have."""
+        names = Names(self.renamed)
+        return frozenset(other for counter in self.counters for other in (counter, *names.others(counter)))
 
 
 def of_table(described: Described, choice: TableChoice) -> list[Refusal]:
@@ -125,9 +136,16 @@ def of_counter_values(table: str, counter: str, rows: int) -> Refusal:
     )
 
 
-def of_attached(spec: TableSpec, choice: TableChoice) -> list[Refusal]:
-    """What speaks against the choice for a table that is attached already: other counters than it has."""
-    if {counter.lower() for counter in spec.counters} == {counter.lower() for counter in choice.counters}:
+def of_attached(spec: TableSpec, choice: TableChoice, cells: Collection[str] = ()) -> list[Refusal]:
+    """What speaks against the choice for a table that is attached already: other counters than it has.
+
+    `cells`: columns that were no counters when the schema was last looked at. A column that nobody has looked at yet,
+    or that is not there yet, may still become a counter, if the choice may be ahead.
+    """
+    known, wanted = _lower(spec.counters), _lower(choice.all_counters)
+    if known == _lower(choice.counters):
+        return []
+    if choice.may_be_ahead and known <= wanted and _lower(cells).isdisjoint(wanted):
         return []
     has = ", ".join(spec.counters) or "none"
     return [
@@ -138,6 +156,10 @@ def of_attached(spec: TableSpec, choice: TableChoice) -> list[Refusal]:
             way_out="keep these, or stop the nodes, detach the table on every node and attach it again there",
         )
     ]
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
 
 
 def of_rule(described: Described, choice: TableChoice) -> list[Refusal]:

@@ -5,7 +5,7 @@ that one row never stops a merge: a row that breaks only a CHECK is written all 
 this schema cannot store (NOT NULL, STRICT, UNIQUE, a trigger that raises) is held, until a schema change allows it."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -196,21 +196,28 @@ def _checks(table: Table) -> Iterator[None]:
         set_enforced(table.connection, checks=False)
 
 
-def show_held(table: Table) -> int:
-    """Writes what is held and can be shown now, into cells that still show what they showed. Gives how many."""
+def show_held(table: Table, fresh: Collection[str] = ()) -> int:
+    """Writes what is held and can be shown now, into cells that still show what they showed. Gives how many.
+
+    `fresh` are columns that have just come: what a migration computed for them gives way to what somebody wrote.
+    """
     shown = 0
     for key in held.keys(table.connection, table.spec.tid):
-        shown += show_key(table, key)
+        shown += show_key(table, key, fresh)
     return shown
 
 
-def show_key(table: Table, key: Key) -> int:
+def show_key(table: Table, key: Key, fresh: Collection[str] = ()) -> int:
     """`show_held` for one row."""
     found = held.of_key(table.connection, table.spec.tid, key)
     with writing_rows(table.connection, table):
         if held.ROW in found:
             return _show_row(table, key, found)
-        return sum(_show_cell(table, key, name, cell) for name, cell in found.items() if name in table.spec.cells)
+        return sum(
+            _show_cell(table, key, name, cell, is_fresh=name in fresh)
+            for name, cell in found.items()
+            if name in table.spec.cells
+        )
 
 
 def _show_row(table: Table, key: Key, found: Mapping[str, HeldCell]) -> int:
@@ -237,14 +244,14 @@ def _show_row(table: Table, key: Key, found: Mapping[str, HeldCell]) -> int:
     return 1
 
 
-def _show_cell(table: Table, key: Key, name: str, cell: HeldCell) -> int:
+def _show_cell(table: Table, key: Key, name: str, cell: HeldCell, *, is_fresh: bool) -> int:
     row = table.row(key)
     if row is None:
         return 0
     seed = key_seed(key)
     before = cell_hash(table.defaults[name], seed) if cell.shown is None else cell.shown
     now = cell_hash(row[name], seed)
-    if now == before:
+    if now == before or is_fresh:
         update = table.update((name,))
         error = _attempt(table, lambda: update.run(table.connection, (cell.value, *key)))
         if error is not None:

@@ -1,21 +1,22 @@
 """Whose database this is: one row in `_litecast_state`.
 
-Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 3 is written by
-attach, into the same table. Format 2 was that of a Litecast that could not yet move state from node to node; `upgrade`
-adds what it lacks. A database with a larger number is refused by whoever opens it."""
+Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 4 is written by
+attach, into the same table. Format 2 was that of a Litecast that could not move state from node to node yet, format 3
+of one that knew of no renamed and filled columns; `upgrade` adds what they lack. A database with a larger number is
+refused by whoever opens it."""
 
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from replication.engine import held, journal, sites
+from replication.engine import filling, held, journal, renaming, sites
 from replication.engine.stamps import Site, Stamp
 from replication.engine.transacting import transaction
 
 PLAIN_FORMAT: Final = 1
 OLDEST_ATTACHED_FORMAT: Final = 2
-NEWEST_FORMAT: Final = 3
+NEWEST_FORMAT: Final = 4
 
 TABLES: Final = (
     "_litecast_state",
@@ -26,6 +27,8 @@ TABLES: Final = (
     "_litecast_held_tables",
     "_litecast_floors",
     "_litecast_conflicts",
+    filling.TABLE,
+    renaming.TABLE,
 )
 """The tables that `create` makes. The catalogue and what belongs to a single attached table are made elsewhere."""
 
@@ -93,7 +96,7 @@ def create(connection: sqlite3.Connection, *, cluster: str, site: Site, nonce: b
     """
     create_plain(connection)
     _add_columns(connection, "_litecast_state", _COLUMNS)
-    for statement in (sites.CREATE, journal.CREATE, *held.CREATE):
+    for statement in (sites.CREATE, journal.CREATE, *held.CREATE, filling.CREATE, renaming.CREATE):
         connection.execute(statement)
     upgrade_inside(connection)
     found = read(connection)
@@ -128,7 +131,7 @@ def upgrade_inside(connection: sqlite3.Connection) -> bool:
     found = read(connection)
     if found is None or found.format >= NEWEST_FORMAT:
         return False
-    for statement in held.CREATE:
+    for statement in (*held.CREATE, filling.CREATE, renaming.CREATE):
         connection.execute(statement)
     for table, columns in _SINCE_FORMAT_3.items():
         _add_columns(connection, table, columns)

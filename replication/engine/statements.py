@@ -1,5 +1,6 @@
 """SQL with holes, run for one row or for many, whatever text their values hold."""
 
+import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -117,3 +118,18 @@ class Lookup:
             rows = ", ".join([self._row] * count)
             found += fetch(connection, f"WITH d({self._names}) AS (VALUES {rows}) {self._query}", values)
         return found
+
+
+def sql_literal(value: Value) -> tuple[str, str]:
+    """A value as it is written in SQL, bit by bit, and its type as `typeof` names it."""
+    match value:
+        case None:
+            return "NULL", "null"
+        case int():
+            return str(value), "integer"
+        case float():
+            return ("9e999" if value > 0 else "-9e999") if math.isinf(value) else repr(value), "real"
+        case str():
+            return f"CAST(x'{value.encode('utf-8', 'surrogateescape').hex()}' AS TEXT)", "text"
+        case bytes():
+            return f"x'{value.hex()}'", "blob"

@@ -8,11 +8,14 @@ from typing import Any, cast
 from replication.engine.catalogue import TableSpec
 from replication.engine.columns import Columns
 from replication.engine.entries import Shapes
-from replication.engine.statements import HOLE, BulkInsert, Lookup, Statement, holes
-from replication.engine.values import Key, Value, fetch
+from replication.engine.merging import Written
+from replication.engine.stamps import BASELINE_STAMP, GENESIS, Dot
+from replication.engine.statements import HOLE, BulkInsert, Lookup, Statement, holes, sql_literal
+from replication.engine.values import Key, Value, cell_hash, fetch
 from replication.tables import quoted
 
 _DEFAULTS = "temp._litecast_defaults"
+_OF_MIGRATIONS = Dot(BASELINE_STAMP, GENESIS)
 
 
 class Table:
@@ -64,23 +67,39 @@ class Table:
 
     # ---- rows and entries
 
-    def dirty(self, *, everything: bool) -> str:
+    def dirty(self, more: Sequence[str]) -> str:
         """A subquery of the keys to look at: k0, ..., and whether the log has a DELETE of it. In no order.
 
-        `everything`: all keys of the table and all living ones of the clock table as well.
+        `more`: queries of keys to look at as well, as `all_keys` and `keys_with_news` give them.
         """
         logged = f"SELECT {self.keys}, kind = 3 AS gone FROM main.{self.spec.log}"
-        if everything:
-            rows = ", ".join(
-                f"{quoted(column)} AS {name}" for column, name in zip(self.spec.key, self.spec.key_names, strict=True)
-            )
-            logged += (
-                f" UNION ALL SELECT {rows}, 0 FROM {self.name}"
-                f" UNION ALL SELECT {self.keys}, 0 FROM main.{self.spec.clock} WHERE life & 1"
-            )
+        if more:
+            logged += "".join(f" UNION ALL SELECT *, 0 FROM ({query})" for query in more)
         return f"(SELECT {self.keys}, max(gone) AS gone FROM ({logged}) GROUP BY {self.keys})"
 
-    def read_dirty(self, *, everything: bool) -> list[tuple[Any, ...]]:
+    @property
+    def all_keys(self) -> list[str]:
+        """Queries of all keys of the table, and of all living ones of the clock table."""
+        return [self._keys_of_rows, f"SELECT {self.keys} FROM main.{self.spec.clock} WHERE life & 1"]
+
+    def keys_with_news(self, cells: Iterable[str], counters: Iterable[str]) -> list[str]:
+        """Queries of the keys whose rows do not show, in these new columns, what a row shows that nobody wrote."""
+        conditions = [_is_not(quoted(name), self.defaults[name]) for name in cells]
+        queries: list[str] = []
+        for name in counters:
+            conditions.append(_is_not(quoted(name), 0))
+            number = self.columns.number(name)
+            queries.append(f"SELECT {self.keys} FROM main.{self.spec.count} WHERE counter = {number}")
+        return [f"{self._keys_of_rows} WHERE {' OR '.join(conditions)}", *queries] if conditions else []
+
+    @property
+    def _keys_of_rows(self) -> str:
+        rows = ", ".join(
+            f"{quoted(column)} AS {name}" for column, name in zip(self.spec.key, self.spec.key_names, strict=True)
+        )
+        return f"SELECT {rows} FROM {self.name}"
+
+    def read_dirty(self, more: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Each key to look at, in key order, with its row and its entry, or NULLs where it has none.
 
         The key; gone; whether the row is there; the entry's life, stamp, site, blob; the row's cells; its counters.
@@ -94,13 +113,13 @@ class Table:
         on_clock = _equal([f"c.{name}" for name in spec.key_names], key)
         return fetch(
             self.connection,
-            f"SELECT {wanted} FROM {self.dirty(everything=everything)} AS d LEFT JOIN {self.name} AS t ON {on_row}"
+            f"SELECT {wanted} FROM {self.dirty(more)} AS d LEFT JOIN {self.name} AS t ON {on_row}"
             f" LEFT JOIN main.{spec.clock} AS c ON {on_clock} ORDER BY {', '.join(key)}",
         )
 
-    def read_dirty_counts(self, *, everything: bool) -> list[tuple[Value, ...]]:
+    def read_dirty_counts(self, more: Sequence[str] = ()) -> list[tuple[Value, ...]]:
         """The contributions to the living rows among the keys to look at: key, counter, site, value, stamp."""
-        return fetch(self.connection, self._counts_of(self.dirty(everything=everything)))
+        return fetch(self.connection, self._counts_of(self.dirty(more)))
 
     def choose(self, keys: Iterable[Sequence[Value]]) -> None:
         """Makes `keys` those that `chosen` has."""
@@ -280,12 +299,42 @@ class Table:
         return found
 
     @cached_property
+    def required(self) -> frozenset[str]:
+        """Columns that a row has to be given: NOT NULL, and without a default."""
+        columns = self.connection.execute(
+            "SELECT name FROM pragma_table_xinfo(?, 'main') WHERE \"notnull\" AND dflt_value IS NULL", (self.spec.name,)
+        )
+        return self.shown.intersection(name for (name,) in columns)
+
+    @cached_property
+    def fills(self) -> dict[str, Value]:
+        """What a row gets in columns that it has to be given, and that its insert did not carry: see `filling`."""
+        found: dict[str, Value] = {name: 0 for name in self.spec.counters if name in self.required}
+        known = fetch(self.connection, "SELECT name, value FROM main._litecast_fills WHERE tid = ?", (self.spec.tid,))
+        return found | {name: value for name, value in known if name in self.required}
+
+    def filled(self, written: dict[str, Written], seed: int) -> dict[str, Written]:
+        """What was written into a row of a life that comes, and the fills of what it lacks."""
+        if self.required.isdisjoint(self.fills):
+            return written
+        lacking = {name: value for name, value in self.fills.items() if name not in written and name in self.spec.cells}
+        return written | {
+            name: Written(_OF_MIGRATIONS, value, cell_hash(value, seed)) for name, value in lacking.items()
+        }
+
+    @cached_property
     def computed_defaults(self) -> frozenset[str]:
         """Columns whose default is no constant: nobody can say what a row shows there that nobody wrote."""
         columns = self.connection.execute(
             "SELECT name, dflt_value FROM pragma_table_xinfo(?, 'main') WHERE dflt_value IS NOT NULL", (self.spec.name,)
         )
         return frozenset(name for name, text in columns if not _is_constant(text))
+
+
+def _is_not(column: str, value: Value) -> str:
+    """SQL: the column holds something else, were it only of another type. No collation of the column's own counts."""
+    literal, kind = sql_literal(value)
+    return f"({column} COLLATE BINARY IS NOT {literal} OR typeof({column}) <> '{kind}')"
 
 
 def _is_constant(text: str) -> bool:

@@ -56,6 +56,11 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_REPLICATION__TABLES__NAME__MERGE": ("row", lambda c: declared(c, "name").merge, MergeRule.ROW),
     "LITECAST_REPLICATION__TABLES__NAME__SHARED_IDS": ("TRUE", lambda c: declared(c, "name").shared_ids, True),
     "LITECAST_REPLICATION__TABLES__NAME__DRIFT_IGNORE": ("t", lambda c: declared(c, "name").drift_ignore, ("t",)),
+    "LITECAST_REPLICATION__TABLES__NAME__RENAMED": (
+        "a=b, c = d",
+        lambda c: declared(c, "name").renamed,
+        {"a": "b", "c": "d"},
+    ),
     "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
     "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),
     "LITECAST_LOG__FORMAT": ("json", lambda c: c.log.format, LogFormat.JSON),

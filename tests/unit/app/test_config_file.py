@@ -75,6 +75,7 @@ def test_tables_are_declared_alike_in_every_mode(tmp_path: Path, mode: Mode) -> 
         merge = "row"
         drift_ignore = ["seen_at"]
         shared_ids = true
+        renamed = { title = "heading" }
     """
     replication = load(tmp_path, f"replication.mode = '{mode}'\n{text}").replication
     assert replication.mode is mode
@@ -86,6 +87,7 @@ def test_tables_are_declared_alike_in_every_mode(tmp_path: Path, mode: Mode) -> 
             merge=MergeRule.ROW,
             drift_ignore=("seen_at",),
             shared_ids=True,
+            renamed={"title": "heading"},
         ),
         OWN,
     )
@@ -232,6 +234,13 @@ def test_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path, text:
         (f"{PAGES}counters = [1]", f"{OF_PAGES} counters = 1 is a number, and text in quotes is needed"),
         (f"{PAGES}drift_ignore = ['']", f"{OF_PAGES} drift_ignore = '' is not the name of a column"),
         (f"{PAGES}merge = 'rows'", f"{OF_PAGES} merge = 'rows' is not one of cell | row"),
+        (f"{PAGES}renamed = 'a'", f"{OF_PAGES} renamed = 'a' is text, and old and new names are needed: {{OLD"),
+        (f"{PAGES}renamed = {{ a = '' }}", f"{OF_PAGES} renamed = '' is not the name of a column"),
+        (f"{PAGES}renamed = {{ a = 'c', b = 'c' }}", f"{OF_PAGES} renamed names 'c' as the new name of two columns"),
+        (
+            f"{PAGES}renamed = {{ a = 'b', b = 'a' }}",
+            f"{OF_PAGES} renamed goes round in a circle: 'a' becomes",
+        ),
         (f"{PAGES}shared_ids = 'true'", f"{OF_PAGES} shared_ids = 'true' is text, and true or false is needed, with"),
         ('[replication.tables."a\\nb"]\nmerge = 1', '[replication.tables."a\\nb"] merge = 1 is a number, and'),
         ('[log]\nlevel = "INFO"', "[log] level = 'INFO' is not one of debug | info | warning | error"),
