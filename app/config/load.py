@@ -233,5 +233,5 @@ def _declaration(values: _Values, name: str) -> TableDeclaration:
         merge=given(table.TABLE_MERGE, default.merge),
         shared_ids=given(table.TABLE_SHARED_IDS, default.shared_ids),
         drift_ignore=given(table.TABLE_DRIFT_IGNORE, default.drift_ignore),
-        renamed=given(table.TABLE_RENAMED, default.renamed),
+        renamed=given(table.TABLE_RENAMED, {**default.renamed}),
     )
