@@ -16,8 +16,8 @@ help: ## show this list
 demo: $(READY) ## watch naive replication lose counts, and convergent replication keep them
 	@$(BIN)/litecast demo $(ARGS)
 
-test: $(READY) ## run the tests
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## run the tests, up to four at a time (ARGS='--numprocesses 0' for one after the other)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 campaign: $(READY) ## run the random tests of the engine 10,000 times each (LITECAST_CAMPAIGN=n for another number)
 	@LITECAST_CAMPAIGN=$${LITECAST_CAMPAIGN:-10000} $(BIN)/pytest tests/property/replication/engine $(ARGS)

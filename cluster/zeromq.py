@@ -19,6 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from cluster.address import Address
+from cluster.discovery.lookup import look_up
 from cluster.errors import BindError, SecretError
 from cluster.security import CurveKeys
 from cluster.transport import InboxRefusal, Listener, LostReason, Sender
@@ -217,6 +218,7 @@ class ZeroMqConnection:
         self._closed = False
         self._dealer: _Reader | None = None
         self._monitor: _Reader | None = None
+        self._looking_up: asyncio.Task[None] | None = None
         try:
             self._open(context, keys)
         except zmq.ZMQError:
@@ -240,7 +242,18 @@ class ZeroMqConnection:
             raise
         self._monitor = _Reader(monitor, self._read_monitor)
         self._dealer = _Reader(dealer, self._read, self._look_at_writable)
-        dealer.connect(str(self.address))
+        if self.address.is_ip:
+            dealer.connect(str(self.address))
+        else:
+            self._looking_up = asyncio.create_task(self._connect_by_name(dealer), name=f"look up {self.address}")
+
+    async def _connect_by_name(self, dealer: _Socket) -> None:
+        """ZeroMQ would ask the name server in its only I/O thread, and nothing of the bus would move meanwhile."""
+        try:
+            found = await look_up(self.address.host, self.address.port)
+            dealer.connect(str(found[0]))
+        except (OSError, zmq.ZMQError):
+            self._lose(LostReason.UNREACHABLE)
 
     def send(self, frame: bytes) -> bool:
         """Hand a frame to ZeroMQ; False if its queue is full or the connection is gone."""
@@ -260,6 +273,8 @@ class ZeroMqConnection:
         if self._closed:
             return
         self._closed = True
+        if self._looking_up is not None:
+            self._looking_up.cancel()
         if self._dealer is not None and self._monitor is not None:
             self._dealer.socket.disable_monitor()
             self._monitor.close()

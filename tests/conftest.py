@@ -35,6 +35,16 @@ def chromium() -> str:
     return path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests share a worker: those of a file; those of Docker, which share an image; each of e2e by itself."""
+    for item in items:
+        if item.get_closest_marker("docker") is not None:
+            item.add_marker(pytest.mark.xdist_group("docker"))
+        elif "e2e" not in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a marked test where what it needs is not there, and says what that is."""
     for marker, missing in _NEEDS.items():

@@ -131,7 +131,7 @@ async def test_peer_that_does_not_read_fills_the_queue_and_blocks_nobody(
         -(2**63) - 1,
         "\ud800",
     ],
-    ids=str,
+    ids=["object", "module", "number key", "bytes key", "set", "too large", "too small", "half a character"],
 )
 async def test_cast_that_is_no_plain_value_is_counted_and_harms_nobody(harness: Harness, message: object) -> None:
     a, b = await harness.pair()
