@@ -4,6 +4,8 @@
     ├── RepoError                  the caller asked for what cannot be done; the database is fine
     │   ├── RepoClosed             used before open() or after close()
     │   ├── WaitInTransaction      wait_for() inside a transaction
+    │   ├── NoChangeFeed           a mode in which no changesets are made
+    │   ├── NotReplicated          .table; its changes are noted nowhere
     │   ├── NoSuchTable            .table
     │   ├── NoSuchColumn           .table .column
     │   ├── NoSuchRow              .table .key
@@ -16,6 +18,7 @@
     │   └── MigrationError         .number
     │       ├── MigrationChanged   another text already ran under this number
     │       └── MigrationFailed    .reason
+    ├── StartOver                  .table .reason; a reader of the change feed cannot go on from where it was
     ├── PositionTimeout            .missing .timeout_s; the write that it is of was done all the same
     ├── DatabaseError              the world: .path .problem .remedy, one line an operator can act on
     │   ├── DatabasePathError      is a directory, folder missing, not a plain file, ...
@@ -61,6 +64,27 @@ class WaitInTransaction(RepoError):
 
     def __init__(self) -> None:
         super().__init__("wait_for() inside a transaction would wait for itself; wait before it or after it")
+
+
+class NoChangeFeed(RepoError):
+    """There is no change feed in this mode."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'only in mode convergent is there a change feed: set [replication] mode = "convergent"; live() works in '
+            "every mode"
+        )
+
+
+class NotReplicated(RepoError):
+    """The table is not attached, so that no changesets are made of it."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"table {table} is not attached, so that its changes are not noted; create it, and name it in "
+            "[replication] tables or with `litecast attach`"
+        )
 
 
 class NoSuchTable(RepoError):
@@ -175,6 +199,18 @@ class _Operators(ReplicationError):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{self._what} {path}: {problem}; {remedy}")
+
+
+class StartOver(ReplicationError):
+    """A reader of the change feed cannot go on from its position: what came after it is not known here one by one."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        self.table = table
+        self.reason = reason
+        super().__init__(
+            f"the changes of table {table} cannot be told from this position on: {reason}; start over: empty your "
+            "copy, and read the feed without a position, which begins with the rows as they are now"
+        )
 
 
 class PositionTimeout(ReplicationError):

@@ -93,9 +93,15 @@ class TableChange:
     @property
     def rows(self) -> tuple[RowChange, ...]:
         """The rows one by one, in the order of the groups."""
-        return tuple(self._each())
+        return tuple(self.each())
 
-    def _each(self) -> Iterator[RowChange]:
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(len(group.rows) for group in self.groups)
+
+    def each(self) -> Iterator[RowChange]:
+        """`rows`, made as they are needed."""
         size = len(self.key)
         for group in self.groups:
             counts_at = size + 1 + len(group.cells)

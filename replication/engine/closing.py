@@ -14,7 +14,7 @@ not heard of it closes the site then, and does not take the changeset for one wh
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
 
-from replication.engine import state
+from replication.engine import generation, state
 from replication.engine.changesets import digest
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import open_session
@@ -45,6 +45,7 @@ def close_site(
             return False
         parts = [_part(head, session.site) for head in session.sites.seen(site)]
         session.sites.close(site, [*tips, *parts])
+        generation.advance(connection)  # what is left of it will come as state
         if site == session.site:
             state.write_site(connection, new_site())
         return True

@@ -60,6 +60,16 @@ def contradicts(connection: sqlite3.Connection, site: Site, mine: Head, theirs: 
     return there is not None and (there.upto != theirs.stamp or there.digest != theirs.digest)
 
 
+def one(connection: sqlite3.Connection, site: Site, upto: Stamp) -> bytes | None:
+    """The site's changeset that ends at `upto`, if the journal still has it."""
+    row = connection.execute(
+        "SELECT bytes FROM main._litecast_journal WHERE upto = ?"
+        " AND site = (SELECT short FROM main._litecast_sites WHERE site = ?)",
+        (upto, site),
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def read(connection: sqlite3.Connection, site: int, *, after: Stamp) -> list[bytes]:
     """The site's changesets that end beyond `after`, in their order."""
     rows = connection.execute(
@@ -101,12 +111,13 @@ def page(
     nothing of that site is served from there on. In one read transaction."""
     connection.execute("BEGIN")
     try:
-        return _page(connection, have, max_bytes, max_count)
+        return page_inside(connection, have, max_bytes=max_bytes, max_count=max_count)
     finally:
         connection.execute("ROLLBACK")
 
 
-def _page(connection: sqlite3.Connection, have: Mapping[Site, Stamp], max_bytes: int, max_count: int) -> Page:
+def page_inside(connection: sqlite3.Connection, have: Mapping[Site, Stamp], *, max_bytes: int, max_count: int) -> Page:
+    """`page` in the read transaction at work."""
     reach: dict[int, Stamp] = {}
     heads: dict[int, Stamp] = {}
     names: dict[int, Site] = {}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from replication.engine import held
+from replication.engine import generation, held
 from replication.engine.capture import LogKind
 from replication.engine.comparable import NotComparable
 from replication.engine.contributions import saturated
@@ -87,6 +87,7 @@ def restore(
         work = _Restoration(_table(session, name))
         for key, row in rows.items():
             work.restore(canonical_key(key), row or {})
+        generation.advance(connection)
         return work.finish(folded)
 
 

@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from replication.engine import catalogue, held, state
+from replication.engine import catalogue, generation, held, state
 from replication.engine.absorbing import Absorbed, absorb
 from replication.engine.absorbing_state import Authority, absorb_range
 from replication.engine.applying import CLOCK_BOUND_MS
@@ -170,6 +170,8 @@ def merge_range(
         else:
             absorbed = _take_rows(session, found, _authority(session, start, authority, revives))
         move_clock(session, Stamp(found.newest))
+        if not authority:
+            generation.advance(connection)  # with authority, the heads will move past what the journal has
         for origin, head in found.vector.items():
             if origin != session.site:
                 session.sites.see(origin, head)
@@ -214,8 +216,8 @@ def finish(
                 session.sites.move(origin, head)
                 move_clock(session, head.stamp)
         for origin, tips in start.closed.items():
-            if session.sites.is_closed(origin):
-                session.sites.close(origin, tips)
+            if session.sites.is_closed(origin) and session.sites.close(origin, tips):
+                generation.advance(connection)
 
 
 def _judge(

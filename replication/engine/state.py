@@ -2,15 +2,15 @@
 
 Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 4 is written by
 attach, into the same table. Format 2 was that of a Litecast that could not move state from node to node yet, format 3
-of one that knew of no renamed and filled columns; `upgrade` adds what they lack. A database with a larger number is
-refused by whoever opens it."""
+of one that knew of no renamed and filled columns, and had no change feed; `upgrade` adds what they lack. A database
+with a larger number is refused by whoever opens it."""
 
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from replication.engine import filling, held, journal, renaming, sites
+from replication.engine import filling, generation, held, journal, renaming, sites
 from replication.engine.stamps import Site, Stamp
 from replication.engine.transacting import transaction
 
@@ -40,12 +40,14 @@ _COLUMNS: Final = {
     "clock": "INTEGER",
     "journal_mode": "TEXT",
     "schema": "INTEGER",
+    **generation.COLUMN,
 }
-_SINCE_FORMAT_3: Final = {
+_ADDED: Final = {
     sites.TABLE: sites.SINCE_FORMAT_3,
     held.TABLES: held.TABLES_SINCE_FORMAT_3,
+    "_litecast_state": generation.COLUMN,
 }
-"""Columns that tables of format 2 do not have, with their declarations."""
+"""Columns that tables of formats 2 and 3 do not have, with their declarations."""
 
 
 class AnotherCluster(Exception):
@@ -133,7 +135,7 @@ def upgrade_inside(connection: sqlite3.Connection) -> bool:
         return False
     for statement in (*held.CREATE, filling.CREATE, renaming.CREATE):
         connection.execute(statement)
-    for table, columns in _SINCE_FORMAT_3.items():
+    for table, columns in _ADDED.items():
         _add_columns(connection, table, columns)
     connection.execute("UPDATE main._litecast_state SET format = ? WHERE id = 1", (NEWEST_FORMAT,))
     return True

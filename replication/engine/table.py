@@ -142,6 +142,24 @@ class Table:
         """Contributions to these keys' living rows: key, counter, site, value, stamp; some twice."""
         return self._look_up(self._counts_of, keys)
 
+    def rows_of(self, keys: Sequence[Key]) -> list[tuple[Value, ...]]:
+        """Key, cells and counters of these rows, of those that are there; of some twice."""
+        return self._look_up(self._rows_of, keys)
+
+    def _rows_of(self, keys: str) -> str:
+        key = [f"d.{name}" for name in self.spec.key_names]
+        shown = [f"t.{quoted(column)}" for column in (*self.spec.cells, *self.spec.counters)]
+        on = _equal([f"t.{quoted(column)}" for column in self.spec.key], key)
+        return f"SELECT {', '.join([*key, *shown])} FROM {keys} AS d CROSS JOIN {self.name} AS t ON {on}"
+
+    def rows_after(self, key: Key | None, limit: int) -> list[tuple[Value, ...]]:
+        """Key, cells and counters of the next rows in key order, after that of `key`, or from the first on."""
+        wanted = ", ".join(map(quoted, (*self.spec.key, *self.spec.cells, *self.spec.counters)))
+        order = ", ".join(map(quoted, self.spec.key))
+        beyond = "" if key is None else f" WHERE ({order}) > ({holes(len(self.spec.key))})"
+        page = Statement(f"SELECT {wanted} FROM {self.name}{beyond} ORDER BY {order} LIMIT {limit}")
+        return page.fetch(self.connection, key or ())
+
     def _look_up(self, query: Callable[[str], str], keys: Sequence[Key]) -> list[tuple[Value, ...]]:
         try:
             return Lookup(self.spec.key_names, query("d")).fetch(self.connection, keys)

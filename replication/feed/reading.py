@@ -1,0 +1,300 @@
+"""Reading the feed of a table: the next changes after a position. On a connection that only reads; synchronous.
+
+All of a page is of one moment: the changesets beyond the position, and what is known of their rows. Nothing is kept for
+a reader between two pages but its position and the changeset in which it stopped, so a reader that comes late, or after
+a restart, reads the same as one that was there all the time, as long as the journal has it.
+
+What is missing in the journal is known, since the changesets of a site join end to end; there the reader has to start
+over. That is so when the journal was trimmed past it, when a snapshot moved the heads, and when somebody put the
+database back to an older state and other things were written since."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any, Final
+
+from replication.engine import generation, journal
+from replication.engine.changesets import RowChange, TableChange, decode
+from replication.engine.entries import Entry, decode_entry
+from replication.engine.session import NotAttached, Session, open_session
+from replication.engine.sites import vector
+from replication.engine.stamps import Dot, Site, Stamp, first_after
+from replication.engine.table import Table
+from replication.engine.transacting import reading
+from replication.engine.values import Key, Value
+from replication.errors import NotReplicated, StartOver
+from replication.feed.change import Change, ChangeOp, Origin
+from replication.feed.position import FeedPosition, Partway
+from replication.feed.telling import told
+
+ROWS_MAX: Final = 500
+"""So many rows make a page: some milliseconds. A reader holds one page."""
+CHANGESETS_MAX: Final = 500
+BYTES_MAX: Final = 1024 * 1024
+"""Of changesets, read at once. A single one may be larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPage:
+    """The next changes, and the position after them, which also passes what other tables changed. `more`: there is more
+    to be read at once. `missing`: what this node has to merge first, since the reader was told of it elsewhere."""
+
+    changes: tuple[Change, ...]
+    position: FeedPosition
+    more: bool
+    missing: Mapping[Site, Stamp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """The own site, and up to where what it wrote may be told: a power cut must not take back what was. None: nothing.
+    What others wrote comes again from them."""
+
+    site: Site
+    upto: Stamp | None
+
+    def allows(self, site: Site, stamp: Stamp) -> bool:
+        """False for an own changeset that is not durable yet."""
+        return site != self.site or (self.upto is not None and stamp <= self.upto)
+
+
+def here(connection: sqlite3.Connection, durable: Durable) -> FeedPosition:
+    """The position of who was told of all that is merged here. Raises NotAttached."""
+    with reading(connection):
+        return _here(connection, durable)
+
+
+def _here(connection: sqlite3.Connection, durable: Durable) -> FeedPosition:
+    try:
+        found = generation.read(connection)
+    except (sqlite3.OperationalError, TypeError) as error:
+        raise NotAttached from error
+    stamps: dict[Site, Stamp] = {}
+    for site, head in vector(connection).items():
+        if durable.allows(site, head.stamp):
+            stamps[site] = head.stamp
+        elif durable.upto is not None:
+            stamps[site] = durable.upto
+    return FeedPosition(vector=stamps, generation=found)
+
+
+class _Opened:
+    """A decoded changeset, of which one table's rows are told piece by piece."""
+
+    def __init__(self, encoded: bytes, table: str) -> None:
+        changeset = decode(encoded)
+        self.dot = Dot(changeset.upto, changeset.site)
+        self.after = changeset.after
+        self.before = 0
+        """Rows of other tables that come before."""
+        self.change: TableChange | None = None
+        for change in changeset.tables:
+            if change.table == table:
+                self.change = change
+                break
+            self.before += change.count
+        self._rows: Iterator[RowChange] = iter(())
+        self._at = -1
+
+    @property
+    def count(self) -> int:
+        """How many rows of the table there are."""
+        return 0 if self.change is None else self.change.count
+
+    def take(self, skip: int, limit: int) -> list[RowChange]:
+        """The rows after the first `skip`."""
+        if self.change is None:
+            return []
+        if skip != self._at:  # a page that was read got lost
+            self._rows = islice(self.change.each(), skip, None)
+        rows = list(islice(self._rows, limit))
+        self._at = skip + len(rows)
+        return rows
+
+
+class FeedReader:
+    """Reads the feed of one table. A page depends on nothing but the position and the database: what is remembered
+    between two pages is only the changeset that was decoded last."""
+
+    def __init__(self, table: str, nodes: Mapping[Site, str] | None = None) -> None:
+        """`nodes`: the names of the nodes that write under sites, as far as they are known; it may change."""
+        self._table = table
+        self._nodes: Mapping[Site, str] = {} if nodes is None else nodes
+        self._opened: _Opened | None = None
+
+    def read(self, connection: sqlite3.Connection, position: FeedPosition | None, durable: Durable) -> FeedPage:
+        """The next page after a position; without one, the first. Raises NotReplicated, StartOver, sqlite3.Error."""
+        with reading(connection):
+            try:
+                session = open_session(connection)
+            except NotAttached as error:
+                raise NotReplicated(self._table) from error
+            table = session.tables.get(self._table)
+            if table is None:
+                raise NotReplicated(self._table)
+            if position is None:
+                position = replace(_here(connection, durable), is_at_rows=True)
+            elif position.generation != generation.read(connection):
+                raise StartOver(self._table, "rows changed here by more than what was written, or it is another node's")
+            heads = {site: head.stamp for site, head in vector(connection).items()}
+            missing = {site: stamp for site, stamp in position.reaches.items() if heads.get(site, Stamp(-2)) < stamp}
+            if missing:
+                return FeedPage(changes=(), position=position, more=False, missing=missing)
+            if position.is_at_rows:
+                return self._rows(table, position)
+            return self._changes(session, table, position, durable)
+
+    # --- the rows that were there
+
+    def _rows(self, table: Table, position: FeedPosition) -> FeedPage:
+        rows = table.rows_after(position.rows_after, ROWS_MAX)
+        after = [replace(position, rows_after=row[: len(table.spec.key)]) for row in rows]
+        more = len(rows) == ROWS_MAX
+        if not more:
+            position = replace(position, is_at_rows=False, rows_after=None)
+            after[-1:] = [position] if rows else []
+        changes = tuple(
+            Change(
+                table=self._table,
+                op=ChangeOp.ROW,
+                key=_key(table, row),
+                columns=_shown(table, row),
+                origin=None,
+                position=at,
+            )
+            for row, at in zip(rows, after, strict=True)
+        )
+        return FeedPage(changes=changes, position=after[-1] if more else position, more=True, missing={})
+
+    # --- what changed since
+
+    def _changes(self, session: Session, table: Table, position: FeedPosition, durable: Durable) -> FeedPage:
+        opened, more = self._next(session.connection, position, durable)
+        found: list[Change] = []
+        for one in opened:
+            if len(found) == ROWS_MAX and one.count:
+                return FeedPage(changes=tuple(found), position=position, more=True, missing={})
+            if one.after != position.vector.get(one.dot.site, first_after(one.dot.site)):
+                raise StartOver(self._table, "the database was put back to an older state")
+            skip = 0 if position.partway is None else max(0, position.partway.rows - one.before)
+            rows = one.take(skip, ROWS_MAX - len(found)) if _has_key(one, table) else []
+            positions = _positions(position, one, skip, len(rows))
+            found += self._tell(session, table, one.dot, rows, position, positions)
+            position = positions[-1]
+            if position.partway is not None:
+                return FeedPage(changes=tuple(found), position=position, more=True, missing={})
+        return FeedPage(changes=tuple(found), position=position, more=more, missing={})
+
+    def _next(
+        self, connection: sqlite3.Connection, position: FeedPosition, durable: Durable
+    ) -> tuple[Iterator["_Opened"], bool]:
+        """The changesets that come next, decoded as they are needed, and whether there are more."""
+        if position.partway is not None:
+            site, upto, _ = position.partway
+            if self._opened is None or self._opened.dot != (upto, site):
+                encoded = journal.one(connection, site, upto)
+                if encoded is None:
+                    raise StartOver(self._table, _TRIMMED)
+                self._opened = _Opened(encoded, self._table)
+            return iter((self._opened,)), True
+        page = journal.page_inside(connection, position.vector, max_bytes=BYTES_MAX, max_count=CHANGESETS_MAX)
+        if page.beyond:
+            raise StartOver(self._table, _TRIMMED)
+        ready = [one.encoded for one in page.changesets if durable.allows(one.site, one.upto)]
+        return self._open_each(ready), page.more and len(ready) == len(page.changesets)
+
+    def _open_each(self, changesets: Iterable[bytes]) -> Iterator["_Opened"]:
+        for encoded in changesets:
+            self._opened = _Opened(encoded, self._table)
+            yield self._opened
+
+    def _tell(
+        self,
+        session: Session,
+        table: Table,
+        dot: Dot,
+        rows: Sequence[RowChange],
+        position: FeedPosition,
+        positions: Sequence[FeedPosition],
+    ) -> Iterator[Change]:
+        if not rows:
+            return
+        known = _Known(session, table, rows)
+        for row, at in zip(rows, positions, strict=True):
+            found = told(
+                row,
+                dot,
+                known.entry(row.key),
+                partial(known.row, row.key),
+                lambda one: position.covers(one.site, one.stamp),
+            )
+            if found is not None:
+                yield Change(
+                    table=self._table,
+                    op=found.op,
+                    key=dict(zip(table.spec.key, row.key, strict=True)),
+                    columns=found.columns,
+                    origin=Origin(site=dot.site, node=self._nodes.get(dot.site)),
+                    position=at,
+                )
+
+
+class _Known:
+    """What is known now of the rows of a page, read together."""
+
+    def __init__(self, session: Session, table: Table, rows: Sequence[RowChange]) -> None:
+        self._session = session
+        self._table = table
+        size = len(table.spec.key)
+        keys = [row.key for row in rows]
+        self._entries = {row[:size]: row[size:] for row in table.entries_of(keys)}
+        self._rows: dict[Key, Mapping[str, Value]] | None = None
+        if any(row.counts for row in rows):
+            self._rows = {row[:size]: _shown(table, row) for row in table.rows_of(keys)}
+
+    def entry(self, key: Key) -> Entry | None:
+        """The row's entry."""
+        found: Any = self._entries.get(key)
+        if found is None:
+            return None
+        life, stamp, short, blob = found
+        site_of = self._session.sites.site
+        born = Dot(Stamp(stamp), site_of(short))
+        return decode_entry(life, born, blob, names=self._table.columns.names, site_of=site_of)
+
+    def row(self, key: Key) -> Mapping[str, Value] | None:
+        """What the row shows, or None if it is not there."""
+        return self._table.row(key) if self._rows is None else self._rows.get(key)
+
+
+def _positions(position: FeedPosition, one: _Opened, skip: int, count: int) -> list[FeedPosition]:
+    """The positions after each of the next `count` rows of a changeset, of which `skip` were told; at least one."""
+    passed = replace(position, vector={**position.vector, one.dot.site: one.dot.stamp}, partway=None)
+    if skip + count >= one.count or count == 0:
+        last = passed
+    else:
+        last = replace(position, partway=Partway(one.dot.site, one.dot.stamp, one.before + skip + count))
+    between = [
+        replace(position, partway=Partway(one.dot.site, one.dot.stamp, one.before + skip + at))
+        for at in range(1, count)
+    ]
+    return [*between, last]
+
+
+def _has_key(one: _Opened, table: Table) -> bool:
+    """False if the rows are of a table that had another key: they are held, and not shown here."""
+    return one.change is not None and one.change.key == table.spec.key
+
+
+def _key(table: Table, row: Sequence[Value]) -> dict[str, Value]:
+    return dict(zip(table.spec.key, row, strict=False))
+
+
+def _shown(table: Table, row: Sequence[Value]) -> dict[str, Value]:
+    names = (*table.spec.cells, *table.spec.counters)
+    return dict(zip(names, row[len(table.spec.key) :], strict=True))
+
+
+_TRIMMED: Final = "what was written since is not in this node's journal any more, or came as a snapshot"

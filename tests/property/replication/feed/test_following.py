@@ -1,0 +1,143 @@
+"""Who follows the feed of a replica ends with the table, whatever is written and merged, in whatever order, and however
+often it is interrupted and goes on from its position, there or on another replica.
+
+A failing run prints its seed; `LITECAST_SEED=n` replays it.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replication.engine import generation
+from replication.feed import reading, telling
+from tests.support import clicks, sql_schema
+from tests.support.following import Follower, small_pages
+from tests.support.playing import AnySql, Counting
+from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
+from tests.support.roaming import Roaming
+
+# Read when this file is: in a test, no LITECAST_ variable of the desk is left.
+RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
+SEED = os.environ.get("LITECAST_SEED")
+CHUNKS = 3
+SAFEGUARD_SEEDS = 100
+
+in_chunks = pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
+
+
+def seeds(chunk: int) -> Sequence[int]:
+    return range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]
+
+
+@contextmanager
+def noted(seed: int) -> Iterator[None]:
+    """A failure says how to have it again."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
+        raise
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, name, value in small_pages(3):
+        monkeypatch.setattr(place, name, value)
+
+
+@pytest.fixture(scope="module")
+def templates() -> Iterator[tuple[Path, ...]]:
+    with fast_folder() as folder:
+        paths = tuple(folder / f"{number}.template" for number in range(3))
+        for number, path in enumerate(paths):
+            attach_file(path, sql_schema.create, choices(), new_site(random.Random(number)))
+        yield paths
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as path:
+        yield path
+
+
+class Followers:
+    """Some followers, and which of the replicas each is at. `moves`: they go from one to another with their position."""
+
+    def __init__(self, seed: int, tables: Sequence[str], *, moves: bool) -> None:
+        self._rng = random.Random(f"followers {seed}")
+        self._moves = moves
+        self.all = [(Follower(self._rng, table), self._rng.randrange(99)) for table in tables for _ in range(2)]
+
+    def read(self, members: Sequence[Replica]) -> None:
+        """Some of them read on."""
+        for at, (follower, where) in enumerate(self.all):
+            if self._moves and self._rng.random() < 0.1:
+                where = self._rng.randrange(99)
+                self.all[at] = follower, where
+            if self._rng.random() < 0.3:
+                follower.read(members[where % len(members)])
+
+    def check(self, members: Sequence[Replica]) -> None:
+        """In the end each has the table, wherever it is."""
+        for follower, where in self.all:
+            member = members[where % len(members)]
+            follower.catch_up(member)
+            follower.assert_is_copy_of(member)
+
+
+@pytest.mark.timeout(120 + 2 * RUNS)
+@in_chunks
+def test_any_sql_on_three_replicas_is_followed_from_any_position_on(chunk: int, templates: tuple[Path, ...]) -> None:
+    told = 0
+    for seed in seeds(chunk):
+        with fast_folder() as folder, noted(seed), AnySql(seed, folder, templates) as playing:
+            followers = Followers(seed, [table.name for table in sql_schema.TABLES], moves=seed % 2 > 0)
+            for _ in range(playing.rng.choice((4, 12, 20))):
+                playing.play(5)
+                followers.read(playing.replicas.members)
+            playing.check()
+            followers.check(playing.replicas.members)
+            assert not any(follower.started for follower, _ in followers.all), "nothing here makes one start over"
+            told += sum(follower.told for follower, _ in followers.all)
+    assert told > 100 or SEED is not None
+
+
+@pytest.mark.timeout(120 + 2 * RUNS)
+@in_chunks
+def test_counters_that_all_count_in_are_followed(chunk: int) -> None:
+    for seed in seeds(chunk):
+        with fast_folder() as folder, noted(seed), Counting(seed, folder, baselines=seed % 2 > 0) as counting:
+            followers = Followers(seed, ["clicks"], moves=seed % 3 > 0)
+            for _ in range(10):
+                counting.play(5, deletes=seed % 3 > 0)
+                followers.read(counting.replicas.members)
+            counting.check()
+            followers.check(counting.replicas.members)
+
+
+def roam(seed: int, folder: Path, *, forks: bool) -> Followers:
+    """Replicas whose journals are trimmed, that take snapshots, and, with `forks`, are put back to older states."""
+    with Roaming(seed, folder, forks=forks, trims=seed % 2 > 0, baselines=seed % 3 == 0 and not forks) as run:
+        followers = Followers(seed, [clicks.TABLE.name], moves=seed % 3 > 0)
+        for _ in range(12):
+            run.play(8, deletes=seed % 4 > 0)
+            followers.read(run.members)
+        run.check()
+        followers.check(run.members)
+    return followers
+
+
+@pytest.mark.timeout(120 + 2 * RUNS)
+@pytest.mark.parametrize("forks", [False, True])
+@in_chunks
+def test_who_follows_while_state_moves_is_told_to_start_over_where_it_must(chunk: int, forks: bool) -> None:
+    started = 0
+    for seed in seeds(chunk):
+        with fast_folder() as folder, noted(seed):
+            started += sum(follower.started for follower, _ in roam(seed, folder, forks=forks).all)
+    assert started > 0 or SEED is not None
