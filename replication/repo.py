@@ -26,12 +26,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from replication.errors import DatabaseBusy, ReplicationError, RepoClosed, WaitInTransaction
+from replication.errors import DatabaseBusy, NoChangeFeed, ReplicationError, RepoClosed, WaitInTransaction
+from replication.feed.feed import ChangeFeed, Feed
+from replication.feed.position import FeedPosition
 from replication.open_database import OpenDatabase
 from replication.opening import Settings, Synchronous, resolved
 from replication.positions import Position
 from replication.rows import Key, Op, Parameters, Row
 from replication.transaction import Transaction, Written, stands_alone
+from replication.translation import SQLITE_ERRORS, translated
 
 type Replicator = Callable[[Row, Op], None]
 """Sends a whole row to the peers. Called in the event loop's thread; must not block."""
@@ -52,6 +55,11 @@ class Link(Protocol):
 
     async def wait_for(self, position: Position, *, timeout_s: float) -> None:
         """Returns once the position is reached here. Raises PositionTimeout."""
+        ...
+
+    @property
+    def feed(self) -> Feed:
+        """The change feed."""
         ...
 
 
@@ -210,6 +218,30 @@ class Repo:
             except Exception:
                 _log.exception("the replicator failed on a row of %s", result.table)
         return result
+
+    def changes(self, table: str, *, since: FeedPosition | None = None) -> ChangeFeed:
+        """`async for change in repo.changes("pages", since=position)`: each committed change of an attached table, made
+        here or merged, from a position on, as it comes.
+
+        Without a position it begins with the rows that are there, and goes on with what changes from then on: whoever
+        applies all of it to an empty copy (see `ChangeOp`) keeps that equal to the table. A position is kept as text
+        (`str`, `FeedPosition.parse`), holds after a restart, and on another node too. See `ChangeFeed` for what is
+        raised, and docs/changes.md. Raises NoChangeFeed in the modes that make no changesets."""
+        return ChangeFeed(self._feed(), table, since, path=self.path)
+
+    async def feed_position(self) -> FeedPosition:
+        """The position of who has seen all that is folded and merged by now: `changes` gives what comes after it.
+        Raises NoChangeFeed."""
+        try:
+            return await self._feed().position()
+        except SQLITE_ERRORS as error:
+            raise translated(error, path=self.path, busy_timeout_s=0) from error
+
+    def _feed(self) -> Feed:
+        self._opened()
+        if self.link is None:
+            raise NoChangeFeed
+        return self.link.feed
 
     def wait_for(self, position: Position, *, timeout_s: float = WAIT_TIMEOUT_S) -> Awaitable[None]:
         """`await` it: it returns once what was written at `position`, here or elsewhere, can be read here.

@@ -72,6 +72,10 @@ class Here(Protocol):
         """Something may be missing that may be on its way."""
         ...
 
+    def state_has_moved(self) -> None:
+        """No more of a peer's state comes."""
+        ...
+
 
 class CatchUp:
     """See the module."""
@@ -81,6 +85,8 @@ class CatchUp:
         """What is under way."""
         self.is_applying = False
         """True while a snapshot is: what readers see is between two states."""
+        self.is_moving_state = False
+        """True while a peer's state is merged, a snapshot or not, until nothing more of it comes."""
         self._here = here
         self._bus = bus
         self._exchange = exchange
@@ -136,6 +142,7 @@ class CatchUp:
             log.info("asking %s for what is missing failed, it is asked again: %s", peer, error)
         finally:
             self.progress = None
+            self._state_has_moved()
             if not helped:
                 self._exchange.pause(peer, _now_s() + PAUSE_S)
         return helped
@@ -183,7 +190,13 @@ class CatchUp:
             await self._here.work(lambda store: store.finish_snapshot(start))
         finally:
             self.is_applying = False
+            self._state_has_moved()
         log.info("snapshot of %s merged: %d rows", peer, under_way.rows)
+
+    def _state_has_moved(self) -> None:
+        if self.is_moving_state:
+            self.is_moving_state = False
+            self._here.state_has_moved()
 
     async def _fetch_all(self, peer: str, under_way: Progress) -> bool:
         """The peer's whole state, without authority: what it merged of closed sites is here then, too."""
@@ -203,6 +216,7 @@ class CatchUp:
 
     async def _fetch_state(self, peer: str, under_way: Progress, *, authority: bool) -> SnapshotStart:
         start = _parse_start(await self._ask_for_state(peer, ["snapshot"]))
+        self.is_moving_state = True
         for table in start.tables:
             after: bytes | None = None
             while True:

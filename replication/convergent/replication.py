@@ -46,6 +46,7 @@ from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import BASELINE_STAMP, Site, Stamp, latest_ms
 from replication.engine.values import Key
 from replication.errors import ReplicationError
+from replication.feed.feed import Feed
 from replication.positions import Position
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,11 @@ AHEAD_PAUSE_S: Final = 10.0
 
 class Cluster(Bus, Protocol):
     """What replication needs of `cluster.Node`."""
+
+    @property
+    def name(self) -> str:
+        """This node's."""
+        ...
 
     def peers(self) -> Sequence["Named"]:
         """The peers that are up."""
@@ -132,6 +138,7 @@ class Replication:
         self._serving = Serving(self, shelf, shelf_engine, copies)
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
+        self.feed = Feed(self, shelf, shelf_engine)
         self._problems: dict[str, str] = {}
         self._offsets_ms: dict[str, int] = {}
         self._owed = NOTHING_OWED
@@ -168,6 +175,7 @@ class Replication:
     def start(self, bus: Cluster) -> None:
         """Begins to work. The node runs, and its actor hands over what comes."""
         self._bus = bus
+        self.feed.writes_under(self.view().site, bus.name)
         self._catch_up = CatchUp(self, bus, self._exchange, self._inbox, self.tally)
         self._tasks = [asyncio.create_task(self._run(), name="replication")]
 
@@ -194,6 +202,7 @@ class Replication:
 
     async def stop(self) -> None:
         """Ends the work: what is written by now is still folded and cast."""
+        self.feed.stop()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -207,6 +216,7 @@ class Replication:
 
     def abandon(self) -> None:
         """Ends the work at once, as a crash would: nothing more is folded or told."""
+        self.feed.stop()
         for task in self._tasks:
             task.cancel()
         self._joined.clear()
@@ -300,6 +310,7 @@ class Replication:
 
     def _hear(self, peer: str, heads: Heads) -> None:
         self._exchange.heard(peer, heads)
+        self.feed.writes_under(heads.site, peer)
         self._offsets_ms[peer] = heads.clock_ms - self._settings.now_ms()
         if self._joined.is_set() and self._catch_up is not None:
             self._catch_up.compare(peer, heads)
@@ -380,6 +391,7 @@ class Replication:
             log.warning("the database was replaced under the running node: it goes on with it, under a new site")
             self.tally.new_sites += 1
             self._view_now = self._durable_view = await self._engine.run(self._store.begin_again)
+            self._moved()
             self._exchange.look_back()
             self._tell([peer.name for peer in self._cluster.peers()])
             self._lacking.set()
@@ -410,7 +422,13 @@ class Replication:
                 self._cluster.cast(peer, REPLICATION, message)
         if tell:
             self._tell(peers)
+        self._moved()
+
+    def _moved(self) -> None:
+        if self._bus is not None:
+            self.feed.writes_under(self.view().site, self._bus.name)
         self._waiters.moved()
+        self.feed.moved()
 
     # --- merging ---
 
@@ -479,6 +497,10 @@ class Replication:
         await self._lacking.wait()
         self._lacking.clear()
         await self._catching_up.work_off()
+
+    def state_has_moved(self) -> None:
+        """No more of a peer's state comes: readers of the feed have waited for that."""
+        self.feed.moved()
 
     def take_in(self, peer: str, encoded: bytes) -> None:
         """A changeset that was asked for. Raises ChangesetError."""
@@ -708,6 +730,10 @@ class Replication:
             ),
             counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},
         )
+
+    def is_moving_state(self) -> bool:
+        """Whether a peer's state is being merged, piece by piece."""
+        return self._catch_up is not None and self._catch_up.is_moving_state
 
     # --- inside ---
 

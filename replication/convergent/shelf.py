@@ -1,4 +1,5 @@
-"""What peers are served from: a second connection, which only reads, so that serving one never waits for a merge."""
+"""What peers, and readers of the change feed, are served from: a second connection, which only reads, so that serving
+never waits for a merge."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -29,9 +30,10 @@ class Shelf:
 
     def page(self, have: Mapping[Site, Stamp]) -> Page:
         """The next changesets for who has merged as far as this."""
-        return page(self._connection, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
+        return page(self.connection, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
 
     @property
-    def _connection(self) -> sqlite3.Connection:
+    def connection(self) -> sqlite3.Connection:
+        """The connection, in the thread of its engine."""
         assert self._opened is not None, "the shelf is open"
         return self._opened

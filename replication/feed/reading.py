@@ -176,7 +176,7 @@ class FeedReader:
         for one in opened:
             if len(found) == ROWS_MAX and one.count:
                 return FeedPage(changes=tuple(found), position=position, more=True, missing={})
-            if one.after != position.vector.get(one.dot.site, first_after(one.dot.site)):
+            if not _joins(position, one):
                 raise StartOver(self._table, "the database was put back to an older state")
             skip = 0 if position.partway is None else max(0, position.partway.rows - one.before)
             rows = one.take(skip, ROWS_MAX - len(found)) if _has_key(one, table) else []
@@ -281,6 +281,11 @@ def _positions(position: FeedPosition, one: _Opened, skip: int, count: int) -> l
         for at in range(1, count)
     ]
     return [*between, last]
+
+
+def _joins(position: FeedPosition, one: _Opened) -> bool:
+    """False if the site went back since, and wrote something else."""
+    return one.after == position.vector.get(one.dot.site, first_after(one.dot.site))
 
 
 def _has_key(one: _Opened, table: Table) -> bool:

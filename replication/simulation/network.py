@@ -92,6 +92,11 @@ class ShakyCasts:
         self._random = random
         self._note = note
 
+    @property
+    def name(self) -> str:
+        """The node's."""
+        return self._node.name
+
     def peers(self) -> Sequence[Peer]:
         """The peers that are up."""
         return self._node.peers()

@@ -8,13 +8,14 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from replication.engine import generation
+from replication.engine import generation, journal
 from replication.feed import reading, telling
+from replication.feed.position import FeedPosition
 from tests.support import clicks, sql_schema
 from tests.support.following import Follower, small_pages
 from tests.support.playing import AnySql, Counting
@@ -66,7 +67,7 @@ def folder() -> Iterator[Path]:
 
 
 class Followers:
-    """Some followers, and which of the replicas each is at. `moves`: they go from one to another with their position."""
+    """Some followers, and at which replica each is. `moves`: they go from one to another with their position."""
 
     def __init__(self, seed: int, tables: Sequence[str], *, moves: bool) -> None:
         self._rng = random.Random(f"followers {seed}")
@@ -141,3 +142,79 @@ def test_who_follows_while_state_moves_is_told_to_start_over_where_it_must(chunk
         with fast_folder() as folder, noted(seed):
             started += sum(follower.started for follower, _ in roam(seed, folder, forks=forks).all)
     assert started > 0 or SEED is not None
+
+
+# ---- with a safeguard taken out
+
+
+def fails(play: Callable[[int, Path], None], folder: Path) -> bool:
+    """Whether some seed ends with a copy that is not the table."""
+    for seed in range(SAFEGUARD_SEEDS):
+        place = folder / str(seed)
+        place.mkdir()
+        try:
+            play(seed, place)
+        except AssertionError:
+            return True
+    return False
+
+
+def count(seed: int, folder: Path) -> None:
+    with Counting(seed, folder) as counting:
+        followers = Followers(seed, ["clicks"], moves=True)
+        for _ in range(10):
+            counting.play(5)
+            followers.read(counting.replicas.members)
+        counting.check()
+        followers.check(counting.replicas.members)
+
+
+def trim(seed: int, folder: Path) -> None:
+    roam(2 * seed + 1, folder, forks=False)
+
+
+def fork(seed: int, folder: Path) -> None:
+    roam(seed, folder, forks=True)
+
+
+def without_leaving_out_what_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(telling, "_stands", lambda *_: True)
+
+
+def without_leaving_out_lives_that_are_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(telling, "_is_any_told", lambda *_: False)
+
+
+def without_waiting_for_what_was_told_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(FeedPosition, "reaches", {})
+
+
+def without_a_look_whether_the_journal_joins(patch: pytest.MonkeyPatch) -> None:
+    page = journal.page_inside
+    patch.setattr(journal, "page_inside", lambda *args, **limits: replace(page(*args, **limits), beyond=frozenset()))
+    patch.setattr(reading, "_joins", lambda *_: True)
+
+
+def without_generations(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(generation, "advance", lambda _connection: None)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("take_out", "play"),
+    [
+        (without_leaving_out_what_lost, count),
+        (without_leaving_out_lives_that_are_over, count),
+        (without_waiting_for_what_was_told_elsewhere, count),
+        (without_a_look_whether_the_journal_joins, trim),
+        (without_generations, fork),
+    ],
+)
+def test_without_it_some_copy_is_not_the_table(
+    take_out: Callable[[pytest.MonkeyPatch], None],
+    play: Callable[[int, Path], None],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take_out(monkeypatch)
+    assert fails(play, folder)
