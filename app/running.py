@@ -127,6 +127,8 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
             status=status,
             drift=drift,
             gate=AdminGate(admin_token(config)),
+            changes=repo,
+            next_change=None if replication is None else lambda: replication.feed.next_move,
         )
         server = WebServer(web, listener)
         _log_start(config, node, server.url)

@@ -20,14 +20,16 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from replication.convergent.noticing import WalWatch
 from replication.errors import DatabaseBusy, NoChangeFeed, ReplicationError, RepoClosed, WaitInTransaction
 from replication.feed.feed import ChangeFeed, Feed
+from replication.feed.live import Commits, live
 from replication.feed.position import FeedPosition
 from replication.open_database import OpenDatabase
 from replication.opening import Settings, Synchronous, resolved
@@ -104,6 +106,7 @@ class Repo:
         self._busy_timeout_s = busy_timeout_s
         self._open: OpenDatabase | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._commits = Commits(lambda noticed: WalWatch(resolved(self.path))(noticed), self.path)
 
     async def open(self) -> None:
         """Opens the database, creating the file and the folder it is in if they are missing.
@@ -129,6 +132,7 @@ class Repo:
         """
         if self._open is not None:
             opened, self._open = self._open, None
+            await self._commits.close()
             self._closing = asyncio.create_task(opened.close(), name="repo close")
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -236,6 +240,15 @@ class Repo:
             return await self._feed().position()
         except SQLITE_ERRORS as error:
             raise translated(error, path=self.path, busy_timeout_s=0) from error
+
+    def live(self, sql: str, params: Parameters = ()) -> AsyncGenerator[list[Row]]:
+        """`async for rows in repo.live(sql)`: the rows that a query gives, and again whenever they are others, whoever
+        committed what. In every mode; the query may read anything. Many commits at once are answered by one run.
+
+        Raises what `all` raises, and RepoClosed when the repo is closed. End it with `contextlib.aclosing`, or by
+        cancelling the task: nothing is watched once nobody looks."""
+        self._opened()
+        return live(lambda: self.all(sql, params), self._commits)
 
     def _feed(self) -> Feed:
         self._opened()

@@ -24,8 +24,9 @@ from app.standing import StatusOf
 from app.web.admin import AdminGate
 from app.web.answers import error, http_error, no_store, secure
 from app.web.assets import Page, StaticFiles
+from app.web.changes import ChangeLimits, Changes, ChangesApi
 from app.web.drift import Drift, DriftApi
-from app.web.live import LiveFeed, LiveLimits, LiveStream
+from app.web.live import LiveFeed, LiveLimits, LiveStream, NextChange
 from app.web.page_names import page_path
 from app.web.state import cluster_summary, live_state
 from replication.errors import ReplicationError
@@ -42,7 +43,8 @@ class WebApp:
 
     `unready` names what is not up yet, one line for each; an empty answer means that the node is ready. `status` asks
     how replication stands; None in the modes that have nothing to say of it. `drift` compares the nodes, `gate` says
-    who may do more than look.
+    who may do more than look. `changes` is the change feed; `next_change` gives an event for the next change here, in
+    the mode that has a feed.
     """
 
     def __init__(
@@ -56,7 +58,10 @@ class WebApp:
         status: StatusOf | None = None,
         drift: Drift,
         gate: AdminGate,
+        changes: Changes,
+        next_change: NextChange | None = None,
         live: LiveLimits | None = None,
+        change_limits: ChangeLimits | None = None,
     ) -> None:
         self._node = node
         self._counter = counter
@@ -66,7 +71,8 @@ class WebApp:
         self._status = status
         self._drift = drift
         drift_api = DriftApi(drift, gate, repairs=status is not None)
-        self._feed = LiveFeed(self._state, live)
+        self._changes = ChangesApi(changes, gate, change_limits)
+        self._feed = LiveFeed(self._state, live, next_change=next_change)
         self._views = PageViews()
         self._registry = registry(
             NodeCollector(
@@ -88,6 +94,7 @@ class WebApp:
                     Route("/", self._get_home, methods=["GET"]),
                     Route("/cluster", self._get_live_page, methods=["GET"]),
                     Route("/api/live", self._get_live, methods=["GET"]),
+                    Route("/api/changes", self._changes.get, methods=["GET"]),
                     Route("/api/cluster", self._get_cluster, methods=["GET"]),
                     Route("/api/drift", drift_api.get, methods=["GET"]),
                     Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
@@ -110,6 +117,7 @@ class WebApp:
         """End the streams and refuse to count from now on. Returns at once."""
         self._stopping = True
         self._feed.stop()
+        self._changes.stop()
 
     async def _state(self) -> object:
         self._drift.looked()

