@@ -106,7 +106,7 @@ class Repo:
         self._busy_timeout_s = busy_timeout_s
         self._open: OpenDatabase | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._commits = Commits(lambda noticed: WalWatch(resolved(self.path))(noticed), self.path)
+        self._commits = Commits(self._watch, self.path)
 
     async def open(self) -> None:
         """Opens the database, creating the file and the folder it is in if they are missing.
@@ -249,6 +249,9 @@ class Repo:
         cancelling the task: nothing is watched once nobody looks."""
         self._opened()
         return live(lambda: self.all(sql, params), self._commits)
+
+    async def _watch(self, noticed: Callable[[], None]) -> None:
+        await WalWatch(resolved(self.path))(noticed)
 
     def _feed(self) -> Feed:
         self._opened()
