@@ -6,8 +6,10 @@
 SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers` tie the two together as `mode =
 "naive"` does; a `Replication`, made by `replication_for_file` and reached by peers through the actor
 `ReplicationWorker`, as `mode = "convergent"` does. Each row that a `Repo` writes then has the `Position` that a `Repo`
-on another node can wait for. `attach` prepares tables of any SQLite database for replication, as `litecast attach`
-does, and `detach` leaves it as it was. The command `litecast` (package `app`) runs all of it from a `config.toml`.
+on another node can wait for, and `Repo.changes` tells of each `Change`, as a `ChangeFeed` that goes on from any
+`FeedPosition` or says `StartOver`. `attach` prepares tables of any SQLite database for replication, as
+`litecast attach` does, and `detach` leaves it as it was. The command `litecast` (package `app`) runs all of it from a
+`config.toml`.
 """
 
 from cluster.actor import Actor
@@ -26,7 +28,10 @@ from replication.engine.attaching import AttachReport
 from replication.engine.catalogue import MergeRule
 from replication.engine.detaching import DetachReport
 from replication.engine.refusals import AttachRefused, TableChoice
-from replication.errors import PositionTimeout, ReplicationError
+from replication.errors import PositionTimeout, ReplicationError, StartOver
+from replication.feed.change import Change, ChangeOp
+from replication.feed.feed import ChangeFeed
+from replication.feed.position import FeedPosition
 from replication.naive import RepoReplication, cast_to_peers
 from replication.positions import Position
 from replication.repo import Repo
@@ -39,8 +44,12 @@ __all__ = [
     "AttachRefused",
     "AttachReport",
     "CallTimeout",
+    "Change",
+    "ChangeFeed",
+    "ChangeOp",
     "ClusterError",
     "DetachReport",
+    "FeedPosition",
     "MergeRule",
     "NoSuchActor",
     "Node",
@@ -55,6 +64,7 @@ __all__ = [
     "RepoReplication",
     "Row",
     "Secret",
+    "StartOver",
     "Supervisor",
     "TableChoice",
     "TableDeclaration",

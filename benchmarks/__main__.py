@@ -15,6 +15,7 @@ from benchmarks.cluster import join, lag
 from benchmarks.database import repo
 from benchmarks.drift import drift
 from benchmarks.engine import capture, merge
+from benchmarks.feed import feed
 from benchmarks.idle import idle, idle_convergent
 from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "merge": merge,
     "drift": drift,
     "lag": lag,
+    "feed": feed,
     "join": join,
     "idle": idle,
     "idle-convergent": idle_convergent,

@@ -75,6 +75,10 @@ class Columns:
             return name
         return next((other for other in self._declared.others(name) if self._is_here(other)), name)
 
+    def looked_at(self) -> dict[str, Here]:
+        """The columns that the schema had when it was last looked at, and what each was."""
+        return {name: here for name, here in self._here.items() if here > Here.UNKNOWN}
+
     def is_cell(self, name: str) -> bool:
         """True if it was one, and no counter, when the schema was last looked at."""
         return self._here.get(name) == Here.CELL

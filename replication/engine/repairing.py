@@ -87,8 +87,10 @@ def restore(
         work = _Restoration(_table(session, name))
         for key, row in rows.items():
             work.restore(canonical_key(key), row or {})
-        generation.advance(connection)
-        return work.finish(folded)
+        restored = work.finish(folded)
+        if restored.rows:
+            generation.advance(connection)
+        return restored
 
 
 def _table(session: Session, name: str) -> Table:

@@ -19,7 +19,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any, cast
 
-from replication.engine import state
+from replication.engine import generation, state
 from replication.engine.changesets import ChangeKind, RowGroup, TableChange, header
 from replication.engine.entries import Cell, Entry, decode_entry, encode_entry, later_dots
 from replication.engine.folding import Folded, fold_inside, publish
@@ -39,6 +39,7 @@ def set_aside(connection: sqlite3.Connection, *, expected: Remembered | None = N
         check_remembered(connection, expected)
         session = open_session(connection)
         session.sites.set_aside(session.site)
+        generation.advance(connection)  # what was written under it comes again, under another site
 
 
 def stamp_again(

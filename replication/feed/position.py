@@ -7,10 +7,13 @@ to it:
 
 - the **generation** of the database (see `engine.generation`): in another one, rows have changed by something that is
   in no changeset;
+- the **shape** of the table: a hash of its columns. Migrations fill columns and let show what was held, on each node by
+  itself, and no changeset says so;
 - how many rows of one more changeset were told, where a reader stopped within it;
 - after which key to go on, where a reader stopped while it was told the rows that were there when it began.
 
-As text it is plain ASCII and fits into a header: `SITE:STAMP,...`, then `;g=`, `;in=` and `;rows=`, where they are."""
+As text it is plain ASCII and fits into a header: `SITE:STAMP,...`, then `;g=`, `;t=`, `;in=` and `;rows=`, where they
+are."""
 
 import base64
 import binascii
@@ -24,6 +27,7 @@ from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
 from replication.engine.values import Key, pack, unpack
 from replication.positions import Position, PositionError
 
+SHAPE_DIGITS: Final = 8
 _HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -37,12 +41,13 @@ class Partway(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedPosition:
-    """See the module. `str` and `parse` are each other's reverse.
+    """See the module. `str` and `parse` are each other's reverse. `shape` is empty where it is not of one table.
 
     `is_at_rows`: the rows that were there are still being told, from the first after `rows_after` on."""
 
     vector: Mapping[Site, Stamp] = field(default_factory=dict[Site, Stamp])
     generation: str = FIRST
+    shape: str = ""
     partway: Partway | None = None
     is_at_rows: bool = False
     rows_after: Key | None = None
@@ -51,6 +56,8 @@ class FeedPosition:
         parts = [str(Position(self.vector))]
         if self.generation:
             parts.append(f"g={self.generation}")
+        if self.shape:
+            parts.append(f"t={self.shape}")
         if self.partway is not None:
             parts.append(f"in={self.partway.site}:{self.partway.upto:x}:{self.partway.rows:x}")
         if self.is_at_rows:
@@ -74,12 +81,14 @@ class FeedPosition:
     def parse(cls, text: str) -> Self:
         """The position whose `str` this is. Raises PositionError."""
         vector, *rest = text.split(";")
-        generation, partway, rows_after, is_at_rows = FIRST, None, None, False
+        generation, shape, partway, rows_after, is_at_rows = FIRST, "", None, None, False
         for part in rest:
             name, _, value = part.partition("=")
             match name:
                 case "g" if len(value) == DIGITS and _HEX.issuperset(value):
                     generation = value
+                case "t" if len(value) == SHAPE_DIGITS and _HEX.issuperset(value):
+                    shape = value
                 case "in":
                     partway = _partway(value, text)
                 case "rows":
@@ -89,6 +98,7 @@ class FeedPosition:
         return cls(
             vector=Position.parse(vector).stamps,
             generation=generation,
+            shape=shape,
             partway=partway,
             is_at_rows=is_at_rows,
             rows_after=rows_after,

@@ -8,6 +8,7 @@ What is missing in the journal is known, since the changesets of a site join end
 over. That is so when the journal was trimmed past it, when a snapshot moved the heads, and when somebody put the
 database back to an older state and other things were written since."""
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +24,10 @@ from replication.engine.sites import vector
 from replication.engine.stamps import Dot, Site, Stamp, first_after
 from replication.engine.table import Table
 from replication.engine.transacting import reading
-from replication.engine.values import Key, Value
+from replication.engine.values import Key, Value, pack
 from replication.errors import NotReplicated, StartOver
 from replication.feed.change import Change, ChangeOp, Origin
-from replication.feed.position import FeedPosition, Partway
+from replication.feed.position import SHAPE_DIGITS, FeedPosition, Partway
 from replication.feed.telling import told
 
 ROWS_MAX: Final = 500
@@ -134,10 +135,14 @@ class FeedReader:
             table = session.tables.get(self._table)
             if table is None:
                 raise NotReplicated(self._table)
+            shape = _shape(table)
             if position is None:
                 position = replace(_here(connection, durable), is_at_rows=True)
+            elif position.shape not in ("", shape):
+                raise StartOver(self._table, "its columns are others, or the position is another table's")
             elif position.generation != generation.read(connection):
                 raise StartOver(self._table, "rows changed here by more than what was written, or it is another node's")
+            position = replace(position, shape=shape)
             heads = {site: head.stamp for site, head in vector(connection).items()}
             missing = {site: stamp for site, stamp in position.reaches.items() if heads.get(site, Stamp(-2)) < stamp}
             if missing:
@@ -223,12 +228,14 @@ class FeedReader:
             return
         known = _Known(session, table, rows)
         for row, at in zip(rows, positions, strict=True):
+            named = known.as_here(row)
             found = told(
-                row,
+                named,
                 dot,
                 known.entry(row.key),
                 partial(known.row, row.key),
                 lambda one: position.covers(one.site, one.stamp),
+                is_whole=table.shown <= {*named.cells, *named.counts},
             )
             if found is not None:
                 yield Change(
@@ -250,9 +257,24 @@ class _Known:
         size = len(table.spec.key)
         keys = [row.key for row in rows]
         self._entries = {row[:size]: row[size:] for row in table.entries_of(keys)}
+        self._names: dict[tuple[str, ...], dict[str, str] | None] = {}
         self._rows: dict[Key, Mapping[str, Value]] | None = None
         if any(row.counts for row in rows):
             self._rows = {row[:size]: _shown(table, row) for row in table.rows_of(keys)}
+
+    def as_here(self, change: RowChange) -> RowChange:
+        """The change, with the names that columns have here, and without those that were dropped here."""
+        named = (*change.cells, *change.counts)
+        if named not in self._names:
+            self._names[named] = _names_here(self._table, named)
+        names = self._names[named]
+        if names is None:
+            return change
+        return replace(
+            change,
+            cells={names[name]: value for name, value in change.cells.items() if name in names},
+            counts={names[name]: value for name, value in change.counts.items() if name in names},
+        )
 
     def entry(self, key: Key) -> Entry | None:
         """The row's entry."""
@@ -267,6 +289,22 @@ class _Known:
     def row(self, key: Key) -> Mapping[str, Value] | None:
         """What the row shows, or None if it is not there."""
         return self._table.row(key) if self._rows is None else self._rows.get(key)
+
+
+def _names_here(table: Table, named: Sequence[str]) -> dict[str, str] | None:
+    """What columns are called here, of those that are not dropped; None if all are called the same."""
+    here, is_dropped = table.columns.here, table.columns.is_dropped
+    found = {name: here(name) for name in named}
+    kept = {
+        name: other for name, other in found.items() if not is_dropped(other) and (name == other or other not in found)
+    }
+    return None if all(kept.get(name) == name for name in named) else kept
+
+
+def _shape(table: Table) -> str:
+    """A hash of the table's columns, as they were when the schema was last looked at: the same on all nodes."""
+    looked = sorted((name, int(here)) for name, here in table.columns.looked_at().items())
+    return hashlib.blake2b(pack((table.spec.name, table.spec.key, looked)), digest_size=SHAPE_DIGITS // 2).hexdigest()
 
 
 def _positions(position: FeedPosition, one: _Opened, skip: int, count: int) -> list[FeedPosition]:

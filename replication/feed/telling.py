@@ -31,12 +31,19 @@ class Told(NamedTuple):
 
 
 def told(
-    change: RowChange, dot: Dot, entry: Entry | None, row: Callable[[], Row | None], covers: Callable[[Dot], bool]
+    change: RowChange,
+    dot: Dot,
+    entry: Entry | None,
+    row: Callable[[], Row | None],
+    covers: Callable[[Dot], bool],
+    *,
+    is_whole: bool = True,
 ) -> Told | None:
     """What is told of a change that came in the changeset `dot`; None if nothing is.
 
     `entry` is what is known of the row now, `row` gives what it shows now, both of one moment at which that changeset
-    was merged. `covers` says which changesets the reader was told before."""
+    was merged. `covers` says which changesets the reader was told before. `is_whole`: false if the table has columns
+    that the change does not name."""
     if entry is None or change.life > entry.life:
         # The row was deleted, and its tombstone trimmed since; or it never came: see `engine.lacking`.
         return Told(ChangeOp.DELETE, {}) if change.kind is ChangeKind.DELETE else None
@@ -46,8 +53,9 @@ def told(
         is_told = entry.born != dot and _is_told(entry.born, covers)
         return None if is_told else Told(ChangeOp.DELETE, {})
     if change.kind is ChangeKind.INSERT:
-        if any(cell.dot != dot and _is_told(cell.dot, covers) for cell in entry.cells.values()):
-            # Another insert of the same life was told, or what was written later: the row is what both made of it.
+        if not is_whole or any(cell.dot != dot and _is_told(cell.dot, covers) for cell in entry.cells.values()):
+            # Another insert of the same life was told, or what was written later: the row is what both made of it. Or
+            # it was inserted where the table has fewer columns: the row has what stands in the others.
             whole = row()
             return _as_written(change, row) if whole is None else Told(ChangeOp.INSERT, whole)
         return _as_written(change, row)

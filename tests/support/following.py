@@ -2,9 +2,11 @@
 moment, from the text of a position."""
 
 import random
+import sqlite3
 from collections.abc import Mapping, Sequence
 
 from replication.engine.session import open_session
+from replication.engine.sites import vector
 from replication.engine.stamps import Site
 from replication.engine.values import Key, Value, canonical_key, fetch
 from replication.errors import StartOver
@@ -12,7 +14,6 @@ from replication.feed import reading
 from replication.feed.change import Change, ChangeOp
 from replication.feed.position import FeedPosition
 from replication.feed.reading import Durable, FeedPage, FeedReader
-from tests.support.replicas import Replica
 from tests.support.sql_schema import quoted
 
 type Copy = dict[Key, dict[str, Value]]
@@ -44,13 +45,13 @@ class Follower:
         self._reader = FeedReader(table)
         self._position: str | None = None
 
-    def read(self, replica: Replica) -> FeedPage | None:
+    def read(self, connection: sqlite3.Connection) -> FeedPage | None:
         """One page, or a part of it. None if it had to start over."""
         if self._rng.random() < 0.3:
             self._reader = FeedReader(self.table)
         position = None if self._position is None else FeedPosition.parse(self._position)
         try:
-            page = self._reader.read(replica.engine, position, durable(replica))
+            page = self._reader.read(connection, position, durable(connection))
         except StartOver:
             self.start_over()
             return None
@@ -70,10 +71,10 @@ class Follower:
         self.copy.clear()
         self._position = None
 
-    def catch_up(self, replica: Replica) -> None:
-        """Reads until there is no more. What the replica never had again makes it start over."""
+    def catch_up(self, connection: sqlite3.Connection) -> None:
+        """Reads until there is no more. What is not there, and will not be, makes it start over."""
         while True:
-            page = self.read(replica)
+            page = self.read(connection)
             if page is None:
                 continue
             if page.missing:
@@ -81,9 +82,9 @@ class Follower:
             elif not page.more and self._position == str(page.position):
                 return
 
-    def assert_is_copy_of(self, replica: Replica) -> None:
+    def assert_is_copy_of(self, connection: sqlite3.Connection) -> None:
         """The copy is what the table shows."""
-        found = shown(replica, self.table)
+        found = shown(connection, self.table)
         assert _plain(self.copy) == _plain(found), (
             self.table,
             [row for row in _plain(self.copy) if row not in _plain(found)],
@@ -91,22 +92,22 @@ class Follower:
         )
 
 
-def durable(replica: Replica) -> Durable:
-    """All that the replica has."""
-    site = replica.site
-    head = replica.heads().get(site)
+def durable(connection: sqlite3.Connection) -> Durable:
+    """All that there is."""
+    ((site,),) = connection.execute("SELECT site FROM _litecast_state").fetchall()
+    head = vector(connection).get(site)
     return Durable(site=Site(site), upto=None if head is None else head.stamp)
 
 
-def shown(replica: Replica, name: str) -> Copy:
+def shown(connection: sqlite3.Connection, name: str) -> Copy:
     """The table's rows."""
-    spec = open_session(replica.engine).tables[name].spec
+    spec = open_session(connection).tables[name].spec
     columns = (*spec.cells, *spec.counters)
     wanted = ", ".join(map(quoted, (*spec.key, *columns)))
     size = len(spec.key)
     return {
         canonical_key(row[:size]): dict(zip(columns, row[size:], strict=True))
-        for row in fetch(replica.engine, f"SELECT {wanted} FROM {quoted(name)}")
+        for row in fetch(connection, f"SELECT {wanted} FROM {quoted(name)}")
     }
 
 

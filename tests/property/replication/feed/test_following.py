@@ -81,14 +81,14 @@ class Followers:
                 where = self._rng.randrange(99)
                 self.all[at] = follower, where
             if self._rng.random() < 0.3:
-                follower.read(members[where % len(members)])
+                follower.read(members[where % len(members)].engine)
 
     def check(self, members: Sequence[Replica]) -> None:
         """In the end each has the table, wherever it is."""
         for follower, where in self.all:
-            member = members[where % len(members)]
-            follower.catch_up(member)
-            follower.assert_is_copy_of(member)
+            connection = members[where % len(members)].engine
+            follower.catch_up(connection)
+            follower.assert_is_copy_of(connection)
 
 
 @pytest.mark.timeout(120 + 2 * RUNS)

@@ -177,6 +177,28 @@ async def test_feed_skips_to_the_newest_state_for_a_slow_reader() -> None:
     assert newest >= 49
 
 
+async def test_where_changes_are_told_the_cluster_is_asked_at_once_then_and_seldom_otherwise() -> None:
+    asked: list[float] = []
+    change = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def state() -> object:
+        asked.append(loop.time())
+        return len(asked)
+
+    feed = LiveFeed(state, LiveLimits(interval_s=0.01, idle_s=60), next_change=lambda: change)
+    async with feed.watching():
+        seen, _ = await feed.newer_than(0)
+        await asyncio.sleep(0.1)
+        assert len(asked) == 1
+        told, change = change, asyncio.Event()
+        told.set()
+        async with asyncio.timeout(5):
+            await feed.newer_than(seen)
+        await asyncio.sleep(0.1)
+    assert len(asked) == 2
+
+
 async def test_heartbeats_go_on_while_there_is_no_state(cluster: FakeCluster) -> None:
     cluster.nodes["alpha"].repo.stuck = True
     server = WebServer(cluster.web("alpha", live=LiveLimits(heartbeat_s=0.01)), bind("127.0.0.1", 0))
