@@ -77,6 +77,9 @@ def _replication(replication: Mapping[str, Any]) -> Iterator[tuple[str, str, str
             )
         )
     yield "replication", "; ".join(lag) or "has merged all that its peers have", "yellow" if lag else ""
+    schemas = replication.get("schemas") or {}
+    if schemas:
+        yield "schemas", ", ".join(f"{table} {digits}" for table, digits in sorted(schemas.items())), ""
     if problem := replication.get("problem"):
         yield "problem", str(problem), "red"
     for note in replication.get("notes") or ():

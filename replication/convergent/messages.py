@@ -7,6 +7,7 @@ Casts:
         sites   [[site, stamp, hash], ...]   how far the sender has merged
         closed  [[site, [[stamp, hash], ...]], ...]   sites that were forked, and which branches the sender merged
         held    [[site, stamp], ...]        changesets that the sender has and has not merged
+    ["schemas", [[table, digits], ...]]     which schema of each table the sender has (see `schemas`)
 
 Calls, each a list that begins with its name; the answer is a parcel (see `parcels`):
     ["ask", [[site, stamp], ...]]           a page of what the asker lacks

@@ -33,6 +33,7 @@ from replication.convergent.inbox import Arrived, Inbox
 from replication.convergent.joining import older_than_peers_know
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
+from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas, plain_schemas
 from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
 from replication.convergent.status import ReplicationStatus, Tally
@@ -56,6 +57,8 @@ FOLD_INTERVAL_S: Final = 0.004
 HEADS_INTERVAL_S: Final = 1.0
 HEADS_UNCHANGED_EVERY: Final = 5
 """So many seconds apart are heads told when nothing has changed: a lost one must not be the last."""
+SCHEMAS_EVERY: Final = 10
+"""So many seconds apart is said which schemas this node has, when they have not changed."""
 CAST_MAX_BYTES: Final = 512 * 1024
 """A larger changeset is not cast but told of, and asked for in pieces."""
 RETRY_FIRST_S: Final = 0.1
@@ -135,6 +138,11 @@ class Replication:
         """What may be told: a head that a power cut could take back must not have been told to anybody."""
         self._inbox = Inbox()
         self._exchange = Exchange()
+        self._schemas = PeerSchemas()
+        self._schemas_told: Schemas | None = None
+        self._schemas_told_s = 0
+        self._fetching: list[asyncio.Future[bool]] = []
+        """States of peers that are to come, for rows that are held here."""
         self._serving = Serving(self, shelf, shelf_engine, copies)
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
@@ -269,6 +277,7 @@ class Replication:
     def went_down(self, peer: str) -> None:
         """A peer is gone."""
         self._exchange.down(peer)
+        self._schemas.down(peer)
         self._spoken.set()
 
     def cast_from(self, peer: str, message: object) -> None:
@@ -280,8 +289,11 @@ class Replication:
                 case ["heads", *_]:
                     assert isinstance(message, list)
                     self._hear(peer, parse_heads(message))
+                case ["schemas", *_]:
+                    assert isinstance(message, list)
+                    self._schemas.heard(peer, parse_schemas(message))
                 case _:
-                    raise NotAMessage("neither a changeset nor heads")
+                    raise NotAMessage("neither a changeset, nor heads, nor schemas")
         except (NotAMessage, ChangesetError) as error:
             self.tally.not_messages += 1
             self._warn_seldom(f"bad {peer}", f"dropped a cast from {peer}: {error}")
@@ -558,6 +570,7 @@ class Replication:
         newcomers, self._newcomers = sorted(self._newcomers), set()
         if newcomers:
             self._tell(newcomers)
+            self._tell_schemas(newcomers)
             return
         changed = self._is_untold()
         self._untold_s += 1
@@ -565,6 +578,7 @@ class Replication:
             self._tell([peer.name for peer in self._cluster.peers()])
             self._untold_s = 0
         self._changed_before = changed  # said twice, for who does not ask at once for what may be on its way
+        await self._tell_and_compare_schemas()
         if self._inbox.count:
             self._arrived.set()  # time has come for some, perhaps
         if self._catch_up is not None and self._joined.is_set():
@@ -592,6 +606,27 @@ class Replication:
             self._told = heads
         for peer in peers:
             self._cluster.cast(peer, REPLICATION, message)
+
+    async def _tell_and_compare_schemas(self) -> None:
+        own = self._schemas_here()
+        self._schemas_told_s += 1
+        if own != self._schemas_told or self._schemas_told_s >= SCHEMAS_EVERY:
+            self._tell_schemas([peer.name for peer in self._cluster.peers()])
+            self._schemas_told, self._schemas_told_s = own, 0
+        agreed = self._schemas.newly_agreed(own)
+        if agreed and self._catch_up is not None and await self._in_engine(self._store.holds_rows):
+            # Rows of a node that had another schema, which have values for the columns of this one by now.
+            for peer in agreed:
+                self._fetching.append(self._catch_up.want_state_of(peer))
+            self._fetching = [one for one in self._fetching if not one.done()]
+
+    def _schemas_here(self) -> Schemas:
+        view = self._durable_view or self.view()  # it is looked at each second, the other when something is folded
+        return view.schemas
+
+    def _tell_schemas(self, peers: Sequence[str]) -> None:
+        for peer in peers:
+            self._cluster.cast(peer, REPLICATION, plain_schemas(self._schemas_here()))
 
     # --- what was stamped by a clock far ahead ---
 
@@ -703,7 +738,7 @@ class Replication:
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""
         view = self.view()
-        stamps, closed = self.stamps(), frozenset(view.closed)
+        stamps, closed, schemas = self.stamps(), frozenset(view.closed), self._schemas_here()
         return ReplicationStatus(
             site=view.site,
             ready=not self.unready(),
@@ -723,11 +758,17 @@ class Replication:
                 ),
                 *(f"not replicated: {refusal}" for refusal in view.refusals),
                 *(
+                    f"{peer} has another schema of {', '.join(tables)}"
+                    for peer, tables in self._schemas.differing(schemas).items()
+                ),
+                *(
                     f"site {site} was forked, {len(tips)} branches are merged"
                     for site, tips in view.closed.items()
                     if len(tips) > 1
                 ),
             ),
+            schemas=schemas,
+            schemas_of_peers=dict(self._schemas.told),
             counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},
         )
 

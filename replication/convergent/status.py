@@ -1,5 +1,6 @@
 """What a node's replication says of itself, for people, programs and tests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,9 @@ class ReplicationStatus:
     waiting_bytes: int
     catching_up: Progress | None
     notes: tuple[str, ...] = ()
+    schemas: Mapping[str, str] = field(default_factory=dict[str, str])
+    schemas_of_peers: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """A few digits for the schema of each attached table, here, and on each peer that said it."""
     counts: dict[str, int] = field(default_factory=dict[str, int])
 
     def as_json(self) -> dict[str, Any]:
@@ -91,5 +95,7 @@ class ReplicationStatus:
                 "part": catching_up.part,
             },
             "notes": list(self.notes),
+            "schemas": dict(self.schemas),
+            "schemas_of_peers": {peer: dict(schemas) for peer, schemas in self.schemas_of_peers.items()},
             "counts": self.counts,
         }

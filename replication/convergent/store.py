@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from replication.attaching_declared import attach_declared
 from replication.convergent.durability import Barrier
 from replication.convergent.messages import Closed, Vector
+from replication.convergent.schemas import Schemas, schemas_of
 from replication.convergent.sidecar import Sidecar
 from replication.declared import TableDeclaration
-from replication.engine import state
+from replication.engine import held, state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, closed, unite_tips
@@ -57,6 +58,7 @@ class View:
     """Heads ahead of the own ones of which a state, or a part of it, was merged here."""
     refusals: tuple[Refusal, ...] = ()
     """What speaks against attaching tables that are declared: they are not replicated."""
+    schemas: Schemas = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,8 @@ class Store:
         self._data_version = -1
         self._schema_version = -1
         self._refusals: tuple[Refusal, ...] = ()
+        self._schemas: tuple[int, Schemas] = (-1, {})
+        """SQLite's count of schema changes, and what was read then."""
         self._remembered: Remembered | None = None
         """How this process left the state: what it finds otherwise somebody put there."""
         self._unsynced = False
@@ -312,6 +316,10 @@ class Store:
             self._unsynced = False
         return self._view()
 
+    def holds_rows(self) -> bool:
+        """Whether there are rows that could not be shown here."""
+        return held.is_any_row(self._connection)
+
     # --- inside ---
 
     def _attach_declared(self) -> bool:
@@ -421,7 +429,14 @@ class Store:
             clock=found.clock,
             seen=seen(self._connection),
             refusals=self._refusals,
+            schemas=self._schemas_now(),
         )
+
+    def _schemas_now(self) -> Schemas:
+        version = state.schema_version(self._connection)
+        if version != self._schemas[0]:
+            self._schemas = version, schemas_of(self._connection)
+        return self._schemas[1]
 
     @property
     def _connection(self) -> sqlite3.Connection:

@@ -65,6 +65,12 @@ def is_any(connection: sqlite3.Connection, tid: int) -> bool:
     return found.fetchone() is not None
 
 
+def is_any_row(connection: sqlite3.Connection) -> bool:
+    """True if a row of any table is held as a whole."""
+    found = connection.execute("SELECT 1 FROM main._litecast_held WHERE name = ? LIMIT 1", (ROW,))
+    return found.fetchone() is not None
+
+
 def of_key(connection: sqlite3.Connection, tid: int, key: Key) -> dict[str, HeldCell]:
     """What is held of a row, by column."""
     rows = fetch(

@@ -33,7 +33,9 @@ REPLICATION = {
     "waiting": 7,
     "waiting_bytes": 700,
     "catching_up": {"peer": "beta", "changesets": 1200, "bytes": 3_100_000, "rows": 0, "part": "journal"},
-    "notes": ["not replicated: table [t] has no key"],
+    "notes": ["not replicated: table [t] has no key", "beta has another schema of shop"],
+    "schemas": {"shop": "0a1b2c3d", "notes": "11223344"},
+    "schemas_of_peers": {"beta": {"shop": "ffffffff"}},
     "counts": {"merged": 41},
 }
 WELL = REPLICATION | {
@@ -98,6 +100,8 @@ def test_status_says_how_replication_stands(start_node: StartNode, capsys: pytes
         "behind beta by 2 site(s); 7 changeset(s) wait for others; journal from beta: 1,200 changesets, 3.1 MB",
         "merging stands still: disk full",
         "not replicated: table [t] has no key",
+        "beta has another schema of shop",
+        "notes 11223344, shop 0a1b2c3d",
         "5" * 32,
     ):
         assert expected in text
@@ -111,7 +115,7 @@ def test_status_of_replication_that_is_well_is_one_line(
     assert cli.main(["status", "--url", start_node(cluster=CLUSTER | {"replication": WELL})]) == 0
     text = capsys.readouterr().out
     assert "has merged all that its peers have" in text
-    assert not any(word in text for word in ("problem", "note", "wait", "behind"))
+    assert not any(word in text for word in ("problem", "note ", "wait", "behind"))
 
 
 def test_status_without_replication_does_not_speak_of_it(
