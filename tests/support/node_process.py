@@ -158,5 +158,11 @@ def _toml(settings: dict[str, Any]) -> str:
     sections: dict[str, list[str]] = {}
     for key, value in settings.items():
         section, _, name = key.partition("__")
-        sections.setdefault(section, []).append(f"{name} = {json.dumps(value)}")
+        sections.setdefault(section, []).append(f"{name} = {_toml_value(value)}")
     return "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items()) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{json.dumps(key)} = {json.dumps(one)}' for key, one in value.items())} }}"
+    return json.dumps(value)
