@@ -1,4 +1,4 @@
-"""Schemas that change node by node, on nodes that run: who has which, what comes in the end, and what is sent for it."""
+"""Schemas that change node by node, on nodes that run: who has which, what comes in the end, what is sent for it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
