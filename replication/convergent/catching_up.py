@@ -83,10 +83,9 @@ class CatchUp:
     def __init__(self, here: Here, bus: Bus, exchange: Exchange, inbox: Inbox, tally: Tally) -> None:
         self.progress: Progress | None = None
         """What is under way."""
-        self.is_applying = False
-        """True while a snapshot is: what readers see is between two states."""
         self.is_moving_state = False
-        """True while a peer's state is merged, a snapshot or not, until nothing more of it comes."""
+        """True while a peer's state is merged, a snapshot or not, until nothing more of it comes: what readers see is
+        between two states."""
         self._here = here
         self._bus = bus
         self._exchange = exchange
@@ -184,12 +183,10 @@ class CatchUp:
         """The peer's state, with its authority over what is gone; then the heads move to what it had at the start."""
         self._tally.snapshots += 1
         log.info("%s's journal does not reach back far enough: fetching a snapshot", peer)
-        self.is_applying = True
         try:
             start = await self._fetch_state(peer, under_way, authority=True)
             await self._here.work(lambda store: store.finish_snapshot(start))
         finally:
-            self.is_applying = False
             self._state_has_moved()
         log.info("snapshot of %s merged: %d rows", peer, under_way.rows)
 

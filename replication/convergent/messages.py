@@ -4,7 +4,7 @@ Casts:
     ["changeset", bytes]                    as its origin made it
     ["heads", site, sites, closed, held, clock_ms, ready]
         site    the sender's own
-        sites   [[site, stamp, hash], ...]   how far the sender has merged
+        sites   [[site, stamp, hash, run], ...]   how far the sender has merged
         closed  [[site, [[stamp, hash], ...]], ...]   sites that were forked, and which branches the sender merged
         held    [[site, stamp], ...]        changesets that the sender has and has not merged
     ["schemas", [[table, digits], ...]]     which schema of each table the sender has (see `schemas`)
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replication.engine.changesets import DIGEST_BYTES
+from replication.engine.runs import RUN_BYTES, UNKNOWN
 from replication.engine.sites import Head
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
 
@@ -53,7 +54,7 @@ class Heads:
         return [
             "heads",
             self.site,
-            [[site, head.stamp, head.digest] for site, head in self.vector.items()],
+            [[site, head.stamp, head.digest, head.run] for site, head in self.vector.items()],
             [
                 [site, [[tip.stamp, tip.digest] for tip in sorted(tips, key=_order)]]
                 for site, tips in self.closed.items()
@@ -77,7 +78,7 @@ def parse_heads(message: list[Any]) -> Heads:
         raise NotAMessage("the clock is not a time")
     return Heads(
         site=Site(site),
-        vector={Site(site): _head(stamp, digest) for site, stamp, digest in _triples(sites)},
+        vector={Site(site): _head(stamp, digest, run) for site, stamp, digest, run in _sites(sites)},
         closed={Site(site): _tips(tips) for site, tips in _pairs(closed, SITES_MAX)},
         held=tuple((Site(site), _stamp(stamp)) for site, stamp in _pairs(held, HELD_MAX)),
         clock_ms=clock_ms,
@@ -109,12 +110,12 @@ def _pairs(value: object, most: int) -> list[tuple[str, Any]]:
     return [(site, what) for site, what in pairs]
 
 
-def _triples(value: object) -> list[tuple[str, Any, Any]]:
-    triples = _list(value, SITES_MAX)
-    for triple in triples:
-        if not isinstance(triple, list | tuple) or len(triple) != 3 or not is_site(triple[0]):
+def _sites(value: object) -> list[tuple[str, Any, Any, Any]]:
+    sites = _list(value, SITES_MAX)
+    for one in sites:
+        if not isinstance(one, list | tuple) or len(one) != 4 or not is_site(one[0]):
             raise NotAMessage("not a site and its head")
-    return [(site, stamp, digest) for site, stamp, digest in triples]
+    return [(site, stamp, digest, run) for site, stamp, digest, run in sites]
 
 
 def _stamp(value: object) -> Stamp:
@@ -123,10 +124,12 @@ def _stamp(value: object) -> Stamp:
     return Stamp(value)
 
 
-def _head(stamp: object, digest: object) -> Head:
+def _head(stamp: object, digest: object, run: object = UNKNOWN) -> Head:
     if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES:
         raise NotAMessage("not the hash of a head")
-    return Head(stamp=_stamp(stamp), digest=digest)
+    if not isinstance(run, bytes) or len(run) not in (0, RUN_BYTES):
+        raise NotAMessage("not the run of a head")
+    return Head(stamp=_stamp(stamp), digest=digest, run=run)
 
 
 def _tips(value: object) -> frozenset[Head]:

@@ -31,7 +31,7 @@ from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.inbox import Arrived, Inbox
 from replication.convergent.joining import older_than_peers_know
-from replication.convergent.messages import Heads, NotAMessage, parse_heads
+from replication.convergent.messages import Heads, NotAMessage, Vector, parse_heads
 from replication.convergent.noticing import Watch
 from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas, plain_schemas
 from replication.convergent.serving import Serving
@@ -599,7 +599,7 @@ class Replication:
             closed=view.closed,
             held=tuple(self._inbox.held()),
             clock_ms=self._settings.now_ms(),
-            ready=self._catch_up is None or not self._catch_up.is_applying,
+            ready=not self._is_between_states(),
         )
         message = heads.plain()
         if len(peers) == len(self._cluster.peers()):
@@ -681,12 +681,12 @@ class Replication:
         self.tally.trimmed_changesets += changesets
         self.tally.trimmed_tombstones += tombstones
 
-    def _members(self) -> list[dict[Site, Stamp]] | None:
+    def _members(self) -> list[Vector] | None:
         """What each other member has, as far as it said; None if there is one that has not said it, or may be."""
         heads = self._exchange.heads()
         if (self._settings.expects_peers and not heads) or not self._has_everybody_spoken():
             return None
-        return [{site: head.stamp for site, head in known.vector.items()} for known in heads.values()]
+        return [known.vector for known in heads.values()]
 
     def _has_everybody_spoken(self) -> bool:
         heads = self._exchange.heads()
@@ -727,9 +727,14 @@ class Replication:
         reasons: list[str] = []
         if not self._joined.is_set():
             reasons.append("replication has not joined: it waits for what the peers know")
-        if self._catch_up is not None and self._catch_up.is_applying:
-            reasons.append("a snapshot is being merged")
+        if self._is_between_states():
+            reasons.append("somebody's state is being merged, and transactions may be there in part")
         return reasons + self._standing_still()
+
+    def _is_between_states(self) -> bool:
+        """Whether readers may see a part of a transaction: state is being merged; or it broke off, perhaps in a former
+        run; or it is merged, and some changesets up to where it was read have not come yet."""
+        return bool(self.view().seen) or self.is_moving_state()
 
     def _standing_still(self) -> list[str]:
         clock_off_ms = self._clock_off_ms()

@@ -284,7 +284,7 @@ class Store:
     def trim(
         self,
         pinned: Mapping[Site, Stamp] | None,
-        members: Sequence[Mapping[Site, Stamp]] | None,
+        members: Sequence[Vector] | None,
         settled: Collection[Site] = (),
     ) -> tuple[int, int]:
         """Trims the journal and, with what all members have, tombstones: how many of each. `settled`: closed sites of

@@ -26,6 +26,7 @@ from replication.engine.changesets import (
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.lacking import absorb_lacking, is_doubtful
+from replication.engine.runs import Place
 from replication.engine.session import NeedsCare, Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, latest_ms, ms_of
@@ -220,13 +221,17 @@ class _Merger:
             return Fork(site=site, reason="its site is this database's, which has not written it")
         if ms_of(upto) > self._now_ms + self._bound_ms and ms_of(upto) > self._latest_ms():
             return TooEarly(until_ms=ms_of(upto) - self._bound_ms)
-        own = session.sites.head(session.site)
-        if changeset.deps.get(session.site, Stamp(0)) > (own.stamp if own else 0):
-            return Fork(site=session.site, reason="it has seen more of this site than there is")
         missing: dict[Site, Stamp] = {}
         for dep, stamp in changeset.deps.items():
-            if dep in (session.site, site) or session.sites.is_closed(dep) or session.sites.covers(dep, stamp):
+            if dep == site or session.sites.is_closed(dep):
                 continue
+            if session.sites.covers(dep, stamp):
+                run = changeset.dep_runs.get(dep)
+                if run and session.sites.place(dep, stamp=stamp, run=run) is not Place.WITHIN:
+                    return Fork(site=dep, reason="its origin has seen another history of it")
+                continue
+            if dep == session.site:
+                return Fork(site=dep, reason="it has seen more of this site than there is")
             if stamp == ALL_BRANCHES:
                 return Fork(site=dep, reason="its origin knows that it is closed")
             missing[dep] = stamp
@@ -253,9 +258,11 @@ class _Merger:
         else:
             self._write_journal()
             there = journal.spanning(self._session.connection, self._session.sites.short(site), upto)
-            if there is None:
-                return Repeat()  # trimmed: whoever has the head has had it
-            known = there.digest if there.upto == upto else b""
+            if there is None:  # trimmed: who has the head has had it, if it is of the same history
+                place = self._session.sites.place(site, stamp=upto, run=changeset.run)
+                known = found if place is Place.WITHIN else b""
+            else:
+                known = there.digest if there.upto == upto else b""
         if known == found:
             return Repeat()
         return Fork(site=site, reason="another changeset stands in its place")
@@ -267,7 +274,7 @@ class _Merger:
         absorbed = {change.table: self._absorb(change, dot, changeset.deps) for change in changeset.tables}
         journaled = journal.Journaled(site=session.sites.short(site), after=changeset.after, upto=upto, digest=found)
         self._journal.append((journaled, encoded))
-        session.sites.reach(site, Head(stamp=upto, digest=found))
+        session.sites.reach(site, Head(stamp=upto, digest=found, run=changeset.run))
         session.clock = max(session.clock, upto)
         self._last = _Accepted(folded=folded, absorbed=absorbed)
         return self._last

@@ -3,11 +3,13 @@
 Everything in a changeset is stamped `(upto, site)`. `previous` is the hash of the site's changeset that ended at
 `after`, so that changesets of a site form a chain, and two that claim the same place are told apart. `deps` are the
 heads of other sites that moved at the origin since its previous changeset: whoever covers them and `after` has seen
-all that the origin had seen.
+all that the origin had seen. Each names the run that made it, so that heads of two histories are told apart.
+
+The last field tells which run of the site's node made it (see `runs`). Changesets of form 1 name no runs.
 
 The bytes (msgpack):
 
-    [FORM, cluster, site, after, upto, previous, [[site, stamp], ...], [table, ...]]
+    [FORM, cluster, site, after, upto, previous, [[site, stamp, run], ...], [table, ...], run]
     table = [name, [key column, ...], [group, ...]]
     group = [kind, [column, ...], [counter, ...], [row, ...]]   and, in what is stamped again, [site, ...] after these
     row   = [key value, ..., life, cell, ..., count, ...]
@@ -18,7 +20,7 @@ key twice."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
 from math import isnan
@@ -26,11 +28,14 @@ from typing import Any, Final, NoReturn, cast
 
 import msgpack
 
+from replication.engine.runs import RUN_BYTES, UNKNOWN
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after, is_baseline, is_site
 from replication.engine.values import INT64_MAX, Key, Value, pack
 
-FORM: Final = 1
-"""Number of the form of the bytes. Another one is refused."""
+FORM: Final = 2
+"""Number of the form of the bytes. Another one is refused, but for form 1, which journals still hold."""
+_FIELDS: Final = {1: 8, FORM: 9}
+"""How many fields each form has."""
 
 DIGEST_BYTES: Final = 16
 COUNT_MAX: Final = 2**53
@@ -126,6 +131,9 @@ class Changeset:
     previous: bytes
     deps: Mapping[Site, Stamp]
     tables: tuple[TableChange, ...]
+    run: bytes = UNKNOWN
+    dep_runs: Mapping[Site, bytes] = field(default_factory=dict[Site, bytes])
+    """The run of each head in `deps`, if it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +179,9 @@ def encode(changeset: Changeset) -> bytes:
             changeset.after,
             changeset.upto,
             changeset.previous,
-            tuple(sorted(changeset.deps.items())),
+            tuple((dep, stamp, changeset.dep_runs.get(dep, UNKNOWN)) for dep, stamp in sorted(changeset.deps.items())),
             encodable(changeset.tables),
+            changeset.run,
         )
     )
 
@@ -204,15 +213,25 @@ def decode(encoded: bytes) -> Changeset:
     if not isinstance(fields, tuple) or not fields:
         raise ChangesetError("not a changeset")
     _check_form(fields[0], len(fields))
-    _, cluster, site, after, upto, previous, deps, tables = fields
+    _, cluster, site, after, upto, previous, deps, tables, *last = fields
     _check_header(cluster, site, after, upto, previous)
     if not isinstance(tables, tuple):
         raise ChangesetError("the tables are not a list")
+    run = last[0] if last else UNKNOWN
+    _check_run(run)
     changes = tuple(map(_table, tables))
     if len({change.table for change in changes}) != len(changes):
         raise ChangesetError("a table occurs twice")
     return Changeset(
-        cluster=cluster, site=site, after=after, upto=upto, previous=previous, deps=_deps(deps), tables=changes
+        cluster=cluster,
+        site=site,
+        after=after,
+        upto=upto,
+        previous=previous,
+        deps=_deps(deps),
+        tables=changes,
+        run=run,
+        dep_runs={dep[0]: dep[2] for dep in deps if len(dep) > 2 and dep[2]},
     )
 
 
@@ -243,10 +262,10 @@ def header(encoded: bytes) -> Header:
 def _check_form(form: Any, count: int) -> None:
     if type(form) is not int:
         raise ChangesetError("not a changeset")
-    if form != FORM:
-        raise ChangesetError(f"a changeset of form {form}, and only form {FORM} is known; upgrade litecast")
-    if count != 8:
-        raise ChangesetError("a changeset has eight fields")
+    if form not in _FIELDS:
+        raise ChangesetError(f"a changeset of form {form}, and forms up to {FORM} are known; upgrade litecast")
+    if count != _FIELDS[form]:
+        raise ChangesetError(f"a changeset has {_FIELDS[form]} fields")
 
 
 def _check_header(cluster: Any, site: Any, after: Any, upto: Any, previous: Any) -> None:
@@ -297,12 +316,18 @@ def _deps(deps: Any) -> dict[Site, Stamp]:
         raise ChangesetError("the deps are not a list")
     found: dict[Site, Stamp] = {}
     for dep in deps:
-        if not isinstance(dep, tuple) or len(dep) != 2 or not is_site(dep[0]):
-            raise ChangesetError("a dep is not a site and a stamp")
+        if not isinstance(dep, tuple) or len(dep) not in (2, 3) or not is_site(dep[0]):
+            raise ChangesetError("a dep is not a site, a stamp and a run")
         if type(dep[1]) is not int or not 0 <= dep[1] <= STAMP_MAX:
             raise ChangesetError("a dep's stamp is not one")
+        _check_run(*dep[2:])
         found[Site(dep[0])] = Stamp(dep[1])
     return found
+
+
+def _check_run(run: Any = UNKNOWN) -> None:
+    if not isinstance(run, bytes) or len(run) not in (0, RUN_BYTES):
+        raise ChangesetError("a run is not one")
 
 
 def _table(table: Any) -> TableChange:

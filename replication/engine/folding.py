@@ -130,14 +130,17 @@ def publish(
     transaction that wrote what they say."""
     own = session.site
     head = session.sites.head(own)
+    deps = session.sites.moved(own)
     changeset = Changeset(
         cluster=session.cluster,
         site=own,
         after=head.stamp if head else first_after(own),
         upto=stamp,
         previous=head.digest if head else b"",
-        deps=session.sites.moved(own),
+        deps=deps,
         tables=tables,
+        run=session.run,
+        dep_runs=session.sites.runs_at(deps),
     )
     encoded = encode(changeset)
     found = digest(encoded)
@@ -145,7 +148,7 @@ def publish(
     journal.append(
         session.connection, journal.Journaled(site=short, after=changeset.after, upto=stamp, digest=found), encoded
     )
-    session.sites.move(own, Head(stamp=stamp, digest=found))
+    session.sites.move(own, Head(stamp=stamp, digest=found, run=session.run))
     session.sites.note()
     move_clock(session, stamp)
     return Folded(

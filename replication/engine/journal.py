@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from replication.engine.sites import Head
+from replication.engine.runs import Place
+from replication.engine.sites import Head, Sites
 from replication.engine.stamps import Site, Stamp, first_after
 
 CREATE = """
@@ -49,15 +50,20 @@ def spanning(connection: sqlite3.Connection, site: int, stamp: Stamp) -> Journal
     return Journaled(site=site, after=Stamp(row[0]), upto=Stamp(row[1]), digest=row[2])
 
 
-def contradicts(connection: sqlite3.Connection, site: Site, mine: Head, theirs: Head) -> bool:
-    """True if somebody's head, which is not beyond the one here, is of another history of the site than that.
+def contradicts(connection: sqlite3.Connection, sites: Sites, site: Site, theirs: Head) -> bool:
+    """True if somebody's head is of another history of the site than the one here. False if it is beyond the own one:
+    then only who has it can tell.
 
-    False also where the journal does not reach back to it: then nobody can tell."""
+    Where the journal reaches back to it, it shows that. Where it does not, the runs tell."""
+    mine = sites.head(site)
+    if mine is None or theirs.stamp > mine.stamp:
+        return False
     if theirs.stamp == mine.stamp:
         return theirs.digest != mine.digest
-    row = connection.execute("SELECT short FROM main._litecast_sites WHERE site = ?", (site,)).fetchone()
-    there = None if row is None else spanning(connection, row[0], theirs.stamp)
-    return there is not None and (there.upto != theirs.stamp or there.digest != theirs.digest)
+    there = spanning(connection, sites.short(site), theirs.stamp)
+    if there is not None:
+        return there.upto != theirs.stamp or there.digest != theirs.digest
+    return sites.place(site, stamp=theirs.stamp, run=theirs.run) is not Place.WITHIN
 
 
 def one(connection: sqlite3.Connection, site: Site, upto: Stamp) -> bytes | None:

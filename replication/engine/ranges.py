@@ -7,8 +7,8 @@ read this, no more and no less: a range is read from a state in which nothing wa
 
 The bytes (msgpack, no maps):
 
-    [FORM, cluster, ROWS, [[site, stamp, hash], ...], table, after, upto, floor, [key column, ...], [counter, ...],
-        [[number, site], ...], [ended, ...], [group, ...], [group, ...], [count, ...]]
+    [FORM, cluster, ROWS, [[site, stamp, hash, run], ...], table, after, upto, floor, [key column, ...], [counter, ...],
+        [[number, site], ...], [ended, ...], [group, ...], [group, ...], [count, ...], sender]
     ended = [key value, ..., life, stamp, number]
     group = [[column, ...], [row, ...]]
     row   = [key value, ..., life, stamp, number, cell, ...]                           all cells with the insert's dot
@@ -18,9 +18,11 @@ The bytes (msgpack, no maps):
 Sites are the sender's short numbers, so that a row goes from its SELECT into the bytes as it is. In a count, `row` is
 the place of the row among all rows of all groups. What is held for a table that is not attached travels as it is held:
 
-    [FORM, cluster, HELD, [[site, stamp, hash], ...], table, after, upto, floor, [[site, stamp, lacking, change], ...]]
+    [FORM, cluster, HELD, [[site, stamp, hash, run], ...], table, after, upto, floor,
+        [[site, stamp, lacking, change], ...], sender]
 
-where `after` and `upto` are the place in the sender's list, and `change` is a table's part of a changeset."""
+where `after` and `upto` are the place in the sender's list, and `change` is a table's part of a changeset. `sender` is
+the run that read it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,11 +53,12 @@ from replication.engine.received import (
     unpacked,
     whole,
 )
+from replication.engine.runs import RUN_BYTES, UNKNOWN
 from replication.engine.sites import Head
 from replication.engine.stamps import STAMP_MAX, Dot, Site, Stamp
 from replication.engine.values import INT64_MAX, Key, Value, pack
 
-FORM: Final = 1
+FORM: Final = 2
 """Number of the form of the bytes. Another one is refused."""
 _ROWS: Final = 1
 _HELD: Final = 2
@@ -88,6 +91,7 @@ class TableRange:
     plain: tuple[StateGroup, ...]
     changed: tuple[StateGroup, ...]
     counts: Mapping[str, Sequence[tuple[int, int, int, int]]]
+    sender: bytes
 
     @property
     def alive(self) -> Iterator[tuple[Value, ...]]:
@@ -132,6 +136,7 @@ class HeldRange:
     upto: int | None
     floor: int
     changes: tuple[HeldChange, ...]
+    sender: bytes
 
     @property
     def newest(self) -> int:
@@ -159,6 +164,7 @@ def encode_range(found: TableRange) -> bytes:
             tuple((group.cells, group.rows) for group in found.plain),
             tuple((group.cells, group.rows) for group in found.changed),
             tuple(found.counts.items()),
+            found.sender,
         )
     )
 
@@ -172,23 +178,29 @@ def encode_held(
     upto: int | None,
     floor: int,
     changes: Sequence[tuple[str, int, bool, bytes]],
+    sender: bytes,
 ) -> bytes:
     """The bytes of what is held: `changes` are site, stamp, lacking and body, as they are stored."""
-    return pack((FORM, cluster, _HELD, plain_vector(vector), table, after, upto, floor, tuple(changes)))
+    return pack((FORM, cluster, _HELD, plain_vector(vector), table, after, upto, floor, tuple(changes), sender))
 
 
-def plain_vector(vector: Mapping[Site, Head]) -> tuple[tuple[str, int, bytes], ...]:
+def plain_vector(vector: Mapping[Site, Head]) -> tuple[tuple[str, int, bytes, bytes], ...]:
     """A vector as msgpack takes it."""
-    return tuple((site, head.stamp, head.digest) for site, head in sorted(vector.items()))
+    return tuple((site, head.stamp, head.digest, head.run) for site, head in sorted(vector.items()))
 
 
 def parse_vector(value: object) -> dict[Site, Head]:
     """What `plain_vector` was given. Raises Malformed."""
     found: dict[Site, Head] = {}
     for one in listed(value, at_most=SITES_MAX):
-        name, stamp, digest = listed_of(one, 3)
-        found[site(name)] = Head(stamp=stamp_of(stamp), digest=data(digest, size=DIGEST_BYTES))
+        name, stamp, digest, run = listed_of(one, 4)
+        found[site(name)] = Head(stamp=stamp_of(stamp), digest=data(digest, size=DIGEST_BYTES), run=run_name(run))
     return found
+
+
+def run_name(value: object) -> bytes:
+    """The name of a run, or UNKNOWN. Raises Malformed."""
+    return UNKNOWN if value == UNKNOWN else data(value, size=RUN_BYTES)
 
 
 def stamp_of(value: object) -> Stamp:
@@ -221,7 +233,7 @@ def parse_key(value: object) -> Key:
 
 
 def _decoded(fields: Any) -> TableRange | HeldRange:
-    if not isinstance(fields, tuple) or len(fields) < 9 or type(fields[0]) is not int:
+    if not isinstance(fields, tuple) or len(fields) < 10 or type(fields[0]) is not int:
         raise Malformed("too few fields")
     if fields[0] != FORM:
         raise ChangesetError(f"a range of form {fields[0]}, and only form {FORM} is known; upgrade litecast")
@@ -229,7 +241,7 @@ def _decoded(fields: Any) -> TableRange | HeldRange:
     vector = parse_vector(fields[3])
     table = name(fields[4])
     floor = whole(fields[7], low=0, high=LIFE_MAX)
-    if fields[2] == _HELD and len(fields) == 9:
+    if fields[2] == _HELD and len(fields) == 10:
         return HeldRange(
             cluster=cluster,
             vector=vector,
@@ -238,8 +250,9 @@ def _decoded(fields: Any) -> TableRange | HeldRange:
             upto=None if fields[6] is None else whole(fields[6], low=0, high=INT64_MAX),
             floor=floor,
             changes=tuple(_held(one, table) for one in listed(fields[8], at_most=_ITEMS_MAX)),
+            sender=run_name(fields[9]),
         )
-    if fields[2] != _ROWS or len(fields) != 15:
+    if fields[2] != _ROWS or len(fields) != 16:
         raise Malformed("neither rows nor what is held")
     key = distinct_names(fields[8])
     if not key:
@@ -259,6 +272,7 @@ def _decoded(fields: Any) -> TableRange | HeldRange:
         plain=tuple(_group(one, len(key), 1) for one in listed(fields[12], at_most=_ITEMS_MAX)),
         changed=tuple(_group(one, len(key), 3) for one in listed(fields[13], at_most=_ITEMS_MAX)),
         counts=_counts(fields[14]),
+        sender=run_name(fields[15]),
     )
     _check(found)
     return found

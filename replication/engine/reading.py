@@ -206,6 +206,7 @@ class _Reading:
             plain=plain,
             changed=changed,
             counts=counts,
+            sender=self._session.run,
         )
 
     def _take_whole(self, prefix: bytes, rows: list[tuple[Any, ...]]) -> None:
@@ -304,6 +305,7 @@ def _read_held(
         upto=upto,
         floor=held.floor(session.connection, name),
         changes=changes,
+        sender=session.run,
     )
     return RangeRead(
         encoded=encoded,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from replication.engine import catalogue, state
 from replication.engine.columns import Columns
 from replication.engine.entries import Shapes
+from replication.engine.runs import run_of
 from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
 from replication.engine.table import Table
@@ -29,6 +30,8 @@ class Session:
     connection: sqlite3.Connection
     cluster: str
     site: Site
+    run: bytes
+    """The run at work, by its nonce: see `runs`."""
     clock: Stamp
     schema: int
     """schema_version when the schema was last looked at."""
@@ -50,6 +53,7 @@ def open_session(connection: sqlite3.Connection) -> Session:
         connection=connection,
         cluster=found.cluster,
         site=found.site,
+        run=run_of(found.nonce),
         clock=found.clock,
         schema=found.schema,
         sites=Sites(connection),

@@ -8,38 +8,50 @@ things are kept. `noted` is the head as it was then: where the two differ, the h
 those whose *state* was merged here, or a part of it; they are ahead of the own one until the changesets up to them have
 come, too. If these never come, but others in their place, the site has two histories.
 
+`run` is the run of the site's node that made its last changeset, and `runs` those that made the ones before: see there.
+
 A closed site is one of which two histories are about (see `closing`). `tips` are the ends of those histories that are
 merged here; its head proves nothing any more, and is not part of the vector. A site whose own node closed it since it
 stamped too far ahead has no tips until all have said what they merged of it (see `stamping_again`)."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from replication.engine.stamps import ALL_BRANCHES, GENESIS, Site, Stamp
+from replication.engine.runs import UNKNOWN, Began, Place, Runs, following, place_of
+from replication.engine.stamps import ALL_BRANCHES, GENESIS, Site, Stamp, first_after
 from replication.engine.values import pack, unpack
 
 TABLE: Final = "_litecast_sites"
-SINCE_FORMAT_3: Final = {"seen": "BLOB", "tips": "BLOB"}
+SINCE_FORMAT_3: Final = {"seen": "BLOB", "tips": "BLOB", "run": "BLOB", "runs": "BLOB"}
 CREATE: Final = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} (short INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE, head INTEGER, "
-    "hash BLOB, noted INTEGER, seen BLOB, tips BLOB)"
+    "hash BLOB, noted INTEGER, seen BLOB, tips BLOB, run BLOB, runs BLOB)"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """Where a site's last changeset here ended, and that changeset's hash."""
+    """Where a site's last changeset here ended, that changeset's hash, and the run that made it."""
 
     stamp: Stamp
     digest: bytes
+    run: bytes = field(default=UNKNOWN, compare=False)  # which the hash is of, too
 
 
 def vector(connection: sqlite3.Connection) -> dict[Site, Head]:
     """All heads, but those of closed sites. Two vectors are equal only if stamps and hashes are."""
-    rows = connection.execute(f"SELECT site, head, hash FROM main.{TABLE} WHERE head IS NOT NULL AND tips IS NULL")
-    return {Site(site): Head(stamp=Stamp(stamp), digest=found) for site, stamp, found in rows}
+    rows = connection.execute(
+        f"SELECT site, head, hash, coalesce(run, x'') FROM main.{TABLE} WHERE head IS NOT NULL AND tips IS NULL"
+    )
+    return {Site(site): Head(stamp=Stamp(stamp), digest=found, run=run) for site, stamp, found, run in rows}
+
+
+def runs(connection: sqlite3.Connection) -> dict[Site, Runs]:
+    """Which runs wrote the chain to each head, but those of closed sites."""
+    rows = connection.execute(f"SELECT site, runs FROM main.{TABLE} WHERE head IS NOT NULL AND tips IS NULL")
+    return {Site(site): _runs_of(Site(site), packed) for site, packed in rows}
 
 
 def closed(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
@@ -64,7 +76,7 @@ def seen(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
 class Sites:
     """The table as it is in the transaction at work. A site that is asked for and not there is written into it."""
 
-    __slots__ = ("_connection", "_heads", "_names", "_noted", "_reached", "_seen", "_shorts", "_tips")
+    __slots__ = ("_connection", "_heads", "_names", "_noted", "_reached", "_runs", "_seen", "_shorts", "_tips")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -73,15 +85,16 @@ class Sites:
         self._heads: dict[Site, Head] = {}
         self._noted: dict[Site, Stamp | None] = {}
         self._reached: set[Site] = set()
+        self._runs: dict[Site, Runs] = {}
         self._seen: dict[Site, frozenset[Head]] = {}
         self._tips: dict[Site, frozenset[Head]] = {}
-        rows = connection.execute(f"SELECT short, site, head, hash, noted, seen, tips FROM main.{TABLE}")
-        for short, site, head, found, noted, seen, tips in rows:
+        rows = connection.execute(f"SELECT short, site, head, hash, noted, seen, tips, run FROM main.{TABLE}")
+        for short, site, head, found, noted, seen, tips, run in rows:
             self._shorts[site] = short
             self._names[short] = site
             self._noted[site] = noted
             if head is not None:
-                self._heads[site] = Head(stamp=Stamp(head), digest=found)
+                self._heads[site] = Head(stamp=Stamp(head), digest=found, run=run or UNKNOWN)
             if seen is not None:
                 self._seen[site] = _unpacked(seen)
             if tips is not None:
@@ -114,18 +127,51 @@ class Sites:
 
     def reach(self, site: Site, head: Head) -> None:
         """`move`, written only by `write_reached`: for who moves heads many times in a transaction."""
+        before = self._heads.get(site)
+        if head.run != (UNKNOWN if before is None else before.run):
+            after = first_after(site) if before is None else before.stamp
+            self._runs[site] = following(self.runs(site), Began(head.run, after))
         self._heads[site] = head
         self._reached.add(site)
+
+    def jump(self, site: Site, head: Head, runs: Runs) -> None:
+        """The state of somebody is merged who had the site's changesets up to `head`, which these runs made."""
+        self._heads[site] = head
+        self._runs[site] = runs
+        self._reached.add(site)
+        self.write_reached()
 
     def write_reached(self) -> None:
         """Writes the heads that were reached."""
         for site in self._reached:
             head = self._heads[site]
             self._connection.execute(
-                f"UPDATE main.{TABLE} SET head = ?, hash = ? WHERE short = ?",
-                (head.stamp, head.digest, self.short(site)),
+                f"UPDATE main.{TABLE} SET head = ?, hash = ?, run = ? WHERE short = ?",
+                (head.stamp, head.digest, head.run, self.short(site)),
             )
+            if site in self._runs:
+                self._connection.execute(
+                    f"UPDATE main.{TABLE} SET runs = ? WHERE short = ?", (pack(self._runs[site]), self.short(site))
+                )
         self._reached.clear()
+
+    # ---- histories
+
+    def runs(self, site: Site) -> Runs:
+        """The runs that made the changesets up to the head."""
+        found = self._runs.get(site)
+        if found is None and site in self._heads:
+            (packed,) = self._connection.execute(
+                f"SELECT runs FROM main.{TABLE} WHERE short = ?", (self.short(site),)
+            ).fetchone()
+            found = _runs_of(site, packed)
+        return found or ()
+
+    def place(self, site: Site, *, stamp: Stamp, run: bytes) -> Place:
+        """Where somebody's head of a site is, as the chain to the own one sees it."""
+        mine = self._heads.get(site)
+        end = first_after(site) if mine is None else mine.stamp
+        return place_of(self.runs(site), end, stamp=stamp, run=run)
 
     # ---- closed sites
 
@@ -211,6 +257,15 @@ class Sites:
         deps.pop(own, None)
         return deps
 
+    def runs_at(self, deps: Mapping[Site, Stamp]) -> dict[Site, bytes]:
+        """The run of each head that `moved` gave, if it is known."""
+        return {
+            site: head.run
+            for site, stamp in deps.items()
+            for head in (self._heads.get(site), *self._seen.get(site, ()))
+            if head is not None and head.stamp == stamp and head.run
+        }
+
     def note(self) -> None:
         """The heads are in an own changeset's deps now."""
         self.write_reached()
@@ -237,8 +292,16 @@ class Sites:
 
 
 def _packed(heads: Iterable[Head]) -> bytes:
-    return pack(tuple(sorted((head.stamp, head.digest) for head in heads)))
+    return pack(tuple(sorted((head.stamp, head.digest, head.run) for head in heads)))
 
 
-def _unpacked(tips: bytes) -> frozenset[Head]:
-    return frozenset(Head(stamp=Stamp(stamp), digest=digest) for stamp, digest in unpack(tips))
+def _unpacked(heads: bytes) -> frozenset[Head]:
+    return frozenset(
+        Head(stamp=Stamp(stamp), digest=digest, run=run[0] if run else UNKNOWN) for stamp, digest, *run in unpack(heads)
+    )
+
+
+def _runs_of(site: Site, packed: bytes | None) -> Runs:
+    if packed is None:
+        return (Began(UNKNOWN, first_after(site)),)
+    return tuple(Began(run, Stamp(after)) for run, after in unpack(packed))

@@ -42,13 +42,15 @@ from replication.engine.ranges import (
     listed_of,
     parse_vector,
     plain_vector,
+    run_name,
     stamp_of,
 )
 from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range
-from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site
+from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site, whole
+from replication.engine.runs import RUNS_MAX, Began, Place, Runs, place_of, run_of
 from replication.engine.session import NotAttached, Session, move_clock, open_session
-from replication.engine.sites import Head, closed, vector
-from replication.engine.stamps import Dot, Site, Stamp, latest_ms, ms_of
+from replication.engine.sites import Head, closed, runs, vector
+from replication.engine.stamps import STAMP_MAX, Dot, Site, Stamp, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction, reading, transaction
 from replication.engine.values import Key, Value, pack
 from replication.engine.violations import ForeignKeys, Violation
@@ -63,25 +65,55 @@ __all__ = [
 class SnapshotStart:
     """What a snapshot begins with: how far its sender was then. `tables`: what is to be read, each from its beginning.
 
-    The sender's journal has to be kept from `vector` on until the receiver has it."""
+    The sender's journal has to be kept from `vector` on until the receiver has it. `runs` are those that wrote the
+    chain to each head; `sender` is the run that all ranges have to come from, for only within it the state they are
+    read from cannot become an older one."""
 
     vector: Mapping[Site, Head]
     closed: Mapping[Site, frozenset[Head]]
     tables: tuple[str, ...]
+    runs: Mapping[Site, Runs]
+    sender: bytes
 
     def plain(self) -> list[object]:
         """As it is sent: no maps."""
         tips = [(site, [(tip.stamp, tip.digest) for tip in tips]) for site, tips in self.closed.items()]
-        return [plain_vector(self.vector), tips, self.tables]
+        return [plain_vector(self.vector), tips, self.tables, sorted(self.runs.items()), self.sender]
 
     @classmethod
     def parse(cls, value: object) -> "SnapshotStart":
         """What `plain` gave. Raises ChangesetError if it is none."""
         try:
-            heads, closed, tables = listed_of(value, 3)
-            return cls(vector=parse_vector(heads), closed=_parse_closed(closed), tables=distinct_names(tables))
+            heads, closed, tables, runs, sender = listed_of(value, 5)
+            vector = parse_vector(heads)
+            return cls(
+                vector=vector,
+                closed=_parse_closed(closed),
+                tables=distinct_names(tables),
+                runs=_parse_runs(runs, vector),
+                sender=run_name(sender),
+            )
         except Malformed as error:
             raise ChangesetError(f"not the start of a snapshot: {error}") from error
+
+
+def _parse_runs(value: object, vector: Mapping[Site, Head]) -> dict[Site, Runs]:
+    """Of each site in the vector, the runs that lead to its head."""
+    found: dict[Site, Runs] = {}
+    for one in listed(value, at_most=SITES_MAX):
+        name, runs = listed_of(one, 2)
+        pairs = [listed_of(began, 2) for began in listed(runs, at_most=RUNS_MAX)]
+        found[site(name)] = tuple(
+            Began(run_name(run), Stamp(whole(after, low=-1, high=STAMP_MAX))) for run, after in pairs
+        )
+    if found.keys() != vector.keys():
+        raise Malformed("a head without its runs, or runs without a head")
+    for origin, runs in found.items():
+        head = vector[origin]
+        places = [*(began.after for began in runs), head.stamp]
+        if not runs or runs[-1].run != head.run or sorted(set(places)) != places:
+            raise Malformed("runs that do not lead to the head")
+    return found
 
 
 def _parse_closed(value: object) -> dict[Site, frozenset[Head]]:
@@ -130,7 +162,8 @@ def begin(connection: sqlite3.Connection, *, expected: Remembered | None = None)
     `expected`."""
     with reading(connection):
         check_remembered(connection, expected)
-        if state.read(connection) is None:
+        found = state.read(connection)
+        if found is None:
             raise NotAttached
         attached = sorted(catalogue.load(connection))
         waiting = held.waiting_tables(connection) | held.floors(connection)
@@ -138,6 +171,8 @@ def begin(connection: sqlite3.Connection, *, expected: Remembered | None = None)
             vector=vector(connection),
             closed=closed(connection),
             tables=(*attached, *(HELD + name for name in sorted(waiting))),
+            runs=runs(connection),
+            sender=run_of(found.nonce),
         )
 
 
@@ -164,6 +199,8 @@ def merge_range(
         check_remembered(connection, expected)
         session = open_session(connection)
         _judge(session, found, start, now_ms, clock_bound_ms)
+        if authority:
+            _check_seen(session, start)
         folded = fold_inside(session, now_ms=now_ms)
         if isinstance(found, HeldRange):
             absorbed = _take_held(session, found)
@@ -207,13 +244,12 @@ def finish(
         if now_ms is not None:
             newest = max((head.stamp for head in start.vector.values()), default=Stamp(0))
             _check_clock(session, newest, now_ms, clock_bound_ms)
-        _check_forks(session, start.vector, start)
+        _check_histories(session, start)
+        _check_seen(session, start)
         for origin, head in start.vector.items():
             mine = session.sites.head(origin)
             if not session.sites.is_closed(origin) and (mine is None or mine.stamp < head.stamp):
-                if any(seen.stamp == head.stamp and seen != head for seen in session.sites.seen(origin)):
-                    raise RangeRefused(f"another history of site {origin} was seen in somebody's state", fork=origin)
-                session.sites.move(origin, head)
+                session.sites.jump(origin, head, start.runs[origin])
                 move_clock(session, head.stamp)
         for origin, tips in start.closed.items():
             if session.sites.is_closed(origin) and session.sites.close(origin, tips):
@@ -225,9 +261,11 @@ def _judge(
 ) -> None:
     if found.cluster != session.cluster:
         raise ChangesetError(f"state of cluster {found.cluster}, and this is cluster {session.cluster}")
+    if found.sender != start.sender:
+        raise RangeRefused("its sender has started again since the state began to come")
     newest = max(found.newest, max((head.stamp for head in start.vector.values()), default=0))
     _check_clock(session, Stamp(newest), now_ms, clock_bound_ms)
-    _check_forks(session, start.vector, start)
+    _check_histories(session, start)
     _check_forks(session, found.vector, start)
 
 
@@ -245,8 +283,35 @@ def _check_forks(session: Session, heads: Mapping[Site, Head], start: SnapshotSt
         mine = session.sites.head(origin)
         if origin == session.site and head.stamp > (mine.stamp if mine else 0):
             raise RangeRefused("its sender has more of this site than there is", fork=origin)
-        if mine is not None and head.stamp <= mine.stamp and contradicts(session.connection, origin, mine, head):
+        if contradicts(session.connection, session.sites, origin, head):
             raise RangeRefused(f"its sender has another history of site {origin}", fork=origin)
+
+
+def _check_histories(session: Session, start: SnapshotStart) -> None:
+    """Raises RangeRefused unless each head at the start, and the one here, are proven to be of one history.
+
+    If the sender's is behind, the chain here shows it; if it is ahead, its runs do."""
+    _check_forks(session, start.vector, start)
+    for origin, head in start.vector.items():
+        mine = session.sites.head(origin)
+        if mine is None or mine.stamp >= head.stamp or session.sites.is_closed(origin):
+            continue
+        if place_of(start.runs[origin], head.stamp, stamp=mine.stamp, run=mine.run) is not Place.WITHIN:
+            raise RangeRefused(f"its sender went on from another history of site {origin}", fork=origin)
+
+
+def _check_seen(session: Session, start: SnapshotStart) -> None:
+    """Raises RangeRefused unless what was seen here in others' states is proven to be of the sender's histories: its
+    word for what is gone would not hold for that, and its head would hide it."""
+    for origin, head in start.vector.items():
+        if session.sites.is_closed(origin):
+            continue
+        for seen in session.sites.seen(origin):
+            there = place_of(start.runs[origin], head.stamp, stamp=seen.stamp, run=seen.run)
+            if there is Place.ELSEWHERE or (seen.stamp == head.stamp and seen != head):
+                raise RangeRefused(f"another history of site {origin} was seen in somebody's state", fork=origin)
+            if there is Place.UNTOLD:
+                raise RangeRefused(f"more of site {origin} was seen in somebody's state than its sender has")
 
 
 def _authority(session: Session, start: SnapshotStart, authority: bool, revives: bool) -> Authority:

@@ -1,9 +1,9 @@
 """Whose database this is: one row in `_litecast_state`.
 
-Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 4 is written by
+Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 5 is written by
 attach, into the same table. Format 2 was that of a Litecast that could not move state from node to node yet, format 3
-of one that knew of no renamed and filled columns, and had no change feed; `upgrade` adds what they lack. A database
-with a larger number is refused by whoever opens it."""
+of one that knew of no renamed and filled columns, and had no change feed, format 4 of one that did not note the runs
+of a site; `upgrade` adds what they lack. A database with a larger number is refused by whoever opens it."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from replication.engine.transacting import transaction
 
 PLAIN_FORMAT: Final = 1
 OLDEST_ATTACHED_FORMAT: Final = 2
-NEWEST_FORMAT: Final = 4
+NEWEST_FORMAT: Final = 5
 
 TABLES: Final = (
     "_litecast_state",
@@ -47,7 +47,7 @@ _ADDED: Final = {
     held.TABLES: held.TABLES_SINCE_FORMAT_3,
     "_litecast_state": generation.COLUMN,
 }
-"""Columns that tables of formats 2 and 3 do not have, with their declarations."""
+"""Columns that tables of older formats may lack, with their declarations."""
 
 
 class AnotherCluster(Exception):

@@ -15,8 +15,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from replication.engine import catalogue, held
+from replication.engine.journal import contradicts
 from replication.engine.session import load_tables
-from replication.engine.sites import Sites, vector
+from replication.engine.sites import Head, Sites, vector
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after, stamp_at
 from replication.engine.statements import HOLE, Statement
 from replication.engine.table import Table
@@ -105,7 +106,7 @@ def _by_size(connection: sqlite3.Connection, max_bytes: int) -> int:
 def trim_tombstones(
     connection: sqlite3.Connection,
     *,
-    members: Sequence[Mapping[Site, Stamp]],
+    members: Sequence[Mapping[Site, Head]],
     settled: Collection[Site] = (),
     min_age_ms: int,
     now_ms: int,
@@ -113,14 +114,23 @@ def trim_tombstones(
     """Deletes tombstones that are older than `min_age_ms` and that nobody needs; gives how many. Commits.
 
     `members` is what each other known member has merged: all of them, for one that is left out might need what goes.
+    One that has merged another history of a site has not seen what this node takes it to have seen: nothing goes then.
     `settled` are closed sites of which all of them have the tips that this node has: the deletes of other closed sites
     stay. Changes that lack their row for so long will not get it any more, and go as well."""
     own = {site: head.stamp for site, head in vector(connection).items()}
-    if any(own.get(site, -2) < stamp for have in members for site, stamp in have.items()):
+    all_sites = Sites(connection)
+    if any(
+        own.get(site, -2) < head.stamp or contradicts(connection, all_sites, site, head)
+        for have in members
+        for site, head in have.items()
+    ):
         return 0
     before = stamp_at(max(now_ms - min_age_ms, 0))
     held.forget_lacking(connection, before)
-    limits = {site: Stamp(min([stamp, *(have.get(site, -2) for have in members)])) for site, stamp in own.items()}
+    limits = {
+        site: Stamp(min([stamp, *(have[site].stamp if site in have else -2 for have in members)]))
+        for site, stamp in own.items()
+    }
     limits |= dict.fromkeys(settled, STAMP_MAX)
     deleted = 0
     for name in load_tables(connection):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from replication.engine.changesets import Changeset, decode
 from replication.engine.entries import decode_entry
 from replication.engine.session import open_session
-from replication.engine.sites import Head, closed, vector
+from replication.engine.sites import Head, closed, seen, vector
 from replication.engine.stamps import Dot, Site, first_after
 from replication.engine.values import Key, Value, fetch
 from replication.simulation.application import DECLARED, Cell, Op, present
@@ -81,12 +81,14 @@ class Oracle:
     # --- at any moment ---
 
     def observe(self, connection: sqlite3.Connection, *, may_fork: bool = False) -> list[str]:
-        """What is wrong with a database as a reader sees it. `may_fork`: counts need not be exact, perhaps."""
+        """What is wrong with a database as a reader sees it. `may_fork`: counts need not be exact, perhaps.
+
+        Nor need they where somebody's state is merged in part: such a node says that it is not ready."""
         wrong = [
             f"note {key} has low {low} above high {high}"
             for key, low, high in connection.execute("SELECT id, low, high FROM notes WHERE low > high")
         ]
-        if may_fork or self._is_forked(connection):
+        if may_fork or self._is_forked(connection) or seen(connection):
             return wrong
         rows = connection.execute(
             "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"

@@ -4,6 +4,7 @@ Counting goes on before, during and between the ranges of snapshots; snapshots b
 and one that receives sends as well. With `forks`, older states are put back, too."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from replication.engine.applying import Closed, Fork
 from replication.engine.changesets import decode
 from replication.engine.closing import close_site, closed
 from replication.engine.identity import begin_run
-from replication.engine.sites import vector
+from replication.engine.sites import Head, vector
 from replication.engine.snapshots import RangeRefused
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import trim_journal, trim_tombstones
@@ -48,7 +49,7 @@ class Roaming(Counting):
         self._forks = forks
         self._trims = trims
         self._backups: dict[int, Path] = {}
-        self._known: list[list[dict[Site, Stamp]]] = []
+        self._known: list[list[Mapping[Site, Head]]] = []
         self._healing = Healing(
             rng=self.rng,
             new_site=lambda: new_site(self.rng),
@@ -104,7 +105,7 @@ class Roaming(Counting):
 
     def _remember(self) -> None:
         """What nodes know of each other is what was so some time ago."""
-        self._known.append([{site: head.stamp for site, head in member.heads().items()} for member in self.members])
+        self._known.append([member.heads() for member in self.members])
 
     # ---- what happens
 
@@ -146,7 +147,7 @@ class Roaming(Counting):
         """Pages are deleted, and the tombstones trimmed as soon as everybody has them."""
         self.applications[at].delete_some()
         self._meet_all()
-        self._known.append([{site: head.stamp for site, head in member.heads().items()} for member in self.members])
+        self._known.append([member.heads() for member in self.members])
         for number in range(len(self.members)):
             self._trim_tombstones(number)
 
@@ -221,7 +222,7 @@ class Roaming(Counting):
         member.engine.execute("VACUUM INTO ?", (str(self._backups[at]),))
 
     def _put_back(self, at: int) -> None:
-        """An older state, under the running node: with a nonce that tells, or alone, so that nothing does."""
+        """An older state, and the node starts again: with a nonce that tells, or all as it was, so that none does."""
         member = self.members[at]
         member.fold(self.replicas.tick())
         backup = sqlite3.connect(self._backups[at])
@@ -233,13 +234,13 @@ class Roaming(Counting):
         self._known.clear()
         member.forgot()
         self.applications[at].forget()
-        if self.rng.random() < 0.3:
-            begin_run(
-                member.engine,
-                known_nonce=None,
-                new_nonce=self.rng.randbytes(16),
-                new_site=lambda: new_site(self.rng),
-            )
+        (nonce,) = member.engine.execute("SELECT nonce FROM _litecast_state").fetchone()
+        begin_run(
+            member.engine,
+            known_nonce=None if self.rng.random() < 0.3 else nonce,
+            new_nonce=self.rng.randbytes(16),
+            new_site=lambda: new_site(self.rng),
+        )
         self.reached.add("put back")
 
     # ---- and in the end

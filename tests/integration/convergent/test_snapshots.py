@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from replication.convergent.for_file import connect
+from replication.convergent.for_file import connect, now_ms
 from replication.engine.trimming import trim_journal
 from tests.support.convergent import ConvergentCluster, Member
+from tests.support.eventually import eventually
+from tests.support.states import Moving
 
 ONE_MORE = "INSERT INTO pages VALUES ('home', 'Home', 1) ON CONFLICT DO UPDATE SET count = count + 1"
 
@@ -78,6 +80,29 @@ async def test_writers_go_on_on_all_nodes_while_a_snapshot_is_fetched(cluster: C
         await c.replication.settle()
     rows = {page: count for page, _, count in await cluster.equal(within_s=30)}
     assert rows["home"] == written
+
+
+async def test_a_node_that_has_a_part_of_a_state_is_not_ready_until_it_has_the_rest(cluster: ConvergentCluster) -> None:
+    """The state was being merged when the node was killed."""
+    a, b, c = await cluster.trio()
+    a.writer.execute(ONE_MORE)
+    await cluster.equal()
+    await cluster.stop("c")
+    insert(a, 100)
+    await cluster.equal()
+    trim(a)
+    trim(b)
+    with contextlib.closing(connect(a.path)) as sender, contextlib.closing(connect(c.path)) as receiver:
+        moving = Moving(sender, receiver, max_rows=50)
+        for _ in range(2):
+            moving.step(now_ms())
+    c = await cluster.start("c", expects_peers=False)
+    assert 1 < len(c.rows()) < 101
+    assert "transactions may be there in part" in str(c.replication.unready())
+    await cluster.stop("c")
+    c = await cluster.start("c")
+    await eventually(lambda: not c.replication.unready(), within_s=30)
+    assert len(await cluster.equal()) == 101
 
 
 async def test_a_lone_restored_node_forks_its_site_and_everything_heals(

@@ -13,8 +13,8 @@ from replication.engine import absorbing_state, applying, held, merging, reading
 from replication.engine.absorbing_state import Authority
 from replication.engine.closing import close_site
 from replication.engine.identity import begin_run
-from replication.engine.sites import Sites, vector
-from replication.engine.stamps import Site, Stamp
+from replication.engine.sites import Head, Sites, vector
+from replication.engine.stamps import Site
 from tests.support.attached import Attached
 from tests.support.healing import Healing
 from tests.support.playing import known_of
@@ -189,7 +189,7 @@ def trim_in_flight() -> None:
     for node in (b, c):
         for encoded in a.journal():
             node.merged(encoded)
-    vectors = [{site: head.stamp for site, head in vector(node.connection).items()} for node in (b, c)]
+    vectors = [vector(node.connection) for node in (b, c)]
     later = gone.changeset.upto + 10**9
     trimming.trim_tombstones(a.connection, members=vectors, min_age_ms=0, now_ms=later >> 16)
     a.merge(of_c)
@@ -341,9 +341,12 @@ def without_looking_at_what_members_have(patch: Patch) -> None:
     """A tombstone is trimmed though not all is here that those who cover it have."""
     trim_tombstones = trimming.trim_tombstones
 
-    def lax(connection: sqlite3.Connection, *, members: Sequence[Mapping[Site, Stamp]], **when: Any) -> int:
+    def lax(connection: sqlite3.Connection, *, members: Sequence[Mapping[Site, Head]], **when: Any) -> int:
         own = vector(connection)
-        seen = [{site: min(stamp, own[site].stamp) for site, stamp in have.items() if site in own} for have in members]
+        seen = [
+            {site: head if head.stamp <= own[site].stamp else own[site] for site, head in have.items() if site in own}
+            for have in members
+        ]
         return trim_tombstones(connection, members=seen, **when)
 
     patch.setattr(trimming, "trim_tombstones", lax)

@@ -12,8 +12,10 @@ from replication.engine.changesets import (
     RowChange,
     decode,
     encode,
+    header,
     table_change,
 )
+from replication.engine.runs import UNKNOWN
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import pack
 
@@ -33,6 +35,8 @@ CHANGESET = Changeset(
     previous=b"h" * 16,
     deps={B: Stamp(7), BASELINE: Stamp(0)},
     tables=(table_change("t", ("id",), ROWS),),
+    run=b"the run.",
+    dep_runs={B: b"its run."},
 )
 
 
@@ -45,6 +49,14 @@ def test_equal_changesets_have_equal_bytes_whatever_order_their_deps_are_in() ->
     assert encode(replace(CHANGESET, deps={BASELINE: Stamp(0), B: Stamp(7)})) == encode(CHANGESET)
 
 
+def test_a_changeset_of_form_1_names_no_run() -> None:
+    fields = msgpack.unpackb(encode(CHANGESET), unicode_errors="surrogateescape")
+    fields[6] = [dep[:2] for dep in fields[6]]
+    encoded = pack([1, *fields[1:-1]])
+    assert decode(encoded) == replace(CHANGESET, run=UNKNOWN, dep_runs={})
+    assert header(encoded) == header(encode(CHANGESET))
+
+
 def with_field(index: int, value: Any) -> bytes:
     fields = msgpack.unpackb(encode(CHANGESET), unicode_errors="surrogateescape")
     fields[index] = value
@@ -54,7 +66,8 @@ def with_field(index: int, value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("index", "value"),
     [
-        (0, 2),
+        (0, 1),
+        (0, 3),
         (0, "1"),
         (1, 5),
         (1, "x" * 5_000),
@@ -74,7 +87,11 @@ def with_field(index: int, value: Any) -> bytes:
         (6, [["nobody", 1]]),
         (6, [["b" * 32, -1]]),
         (6, [["b" * 32, "7"]]),
+        (6, [["b" * 32, 7, b"short"]]),
+        (6, [["b" * 32, 7, None]]),
         (7, None),
+        (8, None),
+        (8, b"short"),
     ],
 )
 def test_a_field_that_is_not_what_it_should_be_is_refused(index: int, value: object) -> None:
@@ -134,8 +151,8 @@ def test_a_table_twice_is_refused() -> None:
 
 
 def test_a_form_of_a_newer_litecast_is_named_in_the_refusal() -> None:
-    with pytest.raises(ChangesetError, match="form 2, and only form 1 is known; upgrade litecast"):
-        decode(with_field(0, 2))
+    with pytest.raises(ChangesetError, match="form 3, and forms up to 2 are known; upgrade litecast"):
+        decode(with_field(0, 3))
 
 
 def test_a_megabyte_of_empty_maps_is_refused_at_the_first() -> None:

@@ -1,18 +1,19 @@
 """State instead of changesets: what it carries, what it says of rows that are not there, and what is refused of it."""
 
-import contextlib
+import secrets
 import sqlite3
 
 import pytest
 
-from replication.engine import held
-from replication.engine.applying import Fork, Merged, Waits
-from replication.engine.changesets import ChangesetError
+from replication.engine import held, state
+from replication.engine.applying import Fork, Merged, Repeat, Waits
+from replication.engine.changesets import ChangesetError, decode
 from replication.engine.closing import close_site
-from replication.engine.identity import StateReplaced, remember
+from replication.engine.identity import StateReplaced, begin_run, remember
 from replication.engine.ranges import TableRange, decode_range
 from replication.engine.reading import HELD
-from replication.engine.sites import Head, closed, seen, vector
+from replication.engine.runs import UNKNOWN, Began
+from replication.engine.sites import Head, closed, runs, seen, vector
 from replication.engine.snapshots import (
     NoSuchTable,
     RangeRefused,
@@ -498,7 +499,8 @@ def test_state_that_shows_another_history_of_a_site_is_refused() -> None:
         b.site: Head(stamp=Stamp(1), digest=b"x" * 16),
     }
     for site, lie in lies.items():
-        false = SnapshotStart(vector={site: lie}, closed={}, tables=start.tables)
+        leads = {site: (Began(UNKNOWN, Stamp(0)),)}
+        false = SnapshotStart(vector={site: lie}, closed={}, tables=start.tables, runs=leads, sender=start.sender)
         with pytest.raises(RangeRefused) as refused:
             merge_range(b.connection, read.encoded, false, now_ms=b.now_ms, authority=True)
         assert refused.value.fork == site
@@ -541,6 +543,7 @@ def test_the_start_of_a_snapshot_arrives_as_it_was_sent() -> None:
     close_site(b.connection, a.site, new_site=lambda: NEW)
     start = begin(b.connection)
     assert SnapshotStart.parse(start.plain()) == start
+    assert [began.after for began in start.runs[b.site]] == [0]
     assert start.closed.keys() == {a.site}
     assert start.vector.keys() == {b.site}
 
@@ -549,10 +552,17 @@ NO_STARTS: tuple[object, ...] = (
     None,
     [],
     [[], []],
-    [[["x", 1, b""]], [], []],
-    [[], [["x"]], []],
-    [[], [], [1]],
-    [[], [], ["a", "a"]],
+    [[["x", 1, b"", b""]], [], [], [], b""],
+    [[], [["x"]], [], [], b""],
+    [[], [], [1], [], b""],
+    [[], [], ["a", "a"], [], b""],
+    [[], [], [], [], b"?"],
+    [[], [], [], [[NEW, [[b"", 0]]]], b""],
+    [[[NEW, 5, bytes(16), b""]], [], [], [], b""],
+    [[[NEW, 5, bytes(16), b""]], [], [], [[NEW, []]], b""],
+    [[[NEW, 5, bytes(16), b""]], [], [], [[NEW, [[b"r" * 8, 0]]]], b""],
+    [[[NEW, 5, bytes(16), b""]], [], [], [[NEW, [[b"r" * 8, 3], [b"", 3]]]], b""],
+    [[[NEW, 5, bytes(16), b""]], [], [], [[NEW, [[b"", 5]]]], b""],
 )
 
 
@@ -562,24 +572,148 @@ def test_what_is_no_start_is_refused(value: object) -> None:
         SnapshotStart.parse(value)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="found by the simulation: a fork whose place in the sender's journal is trimmed is not seen by a snapshot, "
-    "which then deletes what only the receiver's branch has",
-)
-def test_a_snapshot_over_a_fork_that_no_journal_shows_deletes_nothing() -> None:
+# ---- histories that no journal shows any more
+
+
+def restarted(node: Attached) -> None:
+    """The node starts again, and takes its database for what it left."""
+    found = state.read(node.connection)
+    assert found is not None
+    begin_run(node.connection, known_nonce=found.nonce, new_nonce=secrets.token_bytes(16), new_site=lambda: NEW)
+    assert node.published_site() == node.site
+
+
+def forked(*, first: int = 1, second: int = 1) -> tuple[Attached, Attached]:
+    """Two nodes that merged one history each of the first one's site: of so many changesets each since they parted."""
     a, b = Attached(), Attached()
     a.write(INSERT)
     exchange(a, b)
     backup = sqlite3.connect(":memory:")
     a.connection.backup(backup)
-    a.write("INSERT INTO pages VALUES ('branch 1', 1, NULL, 0)")
+    now_ms = a.now_ms
+    for number in range(first):
+        a.write(f"INSERT INTO pages VALUES ('first {number}', 1, NULL, 0)")
+    b.now_ms = a.now_ms
     b.pull(a)
+    a.now_ms = now_ms
     backup.backup(a.connection)  # alone: nobody tells it that it is older, and it goes on under its site
     backup.close()
-    a.write("INSERT INTO pages VALUES ('branch 2', 2, NULL, 0)")
-    a.fold()
+    restarted(a)
+    for number in range(second):
+        a.write(f"INSERT INTO pages VALUES ('second {number}', 2, NULL, 0)")
+    return a, b
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("trimmed", ["a", "b", "a b"])
+def test_a_snapshot_over_a_fork_that_no_journal_shows_deletes_nothing(first: int, second: int, trimmed: str) -> None:
+    nodes = dict(zip("ab", forked(first=first, second=second), strict=True))
+    for name in trimmed.split():
+        forget_journal(nodes[name])
+    for sender, receiver in (("a", "b"), ("b", "a")):
+        before = nodes[receiver].rows()
+        with pytest.raises(RangeRefused) as refused:  # a fork that is seen is closed, and heals
+            snapshot(nodes[sender], nodes[receiver])
+        assert refused.value.fork == nodes["a"].site
+        assert nodes[receiver].rows() == before
+
+
+def test_a_snapshot_for_a_node_that_was_away_for_many_starts_is_no_fork() -> None:
+    a, b = Attached(), Attached()
+    a.write(INSERT, "INSERT INTO pages VALUES ('gone', 1, NULL, 0)")
+    b.pull(a)
+    for number in range(3):
+        restarted(a)
+        a.write(f"INSERT INTO pages VALUES ('of run {number}', 1, NULL, 0)")
+    a.write("DELETE FROM pages WHERE name = 'gone'")
+    trim(a)
     forget_journal(a)
-    with contextlib.suppress(RangeRefused):  # a fork that is seen is closed, and heals
+    snapshot(a, b)
+    assert_same(a, b)
+    assert runs(b.connection) == runs(a.connection)
+    assert len(runs(b.connection)[a.site]) == 4
+    restarted(a)
+    b.merged(a.write(COUNT))
+    assert runs(b.connection) == runs(a.connection)
+
+
+def test_a_changeset_of_another_history_is_none_that_was_merged_though_the_journal_is_trimmed() -> None:
+    a, b = forked(first=2)
+    forget_journal(b)
+    of_second = decode(a.journal()[-1])
+    assert of_second.upto < vector(b.connection)[a.site].stamp
+    assert isinstance(b.merge(a.journal()[-1]), Fork)
+
+
+def test_a_changeset_that_was_merged_is_a_repeat_though_the_journal_is_trimmed() -> None:
+    a, b = Attached(), Attached()
+    folded = [a.write(INSERT)]
+    restarted(a)
+    folded += [a.write(COUNT), a.write(COUNT)]
+    b.pull(a)
+    forget_journal(b)
+    assert all(isinstance(b.merge(one), Repeat) for one in folded)
+
+
+def test_a_changeset_that_depends_on_another_history_shows_it_though_the_journal_is_trimmed() -> None:
+    """Its change is of a row that is not known here: without that, it would be taken for one that was deleted."""
+    a, of_first = forked(first=1)
+    of_second = Attached()
+    a.write(COUNT)
+    of_second.pull(a)
+    forget_journal(of_second)
+    change = of_first.write("UPDATE pages SET visits = 7 WHERE name = 'first 0'")
+    outcome = of_second.merge(change)
+    assert isinstance(outcome, Fork)
+    assert outcome.site == a.site
+    close_site(of_second.connection, a.site, new_site=lambda: NEW)
+    of_second.merged(change)
+    close_site(a.connection, a.site, new_site=lambda: NEW)
+    snapshot(of_first, of_second, authority=False)
+    assert ("first 0", 1, None, 7) in of_second.rows()
+
+
+def test_part_of_a_state_of_another_history_is_not_hidden_by_a_head() -> None:
+    a, b = Attached(), Attached()
+    first = a.write(INSERT)
+    b.merged(first)
+    backup = Attached("", attached=False)
+    a.connection.backup(backup.connection)
+    a.write("INSERT INTO pages VALUES ('seen', 1, NULL, 0)")
+    (read,) = ranges(a.connection, ["pages"], now_ms=a.now_ms)
+    merge_range(b.connection, read.encoded, begin(a.connection), now_ms=a.now_ms, authority=True)
+    backup.connection.backup(a.connection)
+    restarted(a)
+    a.now_ms += 5
+    a.write("INSERT INTO pages VALUES ('another history', 1, NULL, 0)")
+    forget_journal(a)
+    before = b.rows()
+    with pytest.raises(RangeRefused) as refused:
         snapshot(a, b)
-    assert b.sql("SELECT 1 FROM pages WHERE name = 'branch 1'") == [(1,)]
+    assert refused.value.fork == a.site
+    assert b.rows() == before
+
+
+def test_more_than_the_sender_has_was_seen_in_a_state_of_a_run_that_it_does_not_know() -> None:
+    a, b, c = Attached(), Attached(), Attached()
+    c.merged(a.write(INSERT))
+    restarted(a)
+    later = a.write("INSERT INTO pages VALUES ('later', 1, NULL, 0)")
+    (read,) = ranges(a.connection, ["pages"], now_ms=a.now_ms)
+    merge_range(b.connection, read.encoded, begin(a.connection), now_ms=a.now_ms, authority=True)
+    with pytest.raises(RangeRefused) as refused:
+        snapshot(c, b)
+    assert refused.value.fork is None
+    c.merged(later)
+    snapshot(c, b)
+    assert_same(b, c)
+
+
+def test_a_range_of_another_run_than_the_start_is_refused() -> None:
+    a, b = Attached(), Attached()
+    a.write(INSERT)
+    start = begin(a.connection)
+    restarted(a)
+    (read,) = ranges(a.connection, ["pages"], now_ms=a.now_ms)
+    with pytest.raises(RangeRefused, match="started again"):
+        merge_range(b.connection, read.encoded, start, now_ms=a.now_ms, authority=True)

@@ -1,8 +1,11 @@
 """What is trimmed, and what must not be."""
 
+from replication.engine import state
 from replication.engine.applying import Merged
 from replication.engine.closing import close_site
-from replication.engine.stamps import Site, Stamp
+from replication.engine.identity import begin_run
+from replication.engine.sites import vector
+from replication.engine.stamps import Site
 from replication.engine.trimming import trim_journal, trim_tombstones
 from tests.support.attached import Attached, exchange
 
@@ -14,14 +17,12 @@ def count(node: Attached, table: str) -> int:
     return int(found)
 
 
-def have(node: Attached) -> dict[Site, Stamp]:
-    rows = node.connection.execute("SELECT site, head FROM _litecast_sites WHERE head IS NOT NULL")
-    return {Site(site): Stamp(head) for site, head in rows}
-
-
 def trim(node: Attached, *others: Attached, min_age_ms: int = 0) -> int:
     return trim_tombstones(
-        node.connection, members=[have(other) for other in others], min_age_ms=min_age_ms, now_ms=node.now_ms + 1
+        node.connection,
+        members=[vector(other.connection) for other in others],
+        min_age_ms=min_age_ms,
+        now_ms=node.now_ms + 1,
     )
 
 
@@ -152,3 +153,27 @@ def test_what_was_written_to_a_row_that_is_trimmed_elsewhere_ends_with_it() -> N
     a.merged(late)
     assert trim(a, b) == 1
     assert a.rows() == b.rows() == []
+
+
+def test_a_member_that_merged_another_history_keeps_tombstones_where_they_are() -> None:
+    """Its head is as far as the delete, and it has not seen it. The journal does not show that any more."""
+    a, b, c = Attached(), Attached(), Attached()
+    a.write("INSERT INTO pages (name) VALUES ('home')")
+    exchange(a, b, c)
+    backup = Attached("", attached=False)
+    a.connection.backup(backup.connection)
+    before_ms = a.now_ms
+    a.write("DELETE FROM pages")
+    a.write("INSERT INTO pages (name) VALUES ('later')")
+    b.pull(a)
+    b.now_ms, a.now_ms = a.now_ms, before_ms
+    backup.connection.backup(a.connection)
+    found = state.read(a.connection)
+    assert found is not None
+    begin_run(a.connection, known_nonce=found.nonce, new_nonce=b"another run", new_site=lambda: Site("e" * 32))
+    c.merged(a.write("INSERT INTO pages (name) VALUES ('another history')"))
+    b.connection.execute("DELETE FROM _litecast_journal")
+    (gone,) = b.sql("SELECT stamp FROM _litecast_clock_1 WHERE life = 2")[0]
+    assert gone <= vector(c.connection)[a.site].stamp < vector(b.connection)[a.site].stamp
+    assert trim(b, c) == 0
+    assert trim(b) == 1
