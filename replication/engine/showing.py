@@ -2,7 +2,8 @@
 
 Rows are written in bulk. If the table refuses one, the savepoint is rolled back and each row is written alone, so
 that one row never stops a merge: a row that breaks only a CHECK is written all the same and named; a row or cell that
-this schema cannot store (NOT NULL, STRICT, UNIQUE, a trigger that raises) is held, until a schema change allows it."""
+this schema cannot store (NOT NULL, STRICT, UNIQUE, a trigger that raises) is held, until a schema change allows it. So
+is a value of which the column makes another (see `converting`)."""
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,15 +12,18 @@ from dataclasses import dataclass, field
 
 from replication.engine import held
 from replication.engine.contributions import saturated
+from replication.engine.converting import converted
 from replication.engine.held import HeldCell
 from replication.engine.session import NeedsCare
 from replication.engine.table import Table
 from replication.engine.transacting import set_enforced, writing_rows
-from replication.engine.values import Key, Value, cell_hash, key_seed
+from replication.engine.values import Key, Value, cell_hash, key_seed, same
 
 type _Write = Callable[[], object]
 
 NO_COLUMN = "no such column here"
+CONVERTED = "the column shows it as another type"
+CONVERTED_KEY = "its key would become another one here"
 
 
 @dataclass(slots=True)
@@ -70,6 +74,10 @@ def write_rows(table: Table, writes: RowWrites, *, in_haste: bool = False) -> Re
     """
     refusals = Refusals()
     connection = table.connection
+    other_keys = _take_out_converted_keys(table, writes)
+    changed = _converted_cells(table, writes)
+    if in_haste and (other_keys or changed):
+        raise NeedsCare
     with writing_rows(connection, table):
         if in_haste:
             with _checks(table):
@@ -85,7 +93,48 @@ def write_rows(table: Table, writes: RowWrites, *, in_haste: bool = False) -> Re
         connection.execute("RELEASE litecast_rows")
         if refused is not None:
             _one_by_one(table, writes, refusals)
+    for key, values in other_keys.items():
+        _hold_row(table, key, values, CONVERTED_KEY, refusals)
+    for (key, name), value in changed.items():
+        _hold_converted(table, key, name, value, refusals)
     return refusals
+
+
+def _converted_cells(table: Table, writes: RowWrites) -> dict[tuple[Key, str], Value]:
+    """Cells that will show something else than what is written, with what is written."""
+    size = len(table.spec.key)
+    found: dict[tuple[Key, str], Value] = {}
+    for columns, rows in writes.inserts.items():
+        for number, name, _ in converted(table, columns, rows, start=size):
+            found[rows[number][:size], name] = rows[number][size + columns.index(name)]
+    for columns, rows in writes.updates.items():
+        for number, name, _ in converted(table, columns, rows):
+            found[rows[number][len(columns) :], name] = rows[number][columns.index(name)]
+    return {place: value for place, value in found.items() if place[1] in table.spec.cells}
+
+
+def _hold_converted(table: Table, key: Key, name: str, value: Value, refusals: Refusals) -> None:
+    row = table.row(key)
+    if row is None or name in held.of_key(table.connection, table.spec.tid, key):
+        return  # it is held anyway
+    refusals.held += 1
+    shown = cell_hash(row[name], key_seed(key))
+    held.put(table.connection, table.spec.tid, key, name, HeldCell(value=value, shown=shown, reason=CONVERTED))
+
+
+def _take_out_converted_keys(table: Table, writes: RowWrites) -> dict[Key, Mapping[str, Value]]:
+    """Rows that would come under another key are taken out of `writes`, as are deletes: they would hit that one."""
+    size = len(table.spec.key)
+    gone = {number for number, _, _ in converted(table, table.spec.key, writes.deletes)}
+    if gone:
+        writes.deletes = [key for number, key in enumerate(writes.deletes) if number not in gone]
+    found: dict[Key, Mapping[str, Value]] = {}
+    for columns, rows in writes.inserts.items():
+        numbers = {number for number, _, _ in converted(table, table.spec.key, rows)}
+        found |= {rows[number][:size]: dict(zip(columns, rows[number][size:], strict=True)) for number in numbers}
+        if numbers:
+            writes.inserts[columns] = [row for number, row in enumerate(rows) if number not in numbers]
+    return found
 
 
 def _in_bulk(table: Table, writes: RowWrites) -> Exception | None:
@@ -123,8 +172,11 @@ def _insert(table: Table, key: Key, values: Mapping[str, Value], refusals: Refus
         table.insert(tuple(values)).run(table.connection, (*key, *values.values()))
 
     reason = _attempt_both(table, key, write, refusals)
-    if reason is None:
-        return
+    if reason is not None:
+        _hold_row(table, key, values, reason, refusals)
+
+
+def _hold_row(table: Table, key: Key, values: Mapping[str, Value], reason: str, refusals: Refusals) -> None:
     refusals.held += 1
     tid = table.spec.tid
     held.put(table.connection, tid, key, held.ROW, HeldCell(value=None, shown=None, reason=reason))
@@ -236,12 +288,23 @@ def _show_row(table: Table, key: Key, found: Mapping[str, HeldCell]) -> int:
         values[name] = saturated(sums.get(number, 0))
     if table.row(key) is not None:
         return 0  # somebody wrote it meanwhile: the fold compares
+    if any(converted(table, table.spec.key, [key])):
+        return 0
     insert = table.insert(tuple(values))
     if _attempt(table, lambda: insert.run(table.connection, (*key, *values.values()))) is not None:
         return 0
+    row = table.row(key) or {}
     for name in (held.ROW, *(name for name in values if name in found)):
-        held.drop(table.connection, table.spec.tid, key, name)
+        if name == held.ROW or same(row[name], values[name]):
+            held.drop(table.connection, table.spec.tid, key, name)
+        else:
+            _still_held(table, key, name, values[name], row[name])
     return 1
+
+
+def _still_held(table: Table, key: Key, name: str, value: Value, shown: Value) -> None:
+    cell = HeldCell(value=value, shown=cell_hash(shown, key_seed(key)), reason=CONVERTED)
+    held.put(table.connection, table.spec.tid, key, name, cell)
 
 
 def _show_cell(table: Table, key: Key, name: str, cell: HeldCell, *, is_fresh: bool) -> int:
@@ -257,6 +320,10 @@ def _show_cell(table: Table, key: Key, name: str, cell: HeldCell, *, is_fresh: b
         if error is not None:
             refused = HeldCell(value=cell.value, shown=now, reason=str(error))
             held.put(table.connection, table.spec.tid, key, name, refused)
+            return 0
+        shown = (table.row(key) or {}).get(name)
+        if not same(shown, cell.value):
+            _still_held(table, key, name, cell.value, shown)
             return 0
     held.drop(table.connection, table.spec.tid, key, name)  # shown, or overwritten by somebody
     return 1

@@ -296,6 +296,19 @@ class Table:
         return "check" in str(sql).lower()
 
     @cached_property
+    def declared_types(self) -> dict[str, str]:
+        """The type that each column is declared with. None of a column that takes whatever comes: ANY is that in a
+        STRICT table only."""
+        columns = self.connection.execute(
+            "SELECT name, type FROM pragma_table_xinfo(?, 'main')", (self.spec.name,)
+        ).fetchall()
+        (sql,) = self.connection.execute(
+            "SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", (self.spec.name,)
+        ).fetchone()
+        is_strict = "strict" in str(sql).rpartition(")")[2].lower()
+        return {name: "" if is_strict and kind.upper() == "ANY" else kind for name, kind in columns}
+
+    @cached_property
     def defaults(self) -> dict[str, Value]:
         """What a row shows in each column that its insert did not name. NULL where that is not a constant."""
         columns = self.connection.execute(
