@@ -32,7 +32,7 @@ def pages(title: str, options: str = "") -> str:
 
 def agree(*nodes: Attached) -> bool:
     """What `litecast drift` would say; and no row is damaged."""
-    digests = {node.site: digest(node.connection, attached_tables(node.connection)) for node in nodes}
+    digests = {str(node.site): digest(node.connection, attached_tables(node.connection)) for node in nodes}
     damaged = [row for node in nodes for row in scan(node.connection, "pages").rows]
     return compare(digests).verdict is Verdict.EQUAL and not damaged
 
