@@ -6,7 +6,9 @@ from replication.engine.attaching import TableChoice, attach
 from replication.engine.folding import fold
 from replication.engine.identity import StateReplaced, adopt_new_site, begin_run, is_as_remembered, remember
 from replication.engine.session import NotAttached
+from replication.engine.sites import vector
 from replication.engine.stamps import Site
+from replication.positions import of_next_fold
 from tests.support.attached import CLUSTER, PAGES, Attached, exchange
 
 FIRST, SECOND, THIRD = b"1" * 16, b"2" * 16, b"3" * 16
@@ -159,3 +161,18 @@ def test_as_long_as_nobody_interferes_all_is_as_remembered() -> None:
         expected = remember(node.connection)
         (outcome,) = merge_all(node.connection, [theirs.encoded], now_ms=node.now_ms, expected=expected)
         assert isinstance(outcome, Merged)
+
+
+def test_a_position_that_was_read_after_a_restore_and_before_joining_is_reached_too_early() -> None:
+    """Known to be wrong: the site has another history, of which peers have a later stamp."""
+    a, peer = Attached(), Attached()
+    a.write(INSERT)
+    backup = copy_of(a)
+    a.write(COUNT)
+    peer.pull(a)
+    put_back(a, backup)
+    a.sql(COUNT)
+    ((site, stamp),) = of_next_fold(a.connection).stamps.items()
+    assert vector(peer.connection)[site].stamp >= stamp
+    adopt_new_site(a.connection, NEW)  # what joining comes to
+    assert a.published().changeset.site != site
