@@ -5,9 +5,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 IMAGE ?= litecast
+NAME ?= django
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign sim check format bench image clean setup
+.PHONY: help demo example test campaign sim check format bench image clean setup
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +16,9 @@ help: ## show this list
 
 demo: $(READY) ## watch naive replication lose counts, and convergent replication keep them
 	@$(BIN)/litecast demo $(ARGS)
+
+example: $(READY) ## three nodes of a program that knows nothing of Litecast: NAME=django, flask or node
+	@exec $(BIN)/python examples/three_nodes.py $(NAME) $(ARGS)
 
 test: $(READY) ## run the tests, up to four at a time (ARGS='--numprocesses 0' for one after the other)
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)

@@ -91,14 +91,15 @@ class PageReader:
 
     def __init__(
         self,
-        repo: Reads,
+        repo: Reads | None,
         counters: CounterView,
         *,
         status: StatusOf | None = None,
         top_min_age_s: float = TOP_MIN_AGE_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`status` asks how replication stands, in the mode that has something to say of it."""
+        """`repo` is None on a node without the counter: what there is of it here is unknown. `status` asks how
+        replication stands, in the mode that has something to say of it."""
         self._repo = repo
         self._counters = counters
         self._status = status
@@ -115,20 +116,8 @@ class PageReader:
 
         A page that was asked for and never counted here is in `pages` with 0. Raises what the database raises.
         """
-        async with self._reading:
-            if self._monotonic() >= self._top_until:
-                await self._read_top()
-        pages = dict(self._top)
-        asked = list(dict.fromkeys(asked))[:ASKED_PAGES]
-        if asked:
-            marks = ",".join("?" * len(asked))
-            rows = await self._repo.all(
-                f"SELECT page, count FROM page_counts WHERE page IN ({marks}) AND {_SHOWN}", asked
-            )
-            pages.update(dict.fromkeys(asked, 0))
-            pages.update(_page_and_count(row) for row in rows)
         report: dict[str, object] = {
-            "pages": pages,
+            "pages": {} if self._repo is None else await self._pages(self._repo, asked),
             "complete": self._complete,
             "counters": self._counters.snapshot(),
         }
@@ -136,10 +125,23 @@ class PageReader:
             report["replication"] = standing(self._status()).plain()
         return report
 
-    async def _read_top(self) -> None:
+    async def _pages(self, repo: Reads, asked: Sequence[str]) -> dict[str, int]:
+        async with self._reading:
+            if self._monotonic() >= self._top_until:
+                await self._read_top(repo)
+        pages = dict(self._top)
+        asked = list(dict.fromkeys(asked))[:ASKED_PAGES]
+        if asked:
+            marks = ",".join("?" * len(asked))
+            rows = await repo.all(f"SELECT page, count FROM page_counts WHERE page IN ({marks}) AND {_SHOWN}", asked)
+            pages.update(dict.fromkeys(asked, 0))
+            pages.update(_page_and_count(row) for row in rows)
+        return pages
+
+    async def _read_top(self, repo: Reads) -> None:
         began = self._monotonic()
         # One more than shown tells whether something was left out.
-        rows = await self._repo.all(
+        rows = await repo.all(
             f"SELECT page, count FROM page_counts WHERE {_SHOWN} ORDER BY count DESC, page LIMIT ?", [TOP_PAGES + 1]
         )
         ended = self._monotonic()

@@ -96,8 +96,14 @@ class RunningNode:
 
 
 @asynccontextmanager
-async def running_node(config: Config) -> AsyncIterator[RunningNode]:
-    """A node that is up inside the block. Raises as `run_node` does."""
+async def running_node(
+    config: Config, *, counts: bool = True, also_unready: Callable[[], Sequence[str]] = tuple
+) -> AsyncIterator[RunningNode]:
+    """A node that is up inside the block. Raises as `run_node` does.
+
+    Unless it `counts`, it is without the counter, its pages and its table. `also_unready` is what keeps it from being
+    ready beside its own reasons.
+    """
     async with AsyncExitStack() as stack:
         listener = bind(config.http.bind.host, config.http.bind.port)
         stack.callback(listener.close)
@@ -106,24 +112,26 @@ async def running_node(config: Config) -> AsyncIterator[RunningNode]:
         repo = await stack.enter_async_context(_repo(config))
         if config.replication.mode is Mode.NAIVE:
             await _refuse_attached(repo)
-        await repo.migrate(MIGRATIONS)
+        if counts:
+            await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
         desk = desk_for(config)
         stack.push_async_callback(desk.close)
-        node = _node(config, repo, replication, desk)
+        page_source = repo if counts else None
+        node = _node(config, repo, replication, desk, page_source)
         if replication is not None:
             desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
         status = None if replication is None else replication.status
-        report = ClusterReport(node, PageReader(repo, node.counters, status=status))
+        report = ClusterReport(node, PageReader(page_source, node.counters, status=status))
         drift = drift_watch(config, node)
         web = WebApp(
             node=node,
-            counter=PageCounter(repo),
+            counter=PageCounter(repo) if counts else None,
             report=report,
             mode=config.replication.mode,
-            unready=lambda: _unready(config, node, replication),
+            unready=lambda: [*_unready(config, node, replication), *also_unready()],
             status=status,
             drift=drift,
             gate=AdminGate(admin_token(config)),
@@ -206,7 +214,7 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
     return replication
 
 
-def _node(config: Config, repo: Repo, replication: Replication | None, desk: Desk) -> Node:
+def _node(config: Config, repo: Repo, replication: Replication | None, desk: Desk, page_source: Repo | None) -> Node:
     children: list[Child] = []
     if replication is not None:
         children.append(ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)))
@@ -219,7 +227,9 @@ def _node(config: Config, repo: Repo, replication: Replication | None, desk: Des
         )
     status = None if replication is None else replication.status
     children.append(ActorChild(DIGESTS, lambda: Digests(desk)))
-    children.append(ActorChild(PageReport.name, lambda: PageReport(PageReader(repo, node.counters, status=status))))
+    children.append(
+        ActorChild(PageReport.name, lambda: PageReport(PageReader(page_source, node.counters, status=status)))
+    )
     node = _bare_node(config, children)
     return node
 

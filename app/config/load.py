@@ -49,15 +49,17 @@ def load_config(
     path: Path | None,
     environ: Mapping[str, str],
     *,
+    own_tables: Sequence[TableDeclaration] = (DECLARATION,),
     host_name: Callable[[], str] = socket.gethostname,
 ) -> Config:
     """The settings that the file (None: no file) and the environment make together, with defaults for the rest.
 
+    `own_tables` are declared without a word: the node's own application's, which a node beside a program has not.
     Reads the file and `bus.secret_file`, and nothing else. Raises ConfigError, one line, for what cannot be used.
     """
     folder = Path.cwd() if path is None else path.absolute().parent
     file = Layer() if path is None else read_file(path)
-    known_tables = _with_own(file.tables)
+    known_tables = _with_own(file.tables, own_tables)
     environment = read_environment(environ, tables=known_tables)
     values = _Values(
         stated=(environment, read_database_path(environ), file),
@@ -83,7 +85,9 @@ def load_config(
         discovery=_discovery(values, bind),
         replication=ReplicationConfig(
             mode=values.get(table.REPLICATION_MODE) or Mode.NONE,
-            tables=tuple(_declaration(values, name) for name in dict.fromkeys((*known_tables, *environment.tables))),
+            tables=tuple(
+                _declaration(values, name, own_tables) for name in dict.fromkeys((*known_tables, *environment.tables))
+            ),
             join_timeout_s=values.get(table.REPLICATION_JOIN_TIMEOUT_S) or _DEFAULT_JOIN_TIMEOUT_S,
             clock_bound_s=values.get(table.REPLICATION_CLOCK_BOUND_S) or _DEFAULT_CLOCK_BOUND_S,
             journal_max_age_s=values.get(table.REPLICATION_JOURNAL_MAX_AGE_S) or _DEFAULT_JOURNAL_MAX_AGE_S,
@@ -213,15 +217,14 @@ def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
     )
 
 
-def _with_own(tables: Sequence[str]) -> tuple[str, ...]:
-    """These tables and the counter's own, which is declared without a word."""
-    own = DECLARATION.name.lower()
-    return (*tables, *([] if own in map(str.lower, tables) else [DECLARATION.name]))
+def _with_own(tables: Sequence[str], own_tables: Sequence[TableDeclaration]) -> tuple[str, ...]:
+    """These tables and the own ones that are not among them."""
+    named = set(map(str.lower, tables))
+    return (*tables, *(own.name for own in own_tables if own.name.lower() not in named))
 
 
-def _declaration(values: _Values, name: str) -> TableDeclaration:
-    own = name.lower() == DECLARATION.name.lower()
-    default = DECLARATION if own else TableDeclaration(name=name)
+def _declaration(values: _Values, name: str, own_tables: Sequence[TableDeclaration]) -> TableDeclaration:
+    default = next((own for own in own_tables if own.name.lower() == name.lower()), TableDeclaration(name=name))
 
     def given[T](setting: Setting[T], otherwise: T) -> T:
         value = values.get(of_table(setting, name))

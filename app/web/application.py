@@ -1,11 +1,9 @@
 """The web application of a node: its routes and what they answer.
 
-`GET` changes nothing, with one exception: `GET /` is the page whose views are counted. A `HEAD` never counts. The
-counting API promises: 200 after the commit; 4xx and 503, nothing was counted; anything else, unknown.
+`GET` changes nothing, with one exception: `GET /` is the page whose views are counted (`app.web.counting`).
 """
 
 import asyncio
-import html
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,34 +11,30 @@ from collections.abc import Callable, Sequence
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.counter import NotCounted, PageCounter
+from app.counter import PageCounter
 from app.metrics import NodeCollector, PageViews, exposition, registry
-from app.report import ClusterReport, NodeReport, NodeView, drift
+from app.report import ClusterReport, NodeView
 from app.standing import StatusOf
 from app.web.admin import AdminGate
 from app.web.answers import error, http_error, no_store, secure
 from app.web.assets import Page, StaticFiles
 from app.web.changes import ChangeLimits, Changes, ChangesApi
+from app.web.counting import CounterPages
 from app.web.drift import Drift, DriftApi
 from app.web.live import LiveFeed, LiveLimits, LiveStream, NextChange
-from app.web.page_names import page_path
 from app.web.state import cluster_summary, live_state
-from replication.errors import ReplicationError
 
 log = logging.getLogger(__name__)
-
-HOME = "home"
-PAGES_PREFIX = "/api/pages/"
-SETTLE_S = 0.1  # a cast and the commit it leads to take a few milliseconds between healthy nodes
 
 
 class WebApp:
     """The ASGI application (`asgi`) and its end (`stop`).
 
+    `counter` is None on a node beside a program of somebody else's: it has no page to count, and `/` is the live page.
     `unready` names what is not up yet, one line for each; an empty answer means that the node is ready. `status` asks
     how replication stands; None in the modes that have nothing to say of it. `drift` compares the nodes, `gate` says
     who may do more than look. `changes` is the change feed; `next_change` gives an event for the next change here, in
@@ -51,7 +45,7 @@ class WebApp:
         self,
         *,
         node: NodeView,
-        counter: PageCounter,
+        counter: PageCounter | None,
         report: ClusterReport,
         mode: str,
         unready: Callable[[], Sequence[str]],
@@ -64,7 +58,6 @@ class WebApp:
         change_limits: ChangeLimits | None = None,
     ) -> None:
         self._node = node
-        self._counter = counter
         self._report = report
         self._mode = mode
         self._unready = unready
@@ -85,20 +78,27 @@ class WebApp:
                 streams=lambda: self._feed.streams,
             )
         )
-        self._home = Page("home.html")
         self._live = Page("live.html")
         self._stopping = False
+        self._pages = (
+            None
+            if counter is None
+            else CounterPages(node=node, counter=counter, report=report, mode=mode, views=self._views)
+        )
         self._asgi = _Guard(
             Starlette(
                 routes=[
-                    Route("/", self._get_home, methods=["GET"]),
+                    *(
+                        [Route("/", _to_the_live_page, methods=["GET"])]
+                        if self._pages is None
+                        else self._pages.routes()
+                    ),
                     Route("/cluster", self._get_live_page, methods=["GET"]),
                     Route("/api/live", self._get_live, methods=["GET"]),
                     Route("/api/changes", self._changes.get, methods=["GET"]),
                     Route("/api/cluster", self._get_cluster, methods=["GET"]),
                     Route("/api/drift", drift_api.get, methods=["GET"]),
                     Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
-                    Route("/api/pages/{rest:path}", self._page, methods=["GET", "POST"]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),
                     Route("/metrics", self._get_metrics, methods=["GET"]),
@@ -116,6 +116,8 @@ class WebApp:
     def stop(self) -> None:
         """End the streams and refuse to count from now on. Returns at once."""
         self._stopping = True
+        if self._pages is not None:
+            self._pages.stopping = True
         self._feed.stop()
         self._changes.stop()
 
@@ -126,97 +128,11 @@ class WebApp:
             self._node, self._mode, list(reports.values()), self._drift.latest, at_ms=int(time.time() * 1000)
         )
 
-    async def _page(self, request: Request) -> Response:
-        page, rest = page_path(request.scope, PAGES_PREFIX)
-        match rest, request.method:
-            case "", "GET" | "HEAD":
-                return await self._get_page(page)
-            case "", _:
-                raise HTTPException(405, "views are counted with POST /api/pages/{page}/views", {"allow": "GET, HEAD"})
-            case "views", "POST":
-                return await self._count_view(page)
-            case "views", _:
-                raise HTTPException(405, "a view is counted with POST", {"allow": "POST"})
-            case _:
-                raise HTTPException(404, "no such path; a slash in a page's name is written %2F")
-
-    async def _get_page(self, page: str) -> Response:
-        try:
-            count = await self._counter.current(page)
-        except ReplicationError as exc:
-            log.warning("a count could not be read: %s", exc)
-            return error(503, "the database cannot be read now", {"retry-after": "1"})
-        if count is None:
-            return error(404, f"{page!r} was never counted on this node")
-        return no_store({"page": page, "count": count, "node": self._node.name})
-
-    async def _count_view(self, page: str) -> Response:
-        try:
-            count = await self._count(page)
-        except NotCounted as exc:
-            return error(503, f"nothing was counted: {exc}", {"retry-after": "1"})
-        except ReplicationError as exc:
-            log.error("whether a view was counted is unknown: %s", exc)
-            return error(500, "whether the view was counted is unknown")
-        return no_store({"page": page, "count": count, "node": self._node.name})
-
-    async def _count(self, page: str) -> int:
-        """Count a view and note how it ended. Raises what `PageCounter.count_view` raises."""
-        outcome = "unknown"
-        try:
-            if self._stopping:
-                raise NotCounted("this node is stopping")
-            row = await self._counter.count_view(page)
-            outcome = "counted"
-        except NotCounted:
-            outcome = "refused"
-            raise
-        finally:
-            self._views.ended(outcome)
-        self._report.note(page)
-        return int(row["count"])
-
-    async def _get_home(self, request: Request) -> Response:
-        status, problem = 200, ""
-        count: int | None = None
-        try:
-            if request.method == "HEAD":
-                count = await self._counter.current(HOME)
-            else:
-                count = await self._count(HOME)
-        except NotCounted as exc:
-            status, problem = 503, f"This view was not counted: {exc}."
-        except ReplicationError as exc:
-            log.error("whether a view was counted is unknown: %s", exc)
-            status, problem = 500, "Whether this view was counted is unknown."
-        reports = await self._beliefs()
-        return self._home.render(
-            {
-                "node": self._node.name,
-                "region": self._node.region,
-                "mode": self._mode,
-                "count": "—" if count is None else f"{count:,}",
-                "problem_html": f'<p class="notice bad" role="alert">{html.escape(problem)}</p>' if problem else "",
-                "beliefs_html": "\n".join(_belief_row(report) for report in reports),
-                "verdict_html": _verdict(drift(reports, HOME), reports),
-            },
-            status=status,
-        )
-
-    async def _beliefs(self) -> list[NodeReport]:
-        try:
-            reports = list((await self._report.beliefs()).values())
-            if drift(reports, HOME):
-                # The view just counted may still be on its way to the others: look once more before calling it drift.
-                await asyncio.sleep(SETTLE_S)
-                reports = list((await self._report.beliefs()).values())
-            return reports
-        except ReplicationError as exc:
-            log.warning("the page shows no node's count: %s", exc)
-            return []
-
     async def _get_live_page(self, request: Request) -> Response:
-        return self._live.render({"node": self._node.name, "region": self._node.region, "mode": self._mode})
+        counter = "no" if self._pages is None else "yes"
+        return self._live.render(
+            {"node": self._node.name, "region": self._node.region, "mode": self._mode, "counter": counter}
+        )
 
     async def _get_live(self, request: Request) -> Response:
         return LiveStream(self._feed)
@@ -239,25 +155,8 @@ class WebApp:
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
 
-def _belief_row(report: NodeReport) -> str:
-    count = report.count(HOME)
-    shown = "unknown" if count is None else f"{count:,}"
-    if count is not None and report.stale:
-        shown += ' <small class="muted">last known</small>'
-    you = ' <span class="tag">this node</span>' if report.itself else ""
-    state = html.escape(report.state)
-    return (
-        f'<tr><th scope="row">{html.escape(report.name)}{you}</th><td>{html.escape(report.region)}</td>'
-        f'<td><span class="state {state}">{state}</span></td><td class="number">{shown}</td></tr>'
-    )
-
-
-def _verdict(apart: int, reports: Sequence[NodeReport]) -> str:
-    if sum(report.comparable for report in reports) < 2:
-        return '<p class="notice">No other node has answered: there is nothing to compare with.</p>'
-    if apart:
-        return f'<p class="notice bad">The nodes disagree by <strong>{apart:,}</strong>.</p>'
-    return '<p class="notice good">All nodes that answered agree.</p>'
+async def _to_the_live_page(request: Request) -> Response:
+    return RedirectResponse("/cluster")
 
 
 async def _our_fault(request: Request, exc: Exception) -> Response:

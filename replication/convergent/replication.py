@@ -48,7 +48,7 @@ from replication.engine.stamps import BASELINE_STAMP, Site, Stamp, latest_ms
 from replication.engine.values import Key
 from replication.errors import ReplicationError
 from replication.feed.feed import Feed
-from replication.positions import Position
+from replication.positions import Position, joined
 
 log = logging.getLogger(__name__)
 
@@ -718,6 +718,20 @@ class Replication:
                 return False
         return True
 
+    async def joined(self) -> None:
+        """Returns once this node has joined: its peers have said what they have, or were waited for long enough."""
+        await self._joined.wait()
+
+    def missing(self) -> Position:
+        """What the peers have that is not merged here, as far as they said, and as far as it can be merged now."""
+        stamps = self.stamps()
+        return joined(Position(self._lacks(peer, stamps)) for peer in self._exchange.peers())
+
+    def _lacks(self, peer: str, stamps: Mapping[Site, Stamp]) -> dict[Site, Stamp]:
+        view = self.view()
+        closed = frozenset(view.closed)
+        return self._exchange.lacks(peer, stamps, own=view.site, closed=closed, before_ms=self.before_ms())
+
     async def wait_for(self, position: Position, *, timeout_s: float) -> None:
         """Returns once the position is reached here. Raises PositionTimeout."""
         await self._waiters.wait_for(position, timeout_s=timeout_s, behind=self.stamps)
@@ -743,17 +757,14 @@ class Replication:
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""
         view = self.view()
-        stamps, closed, schemas = self.stamps(), frozenset(view.closed), self._schemas_here()
+        stamps, schemas = self.stamps(), self._schemas_here()
         return ReplicationStatus(
             site=view.site,
             ready=not self.unready(),
             joined=self._joined.is_set(),
             problem="; ".join(self._standing_still()),
             sites=len(view.vector),
-            behind={
-                peer: len(self._exchange.lacks(peer, stamps, own=view.site, closed=closed, before_ms=self.before_ms()))
-                for peer in self._exchange.peers()
-            },
+            behind={peer: len(self._lacks(peer, stamps)) for peer in self._exchange.peers()},
             waiting=self._inbox.count,
             waiting_bytes=self._inbox.bytes,
             catching_up=None if self._catch_up is None else self._catch_up.progress,

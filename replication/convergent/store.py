@@ -337,7 +337,8 @@ class Store:
             if refusal not in self._refusals:
                 log.warning("a table that is declared is not replicated: %s", refusal)
         self._refusals = outcome.refusals
-        self._schema_version = state.schema_version(self._connection)
+        # As it was before the look: a table that came during it, or right after, is seen by the next one.
+        self._schema_version = version
         new = [table for table in outcome.attached if not table.was_attached]
         for table in new:
             log.info("attached table %s, with %d rows", table.name, table.rows)

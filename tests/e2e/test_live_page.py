@@ -175,6 +175,27 @@ async def test_tables_are_compared_while_somebody_looks(
     assert watched.complaints == []
 
 
+async def test_beside_a_program_there_are_tables_and_no_counts(cluster: FakeCluster, browser: Browser) -> None:
+    for node in cluster.nodes.values():
+        node.counts_nothing()
+    server = WebServer(cluster.web("alpha"), bind("127.0.0.1", 0))
+    await server.start()
+    try:
+        watched = await open_page(browser, server, path="/")
+        page = watched.page
+        await expect(page.locator("#link-text")).to_have_text("Live")
+        for card in ("#card-counts", "#card-chart"):
+            await expect(page.locator(card)).to_be_hidden()
+        await expect(page.locator("#drift-note")).to_have_text("no rows are known to differ")
+        cluster.drift.latest = DRIFTED
+        await expect(page.locator("#drift-total")).to_have_text("2")
+        await expect(page.locator("#drift-card")).to_have_class(re.compile("is-bad"))
+        await expect(page.locator("#tables tbody tr")).to_have_count(3)
+        assert watched.complaints == []
+    finally:
+        await server.stop()
+
+
 async def test_each_node_says_how_its_replication_stands(
     cluster: FakeCluster, server: WebServer, browser: Browser
 ) -> None:

@@ -272,17 +272,21 @@ const charts = {
   up: new LineChart($("up-chart"), { about: "Nodes up", area: true, least: 2 }),
 };
 
+const counting = document.body.dataset.counter === "yes"; // a node beside a program has no counter, only tables
+
 function drawFigures(state) {
-  const drift = state.pages.reduce((sum, page) => sum + page.drift, 0);
+  const differing = (state.drift?.tables ?? []).reduce((sum, table) => sum + (table.rows_differing ?? 0), 0);
+  const drift = counting ? state.pages.reduce((sum, page) => sum + page.drift, 0) : differing;
   const apart = state.pages.filter((page) => page.drift > 0).length;
   put($("drift-total"), shown(drift));
-  $("drift-card").classList.toggle("is-bad", drift > 0);
   // Counts are asked twice a second; whole tables are compared less often, and know more than counts.
   const tables = state.drift?.verdict === "drift";
+  $("drift-card").classList.toggle("is-bad", drift > 0 || (!counting && tables));
   $("drift-card").classList.toggle("is-good", drift === 0 && state.up > 1 && !tables);
-  let note = "every node that answers holds the same counts";
+  let note = counting ? "every node that answers holds the same counts" : "no rows are known to differ";
   if (state.up < 2) note = "one node alone has nothing to differ from";
-  else if (tables && !drift) note = "counts are equal now; tables differ, see below";
+  else if (!counting && drift) note = "rows differ between nodes, see below";
+  else if (tables && !drift) note = `${counting ? "counts are equal now; " : ""}tables differ, see below`;
   else if (drift) note = `counts between nodes that should be equal, on ${apart} ${apart === 1 ? "page" : "pages"}`;
   put($("drift-note"), note);
 

@@ -31,6 +31,14 @@ def refusal(folder: Path, text: str, **environ: str) -> str:
     return message.replace(str(folder), "")
 
 
+def test_a_node_beside_a_program_declares_what_the_file_says_and_no_table_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[replication.tables.page_counts]\n[replication.tables.notes]\n")
+    assert load_config(None, {}, own_tables=()).replication.tables == ()
+    declared = (TableDeclaration(name="page_counts"), TableDeclaration(name="notes"))
+    assert load_config(file, {}, own_tables=()).replication.tables == declared  # a program's, with columns of its own
+
+
 def test_without_any_setting_one_node_runs_on_a_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = load_config(None, {}, host_name=lambda: "laptop.example.org")

@@ -150,7 +150,13 @@ class FakeNode:
 
     def __post_init__(self) -> None:
         self.reads_again()
-        self.counter = PageCounter(self.repo)
+        self.counter: PageCounter | None = PageCounter(self.repo)
+
+    def counts_nothing(self) -> None:
+        """From now on this node is one beside a program."""
+        self.counter = None
+        self.reader = PageReader(None, self.counters)
+        self.actor = PageReport(self.reader)
 
     def reads_again(self) -> None:
         # A clock that stands still and no least age: every question is answered from the table.

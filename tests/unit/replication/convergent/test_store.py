@@ -2,10 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from replication.attaching_declared import AttachOutcome, attach_declared
+from replication.convergent import store as store_module
 from replication.convergent.store import Store, StoreSettings
+from replication.engine.catalogue import load
 from replication.engine.stamps import Site
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
 from replication.simulation.disk import TROUBLES, Disk
@@ -51,3 +55,24 @@ def test_what_could_not_be_made_durable_is_not_taken_for_somebody_elses_state(di
     assert done is not None
     assert len(done.made) == 1
     assert done.durable
+
+
+def test_a_table_that_comes_while_another_is_attached_is_attached_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = SCHEMA
+
+    with Disk() as disk:
+        store, program = open_store(disk), disk.connect()
+
+        def others_come_meanwhile(*arguments: Any, **options: Any) -> AttachOutcome:
+            outcome = attach_declared(*arguments, **options)
+            while others:
+                program.execute(others.pop(0))
+            return outcome
+
+        program.execute(first)
+        monkeypatch.setattr(store_module, "attach_declared", others_come_meanwhile)
+        store.fold_news()
+        assert not others
+        store.fold_news()
+        assert {name.lower() for name in load(program)} == {declared.name.lower() for declared in DECLARED}
+        store.close()
