@@ -59,6 +59,8 @@ HEADS_UNCHANGED_EVERY: Final = 5
 """So many seconds apart are heads told when nothing has changed: a lost one must not be the last."""
 SCHEMAS_EVERY: Final = 10
 """So many seconds apart is said which schemas this node has, when they have not changed."""
+HELD_ROWS_EVERY_S: Final = 20.0
+"""At least so far apart are peers asked for all they have, for rows that came and cannot be shown."""
 CAST_MAX_BYTES: Final = 512 * 1024
 """A larger changeset is not cast but told of, and asked for in pieces."""
 RETRY_FIRST_S: Final = 0.1
@@ -141,6 +143,8 @@ class Replication:
         self._schemas = PeerSchemas()
         self._schemas_told: Schemas | None = None
         self._schemas_told_s = 0
+        self._held_rows: object = None
+        self._look_for_held_at_s = 0.0
         self._fetching: list[asyncio.Future[bool]] = []
         """States of peers that are to come, for rows that are held here."""
         self._serving = Serving(self, shelf, shelf_engine, copies)
@@ -613,12 +617,22 @@ class Replication:
         if own != self._schemas_told or self._schemas_told_s >= SCHEMAS_EVERY:
             self._tell_schemas([peer.name for peer in self._cluster.peers()])
             self._schemas_told, self._schemas_told_s = own, 0
-        agreed = self._schemas.newly_agreed(own)
-        if agreed and self._catch_up is not None and await self._in_engine(self._store.holds_rows):
-            # Rows of a node that had another schema, which have values for the columns of this one by now.
-            for peer in agreed:
+        await self._fetch_for_held_rows(own)
+
+    async def _fetch_for_held_rows(self, own: Schemas) -> None:
+        """Rows that cannot be shown here came from nodes with another schema. Who has migrated has values for them."""
+        agreed, new = self._schemas.agreed(own)
+        now_s = asyncio.get_running_loop().time()
+        if self._catch_up is None or not agreed or (not new and now_s < self._look_for_held_at_s):
+            return
+        self._look_for_held_at_s = now_s + HELD_ROWS_EVERY_S
+        mark = await self._in_engine(self._store.held_rows)
+        if mark is not None and (new or mark != self._held_rows):
+            for peer in new or agreed:
                 self._fetching.append(self._catch_up.want_state_of(peer))
-            self._fetching = [one for one in self._fetching if not one.done()]
+            self._lacking.set()
+        self._held_rows = mark
+        self._fetching = [one for one in self._fetching if not one.done()]
 
     def _schemas_here(self) -> Schemas:
         view = self._durable_view or self.view()  # it is looked at each second, the other when something is folded

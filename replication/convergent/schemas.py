@@ -71,12 +71,12 @@ class PeerSchemas:
         found = {peer: tuple(_unlike(own, theirs)) for peer, theirs in sorted(self.told.items())}
         return {peer: tables for peer, tables in found.items() if tables}
 
-    def newly_agreed(self, own: Schemas) -> list[str]:
-        """Peers that have come to have this node's schemas, or this node theirs, since this was last asked."""
+    def agreed(self, own: Schemas) -> tuple[list[str], list[str]]:
+        """Peers that have the schemas of this node, and those of them that had not when this was last asked."""
         agreed = self.told.keys() - self.differing(own).keys()
         new = sorted(agreed - self._agreed)
         self._agreed = set(agreed)
-        return new
+        return sorted(agreed), new
 
 
 def _unlike(own: Schemas, theirs: Schemas) -> Iterator[str]:

@@ -316,9 +316,9 @@ class Store:
             self._unsynced = False
         return self._view()
 
-    def holds_rows(self) -> bool:
-        """Whether there are rows that could not be shown here."""
-        return held.is_any_row(self._connection)
+    def held_rows(self) -> object:
+        """What changes when other rows cannot be shown here; None if all can."""
+        return held.rows_mark(self._connection)
 
     # --- inside ---
 

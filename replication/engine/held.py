@@ -65,10 +65,11 @@ def is_any(connection: sqlite3.Connection, tid: int) -> bool:
     return found.fetchone() is not None
 
 
-def is_any_row(connection: sqlite3.Connection) -> bool:
-    """True if a row of any table is held as a whole."""
-    found = connection.execute("SELECT 1 FROM main._litecast_held WHERE name = ? LIMIT 1", (ROW,))
-    return found.fetchone() is not None
+def rows_mark(connection: sqlite3.Connection) -> tuple[int, object, object] | None:
+    """What changes when other rows are held as a whole; None if none is."""
+    found = "SELECT count(*), min(key), max(key) FROM main._litecast_held WHERE name = ?"
+    count, first, last = connection.execute(found, (ROW,)).fetchone()
+    return (count, first, last) if count else None
 
 
 def of_key(connection: sqlite3.Connection, tid: int, key: Key) -> dict[str, HeldCell]:

@@ -15,8 +15,11 @@ from random import Random
 from typing import Final
 
 from replication.declared import TableDeclaration
+from replication.engine import held
 from replication.engine.catalogue import MergeRule
+from replication.engine.values import unpack
 from replication.positions import Position, of_next_fold
+from replication.simulation.migrating import TONED, version
 
 CLUSTER: Final = "simulation"
 SCHEMA: Final = (
@@ -102,9 +105,11 @@ class _Work:
             self._note()
 
     def finish(self) -> Op:
-        self._connection.execute(
-            "INSERT INTO ops (op, page, delta) VALUES (?, ?, ?)", (self._name, self._page, self._delta)
-        )
+        values: dict[str, object] = {"op": self._name, "page": self._page, "delta": self._delta}
+        if version(self._connection) >= TONED:
+            values["tone"] = self._random.choice(("low", "high"))
+        marks = ", ".join("?" * len(values))
+        self._connection.execute(f"INSERT INTO ops ({', '.join(values)}) VALUES ({marks})", [*values.values()])
         return Op(
             name=self._name,
             page=self._page,
@@ -196,5 +201,15 @@ class _Work:
 
 
 def present(connection: sqlite3.Connection) -> set[str]:
-    """The ops that are there."""
-    return {op for (op,) in connection.execute("SELECT op FROM ops")}
+    """The ops that are there, also those whose row cannot be shown before their origin has migrated."""
+    return {op for (op,) in connection.execute("SELECT op FROM ops")} | hidden(connection)
+
+
+def hidden(connection: sqlite3.Connection) -> set[str]:
+    """Ops whose row is held."""
+    found = connection.execute(
+        "SELECT key FROM _litecast_held JOIN _litecast_catalogue USING (tid)"
+        " WHERE _litecast_held.name = ? AND _litecast_catalogue.name = 'ops'",
+        (held.ROW,),
+    ).fetchall()
+    return {str(unpack(key)[0]) for (key,) in found}

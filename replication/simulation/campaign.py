@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from replication.simulation.faults import FAULTS
+from replication.simulation.faults import FAULTS, MIGRATE
 from replication.simulation.scenario import Result, run
 
 REACHES_ALL_FROM: Final = 500
@@ -17,6 +17,7 @@ REACHES_ALL_FROM: Final = 500
 
 PATHS: Final = (
     *(f"fault: {fault.name}" for fault in FAULTS),
+    f"fault: {MIGRATE.name}",
     *(f"partition: {how}" for how in ("cut", "held", "one way")),
     *(f"disk: {what}" for what in ("locked", "full", "unsyncable")),
     *(f"frame {what}" for what in ("lost", "repeated", "overtaken")),

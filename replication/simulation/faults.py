@@ -237,6 +237,12 @@ def _ahead_alone(scenario: "Scenario") -> None:
     world.loop.call_later(4.0 + random.random() * 2.0, heal)
 
 
+def _migrate(scenario: "Scenario") -> None:
+    """The next migrations run on a machine, while its application writes, whether its node runs or not."""
+    machine = scenario.random.choice([machine for machine in scenario.members if machine.is_on])
+    scenario.migrate(machine, most=scenario.random.choice((1, 1, 2)))
+
+
 # --- who belongs to the cluster ---
 
 
@@ -348,6 +354,15 @@ AHEAD_ALONE: Final = Fault(
 stamped so far ahead is stamped again when everybody has said what is merged of it, if nobody has merged it all: neither
 a copy, nor another machine with such a clock."""
 NOT_WITH_AHEAD_ALONE: Final = frozenset({"backup", "restore under the node", "restore", "copy beside", "leave"})
+
+MIGRATE: Final = Fault(
+    name="migration",
+    do=_migrate,
+    is_possible=lambda scenario: any(machine.is_on for machine in scenario.members),
+    share=0.25,
+    weight=4,
+)
+"""Drawn by itself."""
 
 FAULTS: Final = (
     Fault(name="kill", do=_kill, weight=2),

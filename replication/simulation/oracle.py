@@ -19,7 +19,7 @@ from replication.engine.session import open_session
 from replication.engine.sites import Head, closed, seen, vector
 from replication.engine.stamps import Dot, Site, first_after
 from replication.engine.values import Key, Value, fetch
-from replication.simulation.application import DECLARED, Cell, Op, present
+from replication.simulation.application import DECLARED, Cell, Op, hidden, present
 from replication.simulation.reference import differences, reference
 from replication.tables import quoted
 
@@ -88,7 +88,7 @@ class Oracle:
             f"note {key} has low {low} above high {high}"
             for key, low, high in connection.execute("SELECT id, low, high FROM notes WHERE low > high")
         ]
-        if may_fork or self._is_forked(connection) or seen(connection):
+        if may_fork or self._is_forked(connection) or seen(connection) or hidden(connection):
             return wrong
         rows = connection.execute(
             "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"

@@ -17,11 +17,12 @@ from replication.engine.folding import is_due
 from replication.engine.sites import closed, vector
 from replication.engine.stamps import Site, ms_of
 from replication.errors import PositionTimeout
-from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application, Op, present
+from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application, Op, hidden, present
 from replication.simulation.disk import Disk
-from replication.simulation.faults import AHEAD_ALONE, FAULTS, NOT_WITH_AHEAD_ALONE, SKEW_MAX_MS, Backup, Fault
+from replication.simulation.faults import AHEAD_ALONE, FAULTS, MIGRATE, NOT_WITH_AHEAD_ALONE, SKEW_MAX_MS, Backup, Fault
 from replication.simulation.loop import VirtualLoop
 from replication.simulation.machine import CLOCK_BOUND_MS, Machine
+from replication.simulation.migrating import MIGRATIONS, migrate
 from replication.simulation.network import Climate
 from replication.simulation.oracle import Oracle
 from replication.simulation.world import World
@@ -81,6 +82,9 @@ class Scenario:
             NOT_WITH_AHEAD_ALONE & {fault.name for fault in self._faults}
         ):
             self._faults.append(AHEAD_ALONE)
+        self._migrates = self.world.stream("migrations").random() < MIGRATE.share
+        if self._migrates:
+            self._faults.append(MIGRATE)
         self._lasts_s = random.choice((8.0, 12.0, 20.0))
         self._writes = random.choice((20, 40, 60))
         self._machines_at_first = random.choice((3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
@@ -224,6 +228,17 @@ class Scenario:
             if op.name not in present(machine.app) | self.oracle.may_be_lost:
                 self.world.fail(f"{machine.name} has reached {op.position}, and does not show op {op.name}")
 
+    def migrate(self, machine: Machine, *, most: int = len(MIGRATIONS)) -> None:
+        """Runs the next migrations on a machine."""
+        try:
+            done = migrate(machine.app, most=most)
+        except Exception as error:
+            if machine.is_on and machine.disk.trouble is None:
+                raise
+            machine.say(f"migration: {error}")
+            return
+        machine.say(f"migrated {done} times")
+
     def observe(self, machine: Machine) -> None:
         """A reader looks."""
         if machine.is_on:
@@ -288,6 +303,8 @@ class Scenario:
                 machine.slow_down(0.0)
             else:
                 machine.boot()
+            if self._migrates:
+                self.migrate(machine)
 
     def _have_converged(self) -> bool:
         members = self.members
@@ -296,7 +313,13 @@ class Scenario:
             if replication is None or machine.node is None or not machine.node.joined:
                 return False
             status = replication.status()
-            if not status.ready or is_due(machine.app) or replication.is_ahead() or status.site in closed(machine.app):
+            if (
+                hidden(machine.app)
+                or not status.ready
+                or is_due(machine.app)
+                or replication.is_ahead()
+                or status.site in closed(machine.app)
+            ):
                 return False
         first = _merged(members[0])
         return all(_merged(machine) == first for machine in members[1:]) and not self._is_anything_on_its_way()

@@ -10,9 +10,10 @@ from replication.convergent import inbox, replication, store
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
 from replication.convergent.replication import Replication
-from replication.engine import applying, identity
+from replication.engine import applying, identity, looking
 from replication.engine.absorbing import Absorber
 from replication.engine.applying import Fork, Outcome, Waits
+from replication.engine.mending import Mended
 from replication.engine.sites import Sites
 from replication.engine.stamps import first_after
 from replication.simulation import machine
@@ -25,6 +26,8 @@ FOUND = {
     "without_hearing_what_peers_know": 18,
     "without_stamping_again": 20,
     "without_taking_shares_over": 20,
+    "without_asking_for_rows_that_are_held": 13,
+    "without_triggers_put_back": 4,
 }
 """Where a seed was found once: only to be quick."""
 
@@ -119,6 +122,20 @@ def without_taking_shares_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Absorber, "_end_shares", lambda _self, _groups, _dot: None)
 
 
+def without_asking_for_rows_that_are_held(patch: pytest.MonkeyPatch) -> None:
+    """Rows that came from nodes with an older schema, and cannot be shown, stay so."""
+
+    async def never(_self: Any, _own: Any) -> None:
+        pass
+
+    patch.setattr(Replication, "_fetch_for_held_rows", never)
+
+
+def without_triggers_put_back(patch: pytest.MonkeyPatch) -> None:
+    """A rebuilt table stays without capture."""
+    patch.setattr(looking, "mend", lambda _connection: Mended(uncaptured=frozenset(), mixed=frozenset()))
+
+
 def without_snapshots(patch: pytest.MonkeyPatch) -> None:
     """Who is beyond a peer's journal is given what there is of it."""
     take = CatchUp._take_page
@@ -143,6 +160,8 @@ def without_snapshots(patch: pytest.MonkeyPatch) -> None:
         without_stamping_again,
         without_taking_shares_over,
         without_snapshots,
+        without_asking_for_rows_that_are_held,
+        without_triggers_put_back,
         without_telling_heads,
         without_asking_for_what_is_missing,
     ],
