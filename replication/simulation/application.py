@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from replication.declared import TableDeclaration
-from replication.engine import held
+from replication.engine import catalogue, held
 from replication.engine.catalogue import MergeRule
 from replication.engine.values import unpack
 from replication.positions import Position, of_next_fold
@@ -207,6 +207,8 @@ def present(connection: sqlite3.Connection) -> set[str]:
 
 def hidden(connection: sqlite3.Connection) -> set[str]:
     """Ops whose row is held."""
+    if not catalogue.is_there(connection):
+        return set()
     found = connection.execute(
         "SELECT key FROM _litecast_held JOIN _litecast_catalogue USING (tid)"
         " WHERE _litecast_held.name = ? AND _litecast_catalogue.name = 'ops'",
