@@ -62,11 +62,9 @@ def run_of(nonce: bytes) -> bytes:
 
 def place_of(runs: Runs, end: Stamp, *, stamp: Stamp, run: bytes) -> Place:
     """Where the head `stamp` of a run is, as the chain sees it that these runs wrote, and that ends at `end`."""
-    ends = [*(began.after for began in runs[1:]), end]
-    if any(began.run == run and began.after < stamp <= upto for began, upto in zip(runs, ends, strict=True)):
-        return Place.WITHIN
     if stamp <= end:
-        return Place.ELSEWHERE
+        there = next((began for began in reversed(runs) if began.after < stamp), None)
+        return Place.WITHIN if there is not None and there.run == run else Place.ELSEWHERE
     if runs and runs[-1].run == run:
         return Place.AHEAD
     has_ended = run != UNKNOWN and any(began.run == run for began in runs)

@@ -76,7 +76,18 @@ def seen(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
 class Sites:
     """The table as it is in the transaction at work. A site that is asked for and not there is written into it."""
 
-    __slots__ = ("_connection", "_heads", "_names", "_noted", "_reached", "_runs", "_seen", "_shorts", "_tips")
+    __slots__ = (
+        "_begun",
+        "_connection",
+        "_heads",
+        "_names",
+        "_noted",
+        "_reached",
+        "_runs",
+        "_seen",
+        "_shorts",
+        "_tips",
+    )
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -86,6 +97,7 @@ class Sites:
         self._noted: dict[Site, Stamp | None] = {}
         self._reached: set[Site] = set()
         self._runs: dict[Site, Runs] = {}
+        self._begun: set[Site] = set()
         self._seen: dict[Site, frozenset[Head]] = {}
         self._tips: dict[Site, frozenset[Head]] = {}
         rows = connection.execute(f"SELECT short, site, head, hash, noted, seen, tips, run FROM main.{TABLE}")
@@ -131,6 +143,7 @@ class Sites:
         if head.run != (UNKNOWN if before is None else before.run):
             after = first_after(site) if before is None else before.stamp
             self._runs[site] = following(self.runs(site), Began(head.run, after))
+            self._begun.add(site)
         self._heads[site] = head
         self._reached.add(site)
 
@@ -138,6 +151,7 @@ class Sites:
         """The state of somebody is merged who had the site's changesets up to `head`, which these runs made."""
         self._heads[site] = head
         self._runs[site] = runs
+        self._begun.add(site)
         self._reached.add(site)
         self.write_reached()
 
@@ -149,11 +163,12 @@ class Sites:
                 f"UPDATE main.{TABLE} SET head = ?, hash = ?, run = ? WHERE short = ?",
                 (head.stamp, head.digest, head.run, self.short(site)),
             )
-            if site in self._runs:
+            if site in self._begun:
                 self._connection.execute(
                     f"UPDATE main.{TABLE} SET runs = ? WHERE short = ?", (pack(self._runs[site]), self.short(site))
                 )
         self._reached.clear()
+        self._begun.clear()
 
     # ---- histories
 
@@ -164,7 +179,7 @@ class Sites:
             (packed,) = self._connection.execute(
                 f"SELECT runs FROM main.{TABLE} WHERE short = ?", (self.short(site),)
             ).fetchone()
-            found = _runs_of(site, packed)
+            found = self._runs[site] = _runs_of(site, packed)
         return found or ()
 
     def place(self, site: Site, *, stamp: Stamp, run: bytes) -> Place:
