@@ -44,7 +44,7 @@ def _open(count: int) -> Iterator[Contestants]:
         yield {
             POLLED: partial(child.ask, work="polled", count=count),
             **{said: partial(child.ask, work=work, count=count) for work, said in TOLD.items()},
-            BEHIND: partial(child.ask, work="behind", batch=1, count=2_000),
+            BEHIND: partial(child.ask, work="behind", batch=1, count=500),
             BEHIND_MANY: partial(child.ask, work="behind", batch=1_000, count=10_000),
             SELECTED: partial(child.ask, work="select", count=10_000),
         }

@@ -89,7 +89,8 @@ class Ends:
             seen[str(change.key["page"])] = time.perf_counter_ns()
 
     async def _look_live(self, pages: set[str], seen: Times, ready: asyncio.Event) -> None:
-        async with contextlib.aclosing(self._repo.live("SELECT page FROM pages ORDER BY page DESC LIMIT 10")) as live:
+        query = self._repo.live("SELECT page FROM pages WHERE page >= ?", [min(pages)])
+        async with contextlib.aclosing(query) as live:
             async for rows in live:
                 ready.set()
                 for row in rows:

@@ -12,11 +12,11 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Final
 
-from replication.engine import generation, journal
+from replication.engine import generation, journal, state
 from replication.engine.changesets import RowChange, TableChange, decode
 from replication.engine.entries import Entry, decode_entry
 from replication.engine.session import NotAttached, Session, open_session
@@ -124,18 +124,14 @@ class FeedReader:
         self._table = table
         self._nodes: Mapping[Site, str] = {} if nodes is None else nodes
         self._opened: _Opened | None = None
+        self._versions: tuple[int, int] | None = None
+        self._known_shape = ""
 
     def read(self, connection: sqlite3.Connection, position: FeedPosition | None, durable: Durable) -> FeedPage:
         """The next page after a position; without one, the first. Raises NotReplicated, StartOver, sqlite3.Error."""
         with reading(connection):
-            try:
-                session = open_session(connection)
-            except NotAttached as error:
-                raise NotReplicated(self._table) from error
-            table = session.tables.get(self._table)
-            if table is None:
-                raise NotReplicated(self._table)
-            shape = _shape(table)
+            moment = _Moment(connection, self._table)
+            shape = self._shape(moment)
             if position is None:
                 position = replace(_here(connection, durable), is_at_rows=True)
             elif position.shape not in ("", shape):
@@ -148,8 +144,16 @@ class FeedReader:
             if missing:
                 return FeedPage(changes=(), position=position, more=False, missing=missing)
             if position.is_at_rows:
-                return self._rows(table, position)
-            return self._changes(session, table, position, durable)
+                return self._rows(moment.table, position)
+            return self._changes(moment, position, durable)
+
+    def _shape(self, moment: "_Moment") -> str:
+        """The table's, which is looked up when somebody changed a schema or has looked at one. Raises NotReplicated."""
+        versions = moment.versions()
+        if versions != self._versions:
+            self._known_shape = _shape(moment.table)
+            self._versions = versions
+        return self._known_shape
 
     # --- the rows that were there
 
@@ -175,8 +179,8 @@ class FeedReader:
 
     # --- what changed since
 
-    def _changes(self, session: Session, table: Table, position: FeedPosition, durable: Durable) -> FeedPage:
-        opened, more = self._next(session.connection, position, durable)
+    def _changes(self, moment: "_Moment", position: FeedPosition, durable: Durable) -> FeedPage:
+        opened, more = self._next(moment.connection, position, durable)
         found: list[Change] = []
         for one in opened:
             if len(found) == ROWS_MAX and one.count:
@@ -184,9 +188,10 @@ class FeedReader:
             if not _joins(position, one):
                 raise StartOver(self._table, "the database was put back to an older state")
             skip = 0 if position.partway is None else max(0, position.partway.rows - one.before)
-            rows = one.take(skip, ROWS_MAX - len(found)) if _has_key(one, table) else []
+            rows = one.take(skip, ROWS_MAX - len(found)) if one.count and _has_key(one, moment.table) else []
             positions = _positions(position, one, skip, len(rows))
-            found += self._tell(session, table, one.dot, rows, position, positions)
+            if rows:
+                found += self._tell(moment, one.dot, rows, position, positions)
             position = positions[-1]
             if position.partway is not None:
                 return FeedPage(changes=tuple(found), position=position, more=True, missing={})
@@ -217,16 +222,14 @@ class FeedReader:
 
     def _tell(
         self,
-        session: Session,
-        table: Table,
+        moment: "_Moment",
         dot: Dot,
         rows: Sequence[RowChange],
         position: FeedPosition,
         positions: Sequence[FeedPosition],
     ) -> Iterator[Change]:
-        if not rows:
-            return
-        known = _Known(session, table, rows)
+        table = moment.table
+        known = _Known(moment.session, table, rows)
         for row, at in zip(rows, positions, strict=True):
             named = known.as_here(row)
             found = told(
@@ -246,6 +249,35 @@ class FeedReader:
                     origin=Origin(site=dot.site, node=self._nodes.get(dot.site)),
                     position=at,
                 )
+
+
+class _Moment:
+    """The moment that a page is of. What is known of the tables is only read when it is needed: most pages, of a reader
+    that waits for changes of one table, have none."""
+
+    def __init__(self, connection: sqlite3.Connection, table: str) -> None:
+        self.connection = connection
+        self._name = table
+
+    def versions(self) -> tuple[int, int]:
+        """Of the schema, now and when it was last looked at. Raises NotReplicated."""
+        found = state.read(self.connection)
+        if found is None:
+            raise NotReplicated(self._name)
+        return state.schema_version(self.connection), found.schema
+
+    @cached_property
+    def session(self) -> Session:
+        """All that is known of the database."""
+        return open_session(self.connection)
+
+    @property
+    def table(self) -> Table:
+        """The table. Raises NotReplicated."""
+        table = self.session.tables.get(self._name)
+        if table is None:
+            raise NotReplicated(self._name)
+        return table
 
 
 class _Known:
