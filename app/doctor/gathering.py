@@ -38,7 +38,8 @@ def facts_of_database(path: Path) -> Facts:
 def facts_of_config(file: Path | None) -> Facts:
     """Of a node by its settings; None: those of the environment. What keeps the settings from being used is a fact."""
     try:
-        config = load_config(file, os.environ)
+        # The counter's table is not looked for: `litecast node` makes and attaches it, and `litecast run` has none.
+        config = load_config(file, os.environ, own_tables=())
     except ConfigError as error:
         return Facts(machine=_machine(), settings_problem=str(error))
     node = _node(config)

@@ -20,6 +20,8 @@ from tests.support.node_process import SECRET, NodeProcess, node_processes
 
 type Make = Callable[..., NodeProcess]
 
+pytestmark = pytest.mark.timeout(120)
+
 PR_SET_CHILD_SUBREAPER = 36
 MODE_NONE = {"replication__mode": "none"}
 

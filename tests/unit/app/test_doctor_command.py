@@ -171,3 +171,15 @@ def test_what_a_running_node_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.found is None
     cluster["node"]["name"] = "another"
     assert facts_of_config(file).node is None, "another node on this machine"
+
+
+def test_the_counters_table_is_not_missed_by_a_node_beside_a_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database(tmp_path / "app.db")
+    replication = 'mode = "convergent"\n[replication.tables.pages]'
+    cli.main(["doctor", str(config(tmp_path, replication=replication)), "--json"])
+    assert "nothing attached" not in said(capsys)
+    more = f"{replication}\n[replication.tables.more]"
+    cli.main(["doctor", str(config(tmp_path, replication=more)), "--json"])
+    assert "nothing attached" in said(capsys)
