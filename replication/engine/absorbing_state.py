@@ -143,7 +143,7 @@ class _StateAbsorption:
     def _lacks_fills(self, cells: tuple[str, ...]) -> bool:
         table = self._table
         lacking = set(table.spec.cells).difference(cells)
-        return bool(lacking.intersection(table.required, table.fills))
+        return bool(lacking and lacking.intersection(table.fills))
 
     def _was_deleted_here(self, row: Sequence[Value]) -> bool:
         born = self._dot(row)

@@ -142,7 +142,7 @@ class Decision:
             set(group.cells) <= set(spec.cells)
             and set(group.counters) <= set(spec.counters)
             and not any(table.defaults[name] for name in lacking.intersection(spec.counters))
-            and not (group.kind is ChangeKind.INSERT and lacking.intersection(table.required, table.fills))
+            and not (group.kind is ChangeKind.INSERT and lacking and lacking.intersection(table.fills))
         )
 
     # ---- the short ways; each gives the rows that cannot go it

@@ -346,7 +346,7 @@ class Table:
 
     def filled(self, written: dict[str, Written], seed: int) -> dict[str, Written]:
         """What was written into a row of a life that comes, and the fills of what it lacks."""
-        if self.required.isdisjoint(self.fills):
+        if not self.fills:
             return written
         lacking = {name: value for name, value in self.fills.items() if name not in written and name in self.spec.cells}
         return written | {

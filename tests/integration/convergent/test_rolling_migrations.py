@@ -84,6 +84,25 @@ async def test_a_migration_that_every_node_runs_sends_nothing(cluster: Convergen
     assert rows[0] == ("page 0", 7, "low")
 
 
+async def test_a_node_that_begins_with_a_copy_of_one_with_another_schema_goes_on_from_there(
+    cluster: ConvergentCluster,
+) -> None:
+    a, b = await cluster.start("a"), await cluster.start("b")
+    a.writer.execute("INSERT INTO pages VALUES ('one', 'One', 1)")
+    await cluster.equal()
+    a.writer.execute("ALTER TABLE pages ADD COLUMN lang TEXT")
+    a.writer.execute("UPDATE pages SET title = 'first'")
+    await cluster.stop("b")
+    c = await cluster.start("c", first_copy=True)
+    assert c.rows("SELECT name FROM pragma_table_info('pages')")[-1] == ("lang",)
+    c.writer.execute("UPDATE pages SET lang = 'de'")
+    b = await cluster.start("b")
+    b.writer.execute("UPDATE pages SET count = count + 1")
+    await wait_until(lambda: b.replication.status().counts.get("held"), [a, b, c])
+    b.writer.execute("ALTER TABLE pages ADD COLUMN lang TEXT")
+    assert await cluster.equal() == [("one", "first", 2, "de")]
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -14,7 +14,7 @@ from replication.engine.refusals import RefusalCode
 from replication.engine.table import Table
 from tests.support.attached import CLUSTER, Attached, changes, exchange
 from tests.support.playing import known_of
-from tests.support.states import take_state
+from tests.support.states import Moving, take_state
 
 COLUMNS: Final = "name TEXT PRIMARY KEY NOT NULL, title, body, visits INTEGER NOT NULL DEFAULT 0"
 
@@ -345,3 +345,33 @@ def test_whatever_a_new_column_shows_beside_its_default_is_seen(three: Three, ki
     assert row.cells == {"title": "x"}
     assert row.kind is ChangeKind.UPDATE
     b.pull(a)
+
+
+# ---- snapshots and copies between nodes with different schemas
+
+
+@pytest.mark.parametrize("older_sends", [True, False])
+def test_a_snapshot_between_nodes_with_different_schemas_loses_nothing(three: Three, older_sends: bool) -> None:
+    older, newer, _ = three
+    rebuild(newer, ("lang", "TEXT NOT NULL", "'en'"))
+    newer.sql("ALTER TABLE pages DROP COLUMN body")
+    newer.fold()
+    newer.write("UPDATE pages SET lang = 'de', visits = visits + 1 WHERE name = 'a'")
+    newer.write("INSERT INTO pages (name, title, visits, lang) VALUES ('new', 'N', 3, 'fr')")
+    older.write("UPDATE pages SET body = 'changed', visits = visits + 5 WHERE name = 'b'")
+    older.write("INSERT INTO pages VALUES ('old', 'O', 'text', 4)")
+    sender, receiver = (older, newer) if older_sends else (newer, older)
+    Moving(sender.connection, receiver.connection).run(older.now_ms + 1000)
+    rebuild(older, ("lang", "TEXT NOT NULL", "'en'"))
+    older.sql("ALTER TABLE pages DROP COLUMN body")
+    older.fold()
+    exchange(older, newer)
+    for node in (older, newer):
+        assert node.fold() is None
+        assert node.sql("SELECT * FROM _litecast_held") == []
+        assert node.sql("SELECT name, title, visits, lang FROM pages ORDER BY 1") == [
+            ("a", "A", 11, "de"),
+            ("b", "B", 25, "en"),
+            ("new", "N", 3, "fr"),
+            ("old", "O", 4, "en"),
+        ]
