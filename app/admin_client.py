@@ -1,5 +1,6 @@
 """Asks a running node over HTTP to compare the cluster, and to mend it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -44,6 +45,10 @@ class AdminClient:
             return ClusterRepair.from_json(repaired), DriftReport.from_json(report)
         except Malformed as error:
             raise self._is_no_node(str(error)) from None
+
+    def forget(self, nodes: Sequence[str]) -> None:
+        """These nodes are gone for good. Raises NodeUnreachable; and NodeRefused, with nothing done."""
+        self._ask("POST", "/api/peers/forget", {"nodes": list(nodes)})
 
     def _ask(self, method: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> Any:
         headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}

@@ -4,11 +4,13 @@ from app.config import Config, Mode
 from cluster.node import Node
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.for_file import connect
+from replication.convergent.replication import Replication
 from replication.declared import TableDeclaration
 from replication.engine.comparable import DigestTable
 from replication.measuring.answering import Desk
 from replication.measuring.meter import DriftMeter
 from replication.measuring.reader import Reader
+from replication.measuring.remaining import Remaining
 from replication.measuring.watching import DriftWatch
 from replication.opening import resolved
 
@@ -20,9 +22,10 @@ def desk_for(config: Config) -> Desk:
     return Desk(reader, ThreadEngine("litecast digests"))
 
 
-def drift_watch(config: Config, node: Node) -> DriftWatch:
-    """Who compares all members, for whoever looks."""
-    return DriftWatch(DriftMeter(node, [_to_compare(table) for table in config.replication.tables]))
+def drift_watch(config: Config, node: Node, replication: Replication | None = None) -> DriftWatch:
+    """Who compares all members, for whoever looks; those that are not forgotten, where there is replication."""
+    compared = node if replication is None else Remaining(node, replication.forgotten)
+    return DriftWatch(DriftMeter(compared, [_to_compare(table) for table in config.replication.tables]))
 
 
 def _to_compare(table: TableDeclaration) -> DigestTable:

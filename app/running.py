@@ -125,7 +125,7 @@ async def running_node(
             repo.replicator = cast_to_peers(node)
         status = None if replication is None else replication.status
         report = ClusterReport(node, PageReader(page_source, node.counters, status=status))
-        drift = drift_watch(config, node)
+        drift = drift_watch(config, node, replication)
         web = WebApp(
             node=node,
             counter=PageCounter(repo) if counts else None,
@@ -135,6 +135,7 @@ async def running_node(
             status=status,
             drift=drift,
             gate=AdminGate(admin_token(config)),
+            forget=None if replication is None else replication.forget,
             changes=repo,
             next_change=None if replication is None else lambda: replication.feed.next_move,
         )

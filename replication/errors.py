@@ -19,6 +19,7 @@
     │       ├── MigrationChanged   another text already ran under this number
     │       └── MigrationFailed    .reason
     ├── StartOver                  .table .reason; a reader of the change feed cannot go on from where it was
+    ├── CannotForget               a node that is up, was never heard, or whose peers cannot hear of it
     ├── PositionTimeout            .missing .timeout_s; the write that it is of was done all the same
     ├── DatabaseError              the world: .path .problem .remedy, one line an operator can act on
     │   ├── DatabasePathError      is a directory, folder missing, not a plain file, ...
@@ -211,6 +212,10 @@ class StartOver(ReplicationError):
             f"the changes of table {table} cannot be told from this position on: {reason}; start over: empty your "
             "copy, and read the feed without a position, which begins with the rows as they are now"
         )
+
+
+class CannotForget(ReplicationError):
+    """A node cannot be taken out of the members; the text says why, and what to do."""
 
 
 class PositionTimeout(ReplicationError):

@@ -15,11 +15,25 @@ def register(subparsers: Subparsers) -> None:
         help="show the nodes that a running node knows",
         description="Shows the nodes that a running node knows, where they are, and whether they are up.",
     )
-    asking.add_arguments(parser)
+    parser.add_argument(
+        "--forget",
+        action="append",
+        metavar="NODE",
+        help="this node is gone for good: nobody waits for it any more, and what it has is not taken any more; may be "
+        "repeated. Needs the cluster's secret, if it has one",
+    )
+    asking.add_arguments(parser, exclusive=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the peers. Raises ConfigError or NodeUnreachable."""
+    """Prints the peers, or forgets some. Raises ConfigError, NodeUnreachable, NodeRefused."""
+    if args.forget:
+        asking.admin_client(args).forget(args.forget)
+        if args.json:
+            print(json.dumps({"forgotten": args.forget}))
+        else:
+            print(f"{', '.join(args.forget)}: forgotten. Take the address out of discovery.peers, if it stands there.")
+        return 0
     report = asking.ask(args)
     peers = report.cluster["peers"]
     if args.json:

@@ -18,6 +18,7 @@ from cluster.discovery import Method
 from cluster.security import is_readable_by_others
 from replication.engine import catalogue, state
 from replication.engine.capture import is_complete
+from replication.engine.closing import branches as branch_tips
 from replication.engine.sites import closed
 from replication.engine.stamps import ms_of
 from replication.engine.transacting import reading
@@ -125,7 +126,7 @@ def _inside(connection: sqlite3.Connection) -> dict[str, Any]:
             ).fetchall()
         ),
         "waiting_tables": tuple(_waiting(connection, specs)),
-        "forked_sites": sum(len(tips) > 1 for tips in branches.values()),
+        "forked_sites": sum(len(branch_tips(tips)) > 1 for tips in branches.values()),
         "set_aside": standing.site in branches,
         "sites": _number(connection, "SELECT count(*) FROM main._litecast_sites"),
         "pending": sum(_number(connection, f"SELECT count(*) FROM main.{spec.log}") for spec in specs.values()),

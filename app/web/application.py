@@ -25,6 +25,7 @@ from app.web.assets import Page, StaticFiles
 from app.web.changes import ChangeLimits, Changes, ChangesApi
 from app.web.counting import CounterPages
 from app.web.drift import Drift, DriftApi
+from app.web.forget import Forget, ForgetApi
 from app.web.live import LiveFeed, LiveLimits, LiveStream, NextChange
 from app.web.state import cluster_summary, live_state
 
@@ -52,6 +53,7 @@ class WebApp:
         status: StatusOf | None = None,
         drift: Drift,
         gate: AdminGate,
+        forget: Forget | None = None,
         changes: Changes,
         next_change: NextChange | None = None,
         live: LiveLimits | None = None,
@@ -99,6 +101,7 @@ class WebApp:
                     Route("/api/cluster", self._get_cluster, methods=["GET"]),
                     Route("/api/drift", drift_api.get, methods=["GET"]),
                     Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
+                    Route("/api/peers/forget", ForgetApi(forget, gate).post, methods=["POST"]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),
                     Route("/metrics", self._get_metrics, methods=["GET"]),

@@ -25,6 +25,8 @@ from replication.convergent.parcels import ParcelError, unflat
 from replication.convergent.status import Progress, Tally
 from replication.convergent.store import Done, Store, View
 from replication.engine.changesets import ChangesetError
+from replication.engine.closing import FORGOTTEN
+from replication.engine.sites import Head
 from replication.engine.snapshots import RangeRefused, SnapshotStart
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import unpack
@@ -92,7 +94,8 @@ class CatchUp:
         self._inbox = inbox
         self._tally = tally
         self._forked: dict[Site, str] = {}
-        self._closed_elsewhere: dict[Site, str] = {}
+        self._closed_elsewhere: dict[Site, tuple[str, frozenset[Head]]] = {}
+        """By whom, and with which tips."""
         self._lost_since_s: dict[Site, float] = {}
         self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
 
@@ -250,9 +253,9 @@ class CatchUp:
     def compare(self, peer: str, heads: Heads) -> None:
         """Looks for forks in what a peer says."""
         view = self._here.view()
-        for site in heads.closed:
+        for site, tips in heads.closed.items():
             if site not in view.closed:
-                self._closed_elsewhere.setdefault(site, peer)
+                self._closed_elsewhere.setdefault(site, (peer, tips))
         own = view.vector.get(view.site)
         own_stamp = own.stamp if own is not None else Stamp(-2)
         if any(site == view.site and stamp > own_stamp for site, stamp in heads.held):
@@ -288,9 +291,13 @@ class CatchUp:
 
     async def _close_forked(self) -> None:
         while self._closed_elsewhere:
-            site, peer = next(iter(self._closed_elsewhere.items()))
-            log.info("site %s is closed, as on %s: it was forked, or is stamped again by its node", site, peer)
-            await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
+            site, (peer, tips) = next(iter(self._closed_elsewhere.items()))
+            if FORGOTTEN in tips:
+                log.info("site %s is closed, as on %s: its node is forgotten", site, peer)
+                await self._here.work(lambda store, site=site, tips=tips: store.forget_site(site, tips))  # type: ignore[misc]
+            else:
+                log.info("site %s is closed, as on %s: it was forked, or is stamped again by its node", site, peer)
+                await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
             self._closed_elsewhere.pop(site, None)
             self._forked.pop(site, None)
             self._inbox.drop_site(site)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from replication.convergent.copies import Copies
+from replication.convergent.directory import MembersFile
 from replication.convergent.durability import WalBarrier
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.noticing import WalWatch
@@ -61,6 +62,7 @@ def replication_for_file(
             clock_bound_ms=clock_bound_ms,
             join_timeout_s=join_timeout_s,
             expects_peers=expects_peers,
+            members=MembersFile(data_dir),
         ),
     )
 

@@ -27,6 +27,7 @@ from replication.convergent.asking import REPLICATION, Bus
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.clocks import ahead_said, is_ahead_alone, off_ms, off_said, tips_of_all
 from replication.convergent.copies import Copies
+from replication.convergent.directory import Directory, Heard, MembersFile
 from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.inbox import Arrived, Inbox
@@ -41,12 +42,13 @@ from replication.convergent.store import Broken, Done, Store, View
 from replication.convergent.waiting import PositionWaiters
 from replication.engine.applying import Closed, Fork, Merged, Refused, Repeat, TooEarly, Waits
 from replication.engine.changesets import ChangesetError, digest, header
+from replication.engine.closing import FORGOTTEN, branches
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import BASELINE_STAMP, Site, Stamp, latest_ms
 from replication.engine.values import Key
-from replication.errors import ReplicationError
+from replication.errors import CannotForget, ReplicationError
 from replication.feed.feed import Feed
 from replication.positions import Position, joined
 
@@ -100,6 +102,9 @@ class MaybeNamed(Protocol):
     @property
     def name(self) -> str | None: ...
 
+    @property
+    def address(self) -> object: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -110,6 +115,7 @@ class Settings:
     join_timeout_s: float
     expects_peers: bool
     trim_interval_s: float = TRIM_INTERVAL_S
+    members: MembersFile | None = None
 
 
 class Replication:
@@ -138,6 +144,9 @@ class Replication:
         self._view_now: View | None = None
         self._durable_view: View | None = None
         """What may be told: a head that a power cut could take back must not have been told to anybody."""
+        self._directory = Directory(settings.members)
+        self._forgotten_by = ""
+        """A peer that says that this node was forgotten; "" if none does."""
         self._inbox = Inbox()
         self._exchange = Exchange()
         self._schemas = PeerSchemas()
@@ -180,6 +189,7 @@ class Replication:
         try:
             self._view_now = self._durable_view = await self._engine.run(self._store.open)
             await self._shelf_engine.run(self._shelf.open)
+            self._directory.open()
         except BaseException:
             await self.close()
             raise
@@ -222,7 +232,7 @@ class Replication:
             await asyncio.wait(tasks)
         if self._grace is not None:
             self._grace.cancel()
-        if self._joined.is_set():
+        if self._joined.is_set() and not self._forgotten_by:
             with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
                 await self._fold()
 
@@ -249,6 +259,8 @@ class Replication:
         """Does `step` for ever. What fails is noted, and tried again a little later each time."""
         delay_s = RETRY_FIRST_S
         while True:
+            if self._forgotten_by:
+                return
             try:
                 await step()
                 if self._problems.pop(what, None) is not None:
@@ -286,6 +298,8 @@ class Replication:
 
     def cast_from(self, peer: str, message: object) -> None:
         """A peer cast something."""
+        if self._forgotten_by:
+            return
         try:
             match message:
                 case ["changeset", bytes(encoded)]:
@@ -305,6 +319,8 @@ class Replication:
     async def answer(self, peer: str, request: object) -> object:
         """What a peer asked for, or that it cannot be had now. Raises nothing, neither for what the peer sent nor for
         the state of this node's disk: the actor would crash, and a node whose actor crashes again and again stops."""
+        if self._forgotten_by:
+            return ["error", "this node was forgotten"]
         try:
             return await self._serving.answer(peer, request)
         except Exception as error:
@@ -325,6 +341,14 @@ class Replication:
             self.tally.inbox_full += 1
 
     def _hear(self, peer: str, heads: Heads) -> None:
+        view = self.view()
+        if FORGOTTEN in heads.closed.get(view.site, ()):
+            self._stop_for_good(peer)
+            return
+        if FORGOTTEN in view.closed.get(heads.site, ()):
+            self._warn_seldom(f"forgotten {peer}", f"{peer} was forgotten, and is back with the database it had")
+            return
+        self._directory.hear(peer, Heard(site=heads.site, address=self._address_of(peer)))
         self._exchange.heard(peer, heads)
         self.feed.writes_under(heads.site, peer)
         self._offsets_ms[peer] = heads.clock_ms - self._settings.now_ms()
@@ -332,6 +356,47 @@ class Replication:
             self._catch_up.compare(peer, heads)
         self._spoken.set()
         self._lacking.set()
+
+    def _stop_for_good(self, peer: str) -> None:
+        log.error("%s says that this node was forgotten: nothing is sent or merged here any more", peer)
+        self._forgotten_by = peer
+        for waiting in (self._spoken, self._telling, self._noticed, self._arrived, self._lacking):
+            waiting.set()
+
+    def _address_of(self, peer: str) -> str:
+        return next((str(member.address) for member in self._cluster.members() if member.name == peer), "")
+
+    # --- forgetting ---
+
+    async def forget(self, nodes: Sequence[str]) -> None:
+        """Takes nodes that are gone for good out of the members: their sites are closed, here and, as soon as they hear
+        of it, on all others. Raises CannotForget, with nothing done."""
+        up = self._exchange.peers()
+        sites: list[Site] = []
+        for node in nodes:
+            heard = self._directory.get(node)
+            if node in up:
+                raise CannotForget(f"{node} is up: stop it first, for good")
+            if heard is None or heard.site == self.view().site:
+                known = ", ".join(self._directory.names()) or "none"
+                raise CannotForget(f"no node {node} was ever heard here (heard were: {known}): ask another node")
+            sites.append(heard.site)
+        away = [name for name in self._silent() if name not in nodes and name not in self._addresses_of(nodes)]
+        if away:
+            raise CannotForget(
+                f"{', '.join(away)} cannot be heard, and has to hear of it: wait until it is up, or forget it as well"
+            )
+        for node, site in zip(nodes, sites, strict=True):
+            await self.work(lambda store, site=site: store.forget_site(site))  # type: ignore[misc]
+            self._inbox.drop_site(site)
+            log.warning("%s is forgotten: its site %s is closed", node, site)
+
+    def _addresses_of(self, nodes: Sequence[str]) -> set[str]:
+        return {heard.address for node in nodes if (heard := self._directory.get(node)) is not None}
+
+    def forgotten(self) -> dict[str, str]:
+        """Names of forgotten nodes, and where they were reached."""
+        return {name: heard.address for name, heard in self._directory.forgotten(self.view().closed).items()}
 
     # --- joining ---
 
@@ -676,17 +741,22 @@ class Replication:
 
     def _silent(self) -> list[str]:
         """Members that have not said what they have, by name; or by what else is known of them."""
-        heads = self._exchange.heads()
+        heads, forgotten = self._exchange.heads(), self.forgotten()
+        gone = {*forgotten, *forgotten.values()} - heads.keys()
         return [
-            member.name or "a node that was never heard"
+            member.name or str(member.address)
             for member in self._cluster.members()
-            if member.name not in heads
+            if member.name not in heads and (member.name or str(member.address)) not in gone
         ]
 
     # --- trimming ---
 
     async def _trim_step(self) -> None:
         await asyncio.sleep(self._settings.trim_interval_s)
+        await self.trim()
+
+    async def trim(self) -> None:
+        """Trims the journal; and tombstones, if each member has said what it has. Raises sqlite3.Error, OSError."""
         if self._copies is not None:
             await self._copies.forget_old()
         pinned = self._serving.pinned()
@@ -703,8 +773,7 @@ class Replication:
         return [known.vector for known in heads.values()]
 
     def _has_everybody_spoken(self) -> bool:
-        heads = self._exchange.heads()
-        return all(member.name in heads for member in self._cluster.members())
+        return not self._silent()
 
     def _settled_sites(self) -> list[Site]:
         """Closed sites of which all members merged the branches that this node merged."""
@@ -752,6 +821,8 @@ class Replication:
 
     def unready(self) -> list[str]:
         """Why this node should not serve yet, or stands still; empty if it is well."""
+        if self._forgotten_by:
+            return self._standing_still()
         reasons: list[str] = []
         if not self._joined.is_set():
             reasons.append("replication has not joined: it waits for what the peers know")
@@ -765,6 +836,14 @@ class Replication:
         return bool(self.view().seen) or self.is_moving_state()
 
     def _standing_still(self) -> list[str]:
+        if self._forgotten_by:
+            return [
+                (
+                    f"this node was forgotten, says {self._forgotten_by}: what it has cannot be merged any more. "
+                    "Stop it, move its database away, and start it without one: it copies a peer's. What it wrote "
+                    "since is in the old file"
+                )
+            ]
         clock_off_ms = self._clock_off_ms()
         return [*self._problems.values(), *([off_said(clock_off_ms)] if clock_off_ms else [])]
 
@@ -792,9 +871,9 @@ class Replication:
                     for peer, tables in self._schemas.differing(schemas).items()
                 ),
                 *(
-                    f"site {site} was forked, {len(tips)} branches are merged"
+                    f"site {site} was forked, {len(branches(tips))} branches are merged"
                     for site, tips in view.closed.items()
-                    if len(tips) > 1
+                    if len(branches(tips)) > 1
                 ),
             ),
             schemas=schemas,

@@ -18,7 +18,7 @@ from replication.declared import TableDeclaration
 from replication.engine import held, state
 from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
-from replication.engine.closing import close_site, closed, unite_tips
+from replication.engine.closing import close_site, closed, forget_site, unite_tips
 from replication.engine.copying import begin_copy
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
@@ -253,6 +253,11 @@ class Store:
             expected=self._remembered,
         )
         return self._done(folded, tell=True)
+
+    def forget_site(self, site: Site, told: frozenset[Head] | None = None) -> Done:
+        """The site of a node that is gone for good is closed. `told`: its tips where it was closed before."""
+        forget_site(self._connection, site, told, expected=self._remembered)
+        return self._done(tell=True)
 
     def unite_tips(self, tips: Closed) -> Done:
         """The branches of closed sites that a peer merged are merged here, too."""

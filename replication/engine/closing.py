@@ -8,20 +8,66 @@ What can be compared instead are its **tips**: the ends of the histories that ar
 whose tips differ exchange their whole state, which loses nothing, since merging state is idempotent; then they unite
 their tips. Closed sites are equal on two nodes if the tips are.
 
+A site whose node is **forgotten**, gone for good, is closed as well, with a tip that stands for no history: nothing
+more comes from it, and whoever writes under it has to stop. Everybody had heard of it by then what was to be heard, so
+where its tips are the same on two nodes its head does prove something.
+
 Who has a closed site says so in the next own changeset, by a dep that nobody covers (`ALL_BRANCHES`). A node that has
 not heard of it closes the site then, and does not take the changeset for one whose deps it covers."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
+from typing import Final
 
 from replication.engine import generation, state
-from replication.engine.changesets import digest
+from replication.engine.changesets import DIGEST_BYTES, digest
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import open_session
 from replication.engine.sites import Head
 from replication.engine.sites import closed as closed
-from replication.engine.stamps import Site, is_baseline
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_baseline
 from replication.engine.transacting import transaction
+
+FORGOTTEN: Final = Head(stamp=STAMP_MAX, digest=b"forgotten".ljust(DIGEST_BYTES, b"\0"))
+"""The tip of a site whose node is gone for good."""
+
+
+def branches(tips: Set[Head]) -> Set[Head]:
+    """The tips that stand for a history."""
+    return tips - {FORGOTTEN}
+
+
+def frozen(mine: Mapping[Site, Set[Head]], theirs: Mapping[Site, Set[Head]]) -> dict[Site, Stamp]:
+    """Closed sites whose heads prove as much as those of any other: forgotten, with one history, of which nothing is
+    merged here that they have not. Gives their heads."""
+    found: dict[Site, Stamp] = {}
+    for site, told in theirs.items():
+        tips = mine.get(site)  # None: it is not closed here yet
+        if FORGOTTEN in told and len(told) == 2 and (tips is None or (FORGOTTEN in tips and tips <= told)):
+            found[site] = min(tip.stamp for tip in told)
+    return found
+
+
+def forget_site(
+    connection: sqlite3.Connection,
+    site: Site,
+    told: Set[Head] | None = None,
+    *,
+    expected: Remembered | None = None,
+) -> None:
+    """Closes the site of a node that is gone for good, as somebody did who has these tips; None: as the first. Commits.
+
+    What is merged here of a history that others have merged further is no history of its own: it is no tip then, and
+    their state is fetched. Raises NotAttached, StateReplaced, and sqlite3.OperationalError (the lock, the disk)."""
+    with transaction(connection):
+        check_remembered(connection, expected)
+        sites = open_session(connection).sites
+        head = sites.head(site)
+        if sites.is_closed(site) or told is None or head in told:
+            sites.close(site, {FORGOTTEN, *(told or ())})
+        else:
+            sites.set_aside(site, {FORGOTTEN})
+        generation.advance(connection)  # as in `close_site`
 
 
 def close_site(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from replication.engine.runs import UNKNOWN, Began, Place, Runs, following, place_of
-from replication.engine.stamps import ALL_BRANCHES, GENESIS, Site, Stamp, first_after
+from replication.engine.stamps import ALL_BRANCHES, GENESIS, STAMP_MAX, Site, Stamp, first_after
 from replication.engine.values import pack, unpack
 
 TABLE: Final = "_litecast_sites"
@@ -193,7 +193,12 @@ class Sites:
     def newest(self) -> Stamp:
         """The newest stamp that a head, a tip, or what was seen in somebody's state has."""
         heads = [head.stamp for site, head in self._heads.items() if site not in self._tips]
-        others = [head.stamp for found in (*self._tips.values(), *self._seen.values()) for head in found]
+        others = [
+            head.stamp
+            for found in (*self._tips.values(), *self._seen.values())
+            for head in found
+            if head.stamp < STAMP_MAX  # that of a forgotten site stands for no history
+        ]
         return max([*heads, *others], default=Stamp(0))
 
     def newest_of_others(self, own: Site) -> Stamp:
@@ -220,9 +225,9 @@ class Sites:
         self._write_tips(site, found)
         return True
 
-    def set_aside(self, site: Site) -> None:
-        """Closes the own site, of which nobody has said yet what is merged elsewhere."""
-        self._write_tips(site, frozenset())
+    def set_aside(self, site: Site, tips: Iterable[Head] = ()) -> None:
+        """Closes a site, with these tips alone: what is merged of it here is not one yet."""
+        self._write_tips(site, frozenset(tips))
 
     def cut(self, site: Site, tips: Iterable[Head]) -> None:
         """What a site that was set aside stamped beyond these tips was never stamped: the newest one is its head."""

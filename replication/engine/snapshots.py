@@ -31,6 +31,7 @@ from replication.engine.changesets import (
     encodable,
     table_change,
 )
+from replication.engine.closing import frozen
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.journal import contradicts
@@ -315,8 +316,10 @@ def _check_seen(session: Session, start: SnapshotStart) -> None:
 
 
 def _authority(session: Session, start: SnapshotStart, authority: bool, revives: bool) -> Authority:
-    closed_sites = frozenset(start.closed) | frozenset(closed(session.connection))
-    seen = {origin: head.stamp for origin, head in start.vector.items()} if authority else {}
+    here = closed(session.connection)
+    proven = frozen(here, start.closed)
+    closed_sites = (frozenset(start.closed) | frozenset(here)) - frozenset(proven)
+    seen = {origin: head.stamp for origin, head in start.vector.items()} | proven if authority else {}
     return Authority(seen=seen, closed=closed_sites, revives=revives)
 
 

@@ -27,6 +27,7 @@ from replication.measuring.answering import Desk, Digests
 from replication.measuring.meter import DriftMeter
 from replication.measuring.questions import DIGESTS
 from replication.measuring.reader import Reader
+from replication.measuring.remaining import Remaining
 from replication.measuring.repairing import OwnRepair
 from tests.support.clusters import DIALS, FAST, Listed
 from tests.support.eventually import eventually
@@ -50,7 +51,8 @@ class Member:
     @property
     def meter(self) -> DriftMeter:
         """Compares all, as this one knows them."""
-        return DriftMeter(self.node, [DigestTable(name=table.name) for table in DECLARED])
+        compared = Remaining(self.node, self.replication.forgotten)
+        return DriftMeter(compared, [DigestTable(name=table.name) for table in DECLARED])
 
     def rows(self, sql: str = "SELECT * FROM pages ORDER BY 1") -> list[Any]:
         return self.writer.execute(sql).fetchall()

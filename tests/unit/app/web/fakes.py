@@ -17,7 +17,7 @@ from cluster.errors import CallTimeout, NodeDown
 from replication.convergent.status import ReplicationStatus
 from replication.drift import DriftReport
 from replication.engine.comparing import Verdict
-from replication.errors import DatabaseBusy, NoChangeFeed, NoSuchRow, ReplicationError
+from replication.errors import CannotForget, DatabaseBusy, NoChangeFeed, NoSuchRow, ReplicationError
 from replication.feed.feed import ChangeFeed
 from replication.feed.position import FeedPosition
 from replication.measuring.mending import ClusterRepair
@@ -226,6 +226,8 @@ class FakeCluster:
         self.replicate = True
         self.drift = FakeDrift()
         self.admin_token: str | None = None
+        self.forgotten: list[str] = []
+        self.cannot_forget = ""
         regions = ["fra", "ord", "syd", "gru"]
         self.members = [
             FakeMember(name=name, region=regions[i % 4], address=f"tcp://127.0.0.1:{7400 + i}")
@@ -273,10 +275,17 @@ class FakeCluster:
             status=node.ask_status,
             drift=self.drift,
             gate=AdminGate(self.admin_token),
+            forget=None if node.status is None else self.forget,
             changes=NoFeed(),
             next_change=next_change,
             live=live,
         )
+
+    async def forget(self, nodes: Sequence[str]) -> None:
+        """As replication does: `cannot_forget` is why not."""
+        if self.cannot_forget:
+            raise CannotForget(self.cannot_forget)
+        self.forgotten += nodes
 
     def close(self) -> None:
         for node in self.nodes.values():
