@@ -95,6 +95,8 @@ class Machine:
         self.disk = disk
         self.random = world.stream(f"machine {name}")
         self.skew_ms = 0
+        self.latest_ms = 0
+        """The latest time that its clock has shown."""
         self.is_on = True
         self.is_gone = False
         """It left, for good."""
@@ -119,7 +121,9 @@ class Machine:
 
     def now_ms(self) -> int:
         """What its clock shows."""
-        return self.world.true_ms() + self.skew_ms
+        now_ms = self.world.true_ms() + self.skew_ms
+        self.latest_ms = max(self.latest_ms, now_ms)
+        return now_ms
 
     @property
     def app(self) -> Connection:
