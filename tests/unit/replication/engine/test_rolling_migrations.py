@@ -375,3 +375,27 @@ def test_a_snapshot_between_nodes_with_different_schemas_loses_nothing(three: Th
             ("new", "N", 3, "fr"),
             ("old", "O", 4, "en"),
         ]
+
+
+def test_a_column_that_gets_another_type_on_one_node_after_the_other_ends_equal() -> None:
+    schema = f"CREATE TABLE pages ({COLUMNS.replace('title', 'title TEXT')})"
+    a, b = Attached(schema), Attached(schema)
+    a.sql("INSERT INTO pages VALUES ('a', '5', 'x', 0), ('b', '6', 'x', 0)")
+    exchange(a, b)
+
+    def to_integer(node: Attached) -> None:
+        node.connection.executescript(
+            f"BEGIN; CREATE TABLE new ({COLUMNS.replace('title', 'title INTEGER')});"
+            "INSERT INTO new SELECT * FROM pages; DROP TABLE pages; ALTER TABLE new RENAME TO pages; COMMIT"
+        )
+
+    to_integer(a)
+    assert a.published().rows == 2
+    a.sql("UPDATE pages SET title = 7 WHERE name = 'a'")
+    b.sql("UPDATE pages SET body = 'y'")
+    exchange(a, b)
+    assert [row[1] for row in b.rows()] == ["7", "6"]
+    to_integer(b)
+    exchange(a, b)
+    assert_equal(a, b)
+    assert a.rows() == [("a", 7, "y", 0), ("b", 6, "y", 0)]
