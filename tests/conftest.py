@@ -35,14 +35,39 @@ def chromium() -> str:
     return path
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """More than there are cores: half of the time is spent waiting for processes of a test."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests share a worker: those of a file; those of Docker, which share an image; each of e2e by itself."""
+    """Which tests share a worker, and in which order workers take them.
+
+    Those of a file go together, so do those of Docker, which share an image; each of e2e goes by itself. Tests that
+    wait (e2e) come between tests that compute, so that some of both run at any moment."""
+    computing: dict[str, list[pytest.Item]] = {}
+    waiting: list[pytest.Item] = []
     for item in items:
-        if item.get_closest_marker("docker") is not None:
-            item.add_marker(pytest.mark.xdist_group("docker"))
-        elif "e2e" not in item.path.parts:
+        if "e2e" in item.path.parts:
+            waiting.append(item)
+            if item.get_closest_marker("docker") is not None:
+                item.add_marker(pytest.mark.xdist_group("docker"))
+        else:
+            computing.setdefault(str(item.path), []).append(item)
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = _spread(waiting, among=list(computing.values()))
+
+
+def _spread(waiting: list[pytest.Item], *, among: list[list[pytest.Item]]) -> list[pytest.Item]:
+    spread: list[pytest.Item] = []
+    done = 0
+    for number, group in enumerate(among, start=1):
+        upto = len(waiting) * number // len(among)
+        spread += waiting[done:upto] + group
+        done = upto
+    return spread + waiting[done:]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
