@@ -23,7 +23,7 @@ from replication.convergent.inbox import Inbox
 from replication.convergent.messages import Heads, NotAMessage, plain_stamps
 from replication.convergent.parcels import ParcelError, unflat
 from replication.convergent.status import Progress, Tally
-from replication.convergent.store import Done, Store, View
+from replication.convergent.store import BegunAgain, Done, Store, View
 from replication.engine.changesets import ChangesetError
 from replication.engine.closing import FORGOTTEN
 from replication.engine.sites import Head
@@ -68,6 +68,10 @@ class Here(Protocol):
 
     async def work(self, step: Callable[[Store], Done]) -> Done:
         """Has the engine do something."""
+        ...
+
+    def begun(self) -> int:
+        """How often this process has begun with a state of the database."""
         ...
 
     def look_again_soon(self) -> None:
@@ -139,7 +143,7 @@ class CatchUp:
             if refused.fork is not None:
                 self.see_fork(refused.fork, f"{peer}'s state shows another history of it")
             log.warning("the state of %s cannot be merged now: %s", peer, refused)
-        except (CallError, ParcelError, NotAMessage, ChangesetError) as error:
+        except (CallError, ParcelError, NotAMessage, ChangesetError, BegunAgain) as error:
             self._tally.asks_failed += 1
             log.info("asking %s for what is missing failed, it is asked again: %s", peer, error)
         finally:
@@ -187,8 +191,9 @@ class CatchUp:
         self._tally.snapshots += 1
         log.info("%s's journal does not reach back far enough: fetching a snapshot", peer)
         try:
-            start = await self._fetch_state(peer, under_way, authority=True)
-            await self._here.work(lambda store: store.finish_snapshot(start))
+            begun = self._here.begun()
+            start = await self._fetch_state(peer, under_way, begun, authority=True)
+            await self._work_on(begun, lambda store: store.finish_snapshot(start))
         finally:
             self._state_has_moved()
         log.info("snapshot of %s merged: %d rows", peer, under_way.rows)
@@ -201,8 +206,9 @@ class CatchUp:
     async def _fetch_all(self, peer: str, under_way: Progress) -> bool:
         """The peer's whole state, without authority: what it merged of closed sites is here then, too."""
         self._tally.state_exchanges += 1
-        start = await self._fetch_state(peer, under_way, authority=False)
-        await self._here.work(lambda store: store.unite_tips(start.closed))
+        begun = self._here.begun()
+        start = await self._fetch_state(peer, under_way, begun, authority=False)
+        await self._work_on(begun, lambda store: store.unite_tips(start.closed))
         return True
 
     async def _fetch_wanted(self, peer: str, waiting: asyncio.Future[bool]) -> None:
@@ -214,7 +220,17 @@ class CatchUp:
             if not waiting.done():
                 waiting.set_result(helped)
 
-    async def _fetch_state(self, peer: str, under_way: Progress, *, authority: bool) -> SnapshotStart:
+    async def _work_on(self, begun: int, step: Callable[[Store], Done]) -> Done:
+        """Has the engine do something that rests on what was merged since it had begun so often. Raises BegunAgain: the
+        parts that were merged are in another database then, and this one must not say that it has them."""
+
+        def still(store: Store) -> Done:
+            store.check_begun(begun)
+            return step(store)
+
+        return await self._here.work(still)
+
+    async def _fetch_state(self, peer: str, under_way: Progress, begun: int, *, authority: bool) -> SnapshotStart:
         start = _parse_start(await self._ask_for_state(peer, ["snapshot"]))
         self.is_moving_state = True
         for table in start.tables:
@@ -224,8 +240,9 @@ class CatchUp:
                 request = ["range", table, after]
                 content = await self._ask_for_state(peer, request)
                 encoded, following = _parse_range(content)
-                done = await self._here.work(
-                    lambda store, encoded=encoded: store.merge_range(encoded, start, authority=authority)  # type: ignore[misc]
+                done = await self._work_on(
+                    begun,
+                    lambda store, encoded=encoded: store.merge_range(encoded, start, authority=authority),  # type: ignore[misc]
                 )
                 under_way.bytes += len(content)
                 under_way.rows += done.range_rows

@@ -881,6 +881,10 @@ class Replication:
             counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},
         )
 
+    def begun(self) -> int:
+        """How often this process has begun with a state of the database."""
+        return self._store.begun
+
     def is_moving_state(self) -> bool:
         """Whether a peer's state is being merged, piece by piece."""
         return self._catch_up is not None and self._catch_up.is_moving_state

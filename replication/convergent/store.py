@@ -46,6 +46,10 @@ class Broken:
     reason: str
 
 
+class BegunAgain(Exception):
+    """Another state is in the place of the one of which something was known: what rests on that is not done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What the database says of itself."""
@@ -113,6 +117,8 @@ class Store:
         self._remembered: Remembered | None = None
         """How this process left the state: what it finds otherwise somebody put there."""
         self._unsynced = False
+        self.begun = 0
+        """How often this process has begun with a state: at first, and whenever another one was put in its place."""
 
     # --- life ---
 
@@ -270,6 +276,11 @@ class Store:
         self._data_version = -1
         return self._begin(known_nonce=None)
 
+    def check_begun(self, begun: int) -> None:
+        """Raises BegunAgain if another state was put in the place of the one with which `begun` was read."""
+        if self.begun != begun:
+            raise BegunAgain("the database was replaced meanwhile")
+
     def adopt_new_site(self) -> Done:
         """Goes on under a new site: a peer knows more of the present one than this database does."""
         adopt_new_site(self._connection, self._settings.new_site(), expected=self._remembered)
@@ -353,6 +364,7 @@ class Store:
 
     def _begin(self, *, known_nonce: bytes | None) -> View:
         settings = self._settings
+        self.begun += 1
         state.upgrade(self._connection)
         begin_without_tables(self._connection, cluster=settings.cluster, new_site=settings.new_site)
         self._begin_run(known_nonce=known_nonce)

@@ -5,10 +5,12 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replication.convergent.for_file import connect, now_ms
+from replication.convergent.store import Done, Store
 from replication.engine.trimming import trim_journal
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
@@ -103,6 +105,39 @@ async def test_a_node_that_has_a_part_of_a_state_is_not_ready_until_it_has_the_r
     c = await cluster.start("c")
     await eventually(lambda: not c.replication.unready(), within_s=30)
     assert len(await cluster.equal()) == 101
+
+
+async def test_a_database_that_is_replaced_while_a_snapshot_is_merged_gets_all_of_it(
+    cluster: ConvergentCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was merged before is in the database that was: this one must not be said to have it."""
+    a, b, c = await cluster.trio()
+    a.writer.execute(ONE_MORE)
+    await cluster.equal()
+    await cluster.stop("c")
+    shutil.copyfile(c.path, tmp_path / "older")
+    insert(a, 20_000)
+    await cluster.equal()
+    trim(a)
+    trim(b)
+    ranges: list[int] = []
+    merge_range = Store.merge_range
+
+    def replaced_after_the_first(store: Store, *args: Any, **others: Any) -> Done:
+        done = merge_range(store, *args, **others)
+        ranges.append(done.range_rows)
+        if len(ranges) == 1:
+            with (
+                contextlib.closing(sqlite3.connect(tmp_path / "older")) as older,
+                contextlib.closing(sqlite3.connect(c.path)) as under_the_node,
+            ):
+                older.backup(under_the_node)
+        return done
+
+    monkeypatch.setattr(Store, "merge_range", replaced_after_the_first)
+    c = await cluster.start("c")
+    assert len(await cluster.equal(within_s=30)) == 20_001
+    assert 0 < ranges[0] < 20_000
 
 
 async def test_a_lone_restored_node_forks_its_site_and_everything_heals(
