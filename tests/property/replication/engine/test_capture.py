@@ -3,10 +3,10 @@
 300 runs in `make test`; `make campaign` takes 10,000. A failing run prints its seed; `LITECAST_SEED=n` replays it.
 """
 
-import os
 import random
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +14,11 @@ import pytest
 
 from replication.engine.applying import Merged
 from tests.support.replicas import START_MS, attach_file, choices, copied, fast_folder, new_site
+from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.sql_schema import content, create
 from tests.support.sql_writer import SqlWriter
 
-# Read when this file is: in a test, no LITECAST_ variable of the desk is left.
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "300"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(300)
 CHUNKS = 10
 STEPS = 45
 
@@ -100,20 +99,14 @@ class Run:
 
 def run(seed: int, templates: Templates) -> int:
     """The number of changesets that went over."""
-    playing = Run(seed, templates)
-    try:
+    with closing(Run(seed, templates)) as playing, noted(seed, __file__):
         playing.play()
         return playing.folds
-    except Exception as error:
-        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-        raise
-    finally:
-        playing.close()
 
 
 @pytest.mark.timeout(60 + RUNS)
-@pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
+@in_chunks(CHUNKS)
 def test_random_sql_by_several_connections_arrives_whole(chunk: int, templates: Templates) -> None:
-    seeds = range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]
-    folds = sum(run(seed, templates) for seed in seeds)
-    assert folds >= len(seeds), "next to nothing was written: the runs prove nothing"
+    chosen = seeds(RUNS, chunk=chunk, chunks=CHUNKS)
+    folds = sum(run(seed, templates) for seed in chosen)
+    assert folds >= len(chosen), "next to nothing was written: the runs prove nothing"

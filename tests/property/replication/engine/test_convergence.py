@@ -4,10 +4,8 @@ Changesets arrive too early, twice, late and in any order that their deps allow.
 `LITECAST_SEED=n` replays it.
 """
 
-import os
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,27 +14,10 @@ from replication.engine.applying import Merged, Repeat, Waits
 from tests.support import clicks, sql_schema
 from tests.support.playing import AnySql, Counting, state_of
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
+from tests.support.seeded import in_chunks, noted, runs, seeds
 
-# Read when this file is: in a test, no LITECAST_ variable of the desk is left.
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(45)
 CHUNKS = 5
-
-in_chunks = pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
-
-
-def seeds(chunk: int) -> Sequence[int]:
-    return range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]
-
-
-@contextmanager
-def noted(seed: int) -> Iterator[None]:
-    """A failure says how to have it again."""
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-        raise
 
 
 @pytest.fixture(scope="module")
@@ -49,28 +30,28 @@ def templates() -> Iterator[tuple[Path, ...]]:
 
 
 @pytest.mark.timeout(60 + RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_replicas_that_count_at_once_end_equal_and_exact(chunk: int) -> None:
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), Counting(seed, folder) as counting:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__), Counting(seed, folder) as counting:
             counting.play(counting.rng.choice((10, 30, 60)), deletes=seed % 3 > 0)
             counting.check()
 
 
 @pytest.mark.timeout(60 + RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_any_sql_on_three_replicas_ends_equal(chunk: int, templates: tuple[Path, ...]) -> None:
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), AnySql(seed, folder, templates) as playing:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__), AnySql(seed, folder, templates) as playing:
             playing.play(playing.rng.choice((20, 60, 100)))
             playing.check()
 
 
 @pytest.mark.timeout(60 + RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_what_databases_held_before_joins_what_others_hold(chunk: int) -> None:
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), Counting(seed, folder, baselines=True) as counting:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__), Counting(seed, folder, baselines=True) as counting:
             counting.play(counting.rng.choice((10, 30)), deletes=seed % 3 > 0)
             counting.check()
 
@@ -84,7 +65,7 @@ def newcomer(folder: Path, name: str, rng: random.Random) -> Replica:
 def test_merging_is_commutative_and_associative_in_every_order_that_deps_allow() -> None:
     """Each newcomer gets the same changesets in an order of its own; all it knows in the end is the same."""
     for seed in range(12):
-        with fast_folder() as folder, noted(seed), Counting(seed, folder, replicas=3) as counting:
+        with fast_folder() as folder, noted(seed, __file__), Counting(seed, folder, replicas=3) as counting:
             counting.play(40)
             counting.check()
             known = state_of(counting.replicas.members[0])
@@ -105,7 +86,7 @@ def test_merging_is_commutative_and_associative_in_every_order_that_deps_allow()
 
 def test_merging_is_idempotent_down_to_the_last_byte_of_the_file_s_content() -> None:
     for seed in range(6):
-        with fast_folder() as folder, noted(seed), Counting(seed, folder, replicas=3) as counting:
+        with fast_folder() as folder, noted(seed, __file__), Counting(seed, folder, replicas=3) as counting:
             counting.play(40)
             counting.check()
             for member in counting.replicas.members:

@@ -1,6 +1,5 @@
 """Digests tell equal from unequal, and what is unequal from what is only behind."""
 
-import os
 import random
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,14 +21,10 @@ from tests.support import drift, sql_schema
 from tests.support.drift import Watch, compared, measured, shown, uncaptured
 from tests.support.playing import AnySql, Counting, assert_equal, rows_of, state_of
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
+from tests.support.seeded import noted, runs, seeds
 from tests.support.sql_schema import BadText, Drawn, Table, quoted
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "10"))
-SEED = os.environ.get("LITECAST_SEED")
-
-
-def seeds(count: int) -> list[int]:
-    return list(range(count)) if SEED is None else [int(SEED)]
+RUNS = runs(10)
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +53,8 @@ def watched_counting(seed: int, folder: Path) -> list[Verdict]:
 def test_replicas_that_are_only_behind_never_show_drift_and_in_the_end_are_equal() -> None:
     verdicts: list[Verdict] = []
     for seed in seeds(RUNS):
-        with fast_folder() as folder:
-            try:
-                verdicts += watched_counting(seed, folder)
-            except BaseException as error:
-                error.add_note(f"replay: LITECAST_SEED={seed}")
-                raise
+        with fast_folder() as folder, noted(seed, __file__):
+            verdicts += watched_counting(seed, folder)
     assert set(verdicts) == {Verdict.EQUAL, Verdict.UNKNOWN}
 
 

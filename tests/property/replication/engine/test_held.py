@@ -3,7 +3,6 @@
 What it holds wins and loses as if it were shown: the other nodes never notice.
 """
 
-import os
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,10 @@ from replication.engine.scanning import scan
 from tests.support.drift import compared
 from tests.support.playing import AnySql, assert_equal
 from tests.support.replicas import attach_file, choices, fast_folder, new_site, open_database
+from tests.support.seeded import SEED, noted, runs, seeds
 from tests.support.sql_schema import LOOSE, Table, one_of
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "60"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(60)
 
 PLAIN = Table(
     name="plain",
@@ -97,15 +96,11 @@ def templates() -> Iterator[tuple[Path, ...]]:
 
 @pytest.mark.timeout(60 + RUNS)
 def test_a_stricter_node_holds_what_it_cannot_store_and_shows_it_later(templates: tuple[Path, ...]) -> None:
-    seeds = range(RUNS) if SEED is None else [int(SEED)]
+    chosen = seeds(RUNS)
     holding = 0
-    for seed in seeds:
-        with fast_folder() as folder, Stricter(seed, folder, templates) as stricter:
-            try:
-                stricter.play(stricter.rng.choice((15, 40, 80)))
-                stricter.check()
-            except BaseException as error:
-                error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-                raise
+    for seed in chosen:
+        with fast_folder() as folder, Stricter(seed, folder, templates) as stricter, noted(seed, __file__):
+            stricter.play(stricter.rng.choice((15, 40, 80)))
+            stricter.check()
         holding += stricter.held > 0
-    assert SEED is not None or holding > len(seeds) / 10, "next to nothing was held: the runs prove nothing"
+    assert SEED is not None or holding > len(chosen) / 10, "next to nothing was held: the runs prove nothing"

@@ -5,7 +5,6 @@ Each write inserts a row of its own, or deletes one, so that what a history hold
 is put back alone goes on under its site (nobody tells it); one that is told gets a new one. A failing run prints its
 seed; `LITECAST_SEED=n` replays it."""
 
-import os
 import random
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -22,11 +21,10 @@ from replication.engine.stamps import Site
 from tests.support.attached import Attached
 from tests.support.healing import Healing
 from tests.support.replicas import new_site
+from tests.support.seeded import SEED, noted, runs, seeds
 from tests.support.states import Moving
 
-# Read when this file is: in a test, no LITECAST_ variable of the desk is left.
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(45)
 STEPS = 60
 SAFEGUARD_SEEDS = 150
 
@@ -184,20 +182,16 @@ def _names(node: Attached) -> set[str]:
 def check(seed: int, *, alone: bool) -> set[str]:
     """Runs one seed. What it reached."""
     run = Histories(seed, alone=alone)
-    try:
+    with noted(seed, __file__):
         run.play(STEPS)
         run.check()
-    except BaseException as error:
-        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-        raise
     return run.reached
 
 
 @pytest.mark.timeout(60 + 2 * RUNS)
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "told"])
 def test_what_any_history_holds_is_kept_and_no_fork_is_seen_where_there_is_none(alone: bool) -> None:
-    seeds = range(RUNS) if SEED is None else [int(SEED)]
-    reached = [check(seed, alone=alone) for seed in seeds]
+    reached = [check(seed, alone=alone) for seed in seeds(RUNS)]
     if SEED is None:
         assert {"snapshot", "authority", "trimmed", "put back"} <= set.union(*reached)
         assert ("exchange" in set.union(*reached)) is alone

@@ -1,6 +1,5 @@
 """Triggers that keep up something of this node's own, as a search index, run on every node, also when it merges."""
 
-import os
 import random
 import sqlite3
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 from replication.engine.attaching import TableChoice
 from tests.support.playing import assert_equal
 from tests.support.replicas import Replica, Replicas, attach_file, fast_folder, new_site, open_database
+from tests.support.seeded import noted, runs, seeds
 from tests.support.sql_schema import Table, one_of
 
-RUNS = min(int(os.environ.get("LITECAST_CAMPAIGN", "30")), 1000)
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = min(runs(30), 1000)
 WORDS = ("red", "green", "blue", "one two", "two three", "")
 IDS = ("a", "b", "c", "d")
 
@@ -109,11 +108,7 @@ class Searching:
 
 @pytest.mark.timeout(60 + RUNS)
 def test_a_search_index_is_right_on_every_node() -> None:
-    for seed in range(RUNS) if SEED is None else [int(SEED)]:
-        with fast_folder() as folder, Searching(seed, folder) as searching:
-            try:
-                searching.play()
-                searching.check()
-            except BaseException as error:
-                error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-                raise
+    for seed in seeds(RUNS):
+        with fast_folder() as folder, Searching(seed, folder) as searching, noted(seed, __file__):
+            searching.play()
+            searching.check()

@@ -5,7 +5,6 @@ tables are rebuilt, Django's way, which takes the triggers with it. A failing ru
 replays it.
 """
 
-import os
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -19,10 +18,10 @@ from tests.support import sql_schema
 from tests.support.drift import Watch, compared
 from tests.support.playing import AnySql, assert_equal
 from tests.support.replicas import attach_file, choices, fast_folder, new_site, open_database
+from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.sql_schema import LOOSE, PAIRS, PEOPLE, SPANS, TABLES, TYPED, quoted, values
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "40"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(40)
 CHUNKS = 4
 ADDED = ("x1", "x2", "x3", 'x "4"')
 DEFAULTS = (
@@ -181,13 +180,9 @@ def templates() -> Iterator[tuple[Path, ...]]:
 
 
 @pytest.mark.timeout(60 + RUNS)
-@pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
+@in_chunks(CHUNKS)
 def test_schemas_that_change_at_different_times_end_equal(chunk: int, templates: tuple[Path, ...]) -> None:
-    for seed in range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]:
-        with fast_folder() as folder, Migrating(seed, folder, templates) as migrating:
-            try:
-                migrating.play(migrating.rng.choice((20, 60, 120)))
-                migrating.check()
-            except BaseException as error:
-                error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-                raise
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, Migrating(seed, folder, templates) as migrating, noted(seed, __file__):
+            migrating.play(migrating.rng.choice((20, 60, 120)))
+            migrating.check()

@@ -4,7 +4,6 @@ In the end, when all have the last version and have merged everything in whateve
 as the reference has it. A failing run prints its seed; `LITECAST_SEED=n` replays it.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -22,10 +21,10 @@ from replication.engine.values import Value
 from replication.simulation.reference import reference
 from tests.support.attached import CLUSTER, Attached
 from tests.support.playing import known_of
+from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.states import take_state
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(45)
 CHUNKS = 3
 
 KEYS: Final = ("a", "b", "c", "d", "e", "f")
@@ -393,16 +392,12 @@ def known(node: Node, columns: Iterable[str]) -> dict[str, list[object]]:
 
 
 @pytest.mark.timeout(60 + RUNS)
-@pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
+@in_chunks(CHUNKS)
 def test_nodes_that_migrate_one_after_the_other_end_equal_and_as_the_reference_has_it(chunk: int) -> None:
-    for seed in range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
         rolling = Rolling(seed)
-        try:
+        with noted(seed, __file__, rolling.trace):
             rolling.begin()
             rolling.play(rolling.rng.choice((20, 60, 120)))
             rolling.finish()
             rolling.check()
-        except BaseException as error:
-            error.add_note("\n".join(rolling.trace))
-            error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-            raise

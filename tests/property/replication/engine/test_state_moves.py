@@ -3,11 +3,9 @@
 A failing run prints its seed; `LITECAST_SEED=n` replays it.
 """
 
-import os
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +18,13 @@ from tests.support import clicks, roaming, sql_schema, states
 from tests.support.playing import AnySql, Counting, state_of
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
 from tests.support.roaming import Roaming
+from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.sql_schema import content
 from tests.support.states import Moving
 
-# Read when this file is: in a test, no LITECAST_ variable of the desk is left.
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(45)
 CHUNKS = 5
 SAFEGUARD_SEEDS = 200
-
-in_chunks = pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
-
-
-def seeds(chunk: int) -> Sequence[int]:
-    return range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]
-
-
-@contextmanager
-def noted(seed: int) -> Iterator[None]:
-    """A failure says how to have it again."""
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-        raise
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +43,23 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.timeout(60 + 2 * RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_replicas_that_take_each_others_state_end_equal_and_exact(chunk: int) -> None:
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), Roaming(seed, folder, baselines=seed % 3 == 0) as run:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__), Roaming(seed, folder, baselines=seed % 3 == 0) as run:
             run.play(run.rng.choice((60, 120)), deletes=seed % 4 > 0)
             run.check()
 
 
 @pytest.mark.timeout(60 + 2 * RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_replicas_that_are_put_back_to_older_states_end_equal(chunk: int) -> None:
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), Roaming(seed, folder, forks=True, trims=seed % 2 > 0) as run:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with (
+            fast_folder() as folder,
+            noted(seed, __file__),
+            Roaming(seed, folder, forks=True, trims=seed % 2 > 0) as run,
+        ):
             run.play(run.rng.choice((60, 120)), deletes=seed % 4 > 0)
             run.check()
 
@@ -82,7 +67,7 @@ def test_replicas_that_are_put_back_to_older_states_end_equal(chunk: int) -> Non
 def test_a_replica_that_gets_state_knows_what_one_that_got_the_changesets_knows() -> None:
     """Rows, entries, shares of counters; whatever was merged in which order at the sender."""
     for seed in range(12):
-        with fast_folder() as folder, noted(seed), Counting(seed, folder, baselines=seed % 2 > 0) as counting:
+        with fast_folder() as folder, noted(seed, __file__), Counting(seed, folder, baselines=seed % 2 > 0) as counting:
             counting.play(60)
             counting.check()
             known = state_of(counting.replicas.members[0])
@@ -101,7 +86,7 @@ def test_a_replica_that_gets_state_knows_what_one_that_got_the_changesets_knows(
 def test_any_sql_moves_as_state_as_it_does_as_changesets(templates: tuple[Path, ...]) -> None:
     """Values and tables of every kind."""
     for seed in range(8):
-        with fast_folder() as folder, noted(seed), AnySql(seed, folder, templates) as playing:
+        with fast_folder() as folder, noted(seed, __file__), AnySql(seed, folder, templates) as playing:
             playing.play(60)
             playing.check()
             sender = playing.replicas.members[0]

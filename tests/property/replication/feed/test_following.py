@@ -4,10 +4,8 @@ often it is interrupted and goes on from its position, there or on another repli
 A failing run prints its seed; `LITECAST_SEED=n` replays it.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,28 +19,11 @@ from tests.support.following import Follower, small_pages
 from tests.support.playing import AnySql, Counting
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
 from tests.support.roaming import Roaming
+from tests.support.seeded import SEED, in_chunks, noted, runs, seeds
 
-# Read when this file is: in a test, no LITECAST_ variable of the desk is left.
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(45)
 CHUNKS = 3
 SAFEGUARD_SEEDS = 100
-
-in_chunks = pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
-
-
-def seeds(chunk: int) -> Sequence[int]:
-    return range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]
-
-
-@contextmanager
-def noted(seed: int) -> Iterator[None]:
-    """A failure says how to have it again."""
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-        raise
 
 
 @pytest.fixture(autouse=True)
@@ -92,11 +73,11 @@ class Followers:
 
 
 @pytest.mark.timeout(120 + 2 * RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_any_sql_on_three_replicas_is_followed_from_any_position_on(chunk: int, templates: tuple[Path, ...]) -> None:
     told = 0
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), AnySql(seed, folder, templates) as playing:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__), AnySql(seed, folder, templates) as playing:
             followers = Followers(seed, [table.name for table in sql_schema.TABLES], moves=seed % 2 > 0)
             for _ in range(playing.rng.choice((4, 12, 20))):
                 playing.play(5)
@@ -109,10 +90,10 @@ def test_any_sql_on_three_replicas_is_followed_from_any_position_on(chunk: int, 
 
 
 @pytest.mark.timeout(120 + 2 * RUNS)
-@in_chunks
+@in_chunks(CHUNKS)
 def test_counters_that_all_count_in_are_followed(chunk: int) -> None:
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed), Counting(seed, folder, baselines=seed % 2 > 0) as counting:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__), Counting(seed, folder, baselines=seed % 2 > 0) as counting:
             followers = Followers(seed, ["clicks"], moves=seed % 3 > 0)
             for _ in range(10):
                 counting.play(5, deletes=seed % 3 > 0)
@@ -135,11 +116,11 @@ def roam(seed: int, folder: Path, *, forks: bool) -> Followers:
 
 @pytest.mark.timeout(120 + 2 * RUNS)
 @pytest.mark.parametrize("forks", [False, True])
-@in_chunks
+@in_chunks(CHUNKS)
 def test_who_follows_while_state_moves_is_told_to_start_over_where_it_must(chunk: int, forks: bool) -> None:
     started = 0
-    for seed in seeds(chunk):
-        with fast_folder() as folder, noted(seed):
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
+        with fast_folder() as folder, noted(seed, __file__):
             started += sum(follower.started for follower, _ in roam(seed, folder, forks=forks).all)
     assert started > 0 or SEED is not None
 

@@ -1,7 +1,6 @@
 """Who follows a node's feed while migrations run, on that node and on others, has the table in the end: see
 `test_rolling_migrations`, whose clusters these are."""
 
-import os
 import random
 
 import pytest
@@ -9,9 +8,9 @@ import pytest
 from replication.feed import reading
 from tests.property.replication.engine.test_rolling_migrations import Rolling
 from tests.support.following import Follower, small_pages
+from tests.support.seeded import in_chunks, noted, runs, seeds
 
-RUNS = int(os.environ.get("LITECAST_CAMPAIGN", "45"))
-SEED = os.environ.get("LITECAST_SEED")
+RUNS = runs(45)
 CHUNKS = 3
 
 
@@ -25,7 +24,7 @@ def follow(seed: int) -> list[Follower]:
     rolling = Rolling(seed)
     rng = random.Random(f"followers {seed}")
     followers = [(node, Follower(rng, "notes")) for node in rolling.nodes for _ in range(2)]
-    try:
+    with noted(seed, __file__, rolling.trace):
         rolling.begin()
         for _ in range(rng.choice((4, 12))):
             rolling.play(6)
@@ -37,10 +36,6 @@ def follow(seed: int) -> list[Follower]:
         for node, follower in followers:
             follower.catch_up(node.database.connection)
             follower.assert_is_copy_of(node.database.connection)
-    except BaseException as error:
-        error.add_note("\n".join(rolling.trace))
-        error.add_note(f"replay: LITECAST_SEED={seed} pytest {__file__}")
-        raise
     return [follower for _, follower in followers]
 
 
@@ -50,10 +45,10 @@ def follow_all() -> None:
 
 
 @pytest.mark.timeout(120 + RUNS)
-@pytest.mark.parametrize("chunk", range(CHUNKS) if SEED is None else [0])
+@in_chunks(CHUNKS)
 def test_who_follows_through_migrations_has_the_table(chunk: int) -> None:
     told = 0
-    for seed in range(chunk, RUNS, CHUNKS) if SEED is None else [int(SEED)]:
+    for seed in seeds(RUNS, chunk=chunk, chunks=CHUNKS):
         told += sum(follower.told for follower in follow(seed))
     assert told > 0
 
