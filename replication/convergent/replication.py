@@ -18,37 +18,44 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from cluster.seldom import SeldomLog
-from replication.convergent.asking import REPLICATION, Bus
+from replication.convergent.asking import REPLICATION
 from replication.convergent.catching_up import CatchUp
-from replication.convergent.clocks import ahead_said, is_ahead_alone, off_ms, off_said, tips_of_all
+from replication.convergent.clocks import ahead_said, off_said
 from replication.convergent.copies import Copies
-from replication.convergent.directory import Directory, Heard, MembersFile
+from replication.convergent.directory import Directory, MembersFile
 from replication.convergent.engine import Engine
 from replication.convergent.exchange import GRACE_S, Exchange
+from replication.convergent.held_rows import HeldRows
 from replication.convergent.inbox import Arrived, Inbox
 from replication.convergent.joining import older_than_peers_know
-from replication.convergent.messages import Heads, NotAMessage, Vector, parse_heads
+from replication.convergent.members import Cluster, Members, was_forgotten
+from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
-from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas, plain_schemas
+from replication.convergent.own_clock import OwnClock
+from replication.convergent.saying import forgotten_said, notes
+from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas
 from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
+from replication.convergent.stamping_again import StampingAgain
 from replication.convergent.status import ReplicationStatus, Tally
 from replication.convergent.store import Broken, Done, Store, View
+from replication.convergent.telling import HEADS_INTERVAL_S, Telling
+from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
 from replication.engine.applying import Closed, Fork, Merged, Refused, Repeat, TooEarly, Waits
 from replication.engine.changesets import ChangesetError, digest, header
-from replication.engine.closing import FORGOTTEN, branches
+from replication.engine.closing import FORGOTTEN
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
-from replication.engine.stamps import BASELINE_STAMP, Site, Stamp, latest_ms
+from replication.engine.stamps import Site, Stamp
 from replication.engine.values import Key
-from replication.errors import CannotForget, ReplicationError
+from replication.errors import ReplicationError
 from replication.feed.feed import Feed
 from replication.positions import Position, joined
 
@@ -56,54 +63,9 @@ log = logging.getLogger(__name__)
 
 FOLD_INTERVAL_S: Final = 0.004
 """Between two folds under load. Folding at once always costs the application more than half of its write rate."""
-HEADS_INTERVAL_S: Final = 1.0
-HEADS_UNCHANGED_EVERY: Final = 5
-"""So many seconds apart are heads told when nothing has changed: a lost one must not be the last."""
-SCHEMAS_EVERY: Final = 10
-"""So many seconds apart is said which schemas this node has, when they have not changed."""
-HELD_ROWS_EVERY_S: Final = 20.0
-"""At least so far apart are peers asked for all they have, for rows that came and cannot be shown."""
 CAST_MAX_BYTES: Final = 512 * 1024
 """A larger changeset is not cast but told of, and asked for in pieces."""
-RETRY_FIRST_S: Final = 0.1
-RETRY_MAX_S: Final = 5.0
 TRIM_INTERVAL_S: Final = 60.0
-AHEAD_PAUSE_S: Final = 10.0
-"""So long is nothing stamped again after it was: a clock that goes on jumping must not close site after site."""
-
-
-class Cluster(Bus, Protocol):
-    """What replication needs of `cluster.Node`."""
-
-    @property
-    def name(self) -> str:
-        """This node's."""
-        ...
-
-    def peers(self) -> Sequence["Named"]:
-        """The peers that are up."""
-        ...
-
-    def members(self) -> Sequence["MaybeNamed"]:
-        """The nodes and addresses that are known, up or not."""
-        ...
-
-
-class Named(Protocol):
-    """Somebody with a name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class MaybeNamed(Protocol):
-    """Somebody who may not have said his name yet."""
-
-    @property
-    def name(self) -> str | None: ...
-
-    @property
-    def address(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,38 +106,34 @@ class Replication:
         self._view_now: View | None = None
         self._durable_view: View | None = None
         """What may be told: a head that a power cut could take back must not have been told to anybody."""
-        self._directory = Directory(settings.members)
         self._forgotten_by = ""
         """A peer that says that this node was forgotten; "" if none does."""
         self._inbox = Inbox()
         self._exchange = Exchange()
+        self._members = Members(self._exchange, Directory(settings.members), expects_peers=settings.expects_peers)
+        self._clock = OwnClock(self._exchange, now_ms=settings.now_ms, bound_ms=settings.clock_bound_ms)
         self._schemas = PeerSchemas()
-        self._schemas_told: Schemas | None = None
-        self._schemas_told_s = 0
-        self._held_rows: object = None
-        self._look_for_held_at_s = 0.0
-        self._fetching: list[asyncio.Future[bool]] = []
-        """States of peers that are to come, for rows that are held here."""
+        self._held_rows = HeldRows(
+            self._schemas,
+            mark=lambda: self._in_engine(self._store.held_rows),
+            want=self._want_state_of,
+        )
+        self._telling = Telling(
+            peers=self._members.up, cast=self._cast, heads=self._heads_to_tell, schemas=self._schemas_here
+        )
+        self._trying = Trying(self.tally, lambda: bool(self._forgotten_by))
+        self._stamping_again = StampingAgain(self, self._exchange, self._clock)
         self._serving = Serving(self, shelf, shelf_engine, copies)
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
         self.feed = Feed(self, shelf, shelf_engine)
-        self._problems: dict[str, str] = {}
-        self._offsets_ms: dict[str, int] = {}
         self._owed = NOTHING_OWED
-        self._not_ahead_before_s = 0.0
-        self._told: Heads | None = None
-        self._untold_s = 0
-        self._changed_before = False
         self._joined = asyncio.Event()
         self._noticed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._settled = asyncio.Event()
         self._lacking = asyncio.Event()
         self._spoken = asyncio.Event()
-        self._telling = asyncio.Event()
-        self._newcomers: set[str] = set()
-        """Peers that came up and have not heard how far this node is."""
         self._tasks: list[asyncio.Task[None]] = []
         self._seldom: SeldomLog | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -189,7 +147,7 @@ class Replication:
         try:
             self._view_now = self._durable_view = await self._engine.run(self._store.open)
             await self._shelf_engine.run(self._shelf.open)
-            self._directory.open()
+            self._members.open()
         except BaseException:
             await self.close()
             raise
@@ -197,18 +155,19 @@ class Replication:
     def start(self, bus: Cluster) -> None:
         """Begins to work. The node runs, and its actor hands over what comes."""
         self._bus = bus
+        self._members.start(bus)
         self.feed.writes_under(self.view().site, bus.name)
         self._catch_up = CatchUp(self, bus, self._exchange, self._inbox, self.tally)
         self._tasks = [asyncio.create_task(self._run(), name="replication")]
 
     async def _run(self) -> None:
-        watching, trimming, stamping_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        at_once = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for what, step, event in (
                 ("joining", self._join_step, self._spoken),
-                ("telling", self._tell_step, self._telling),
+                ("telling", self._tell_step, self._telling.due),
             ):
-                group.create_task(self._keep_doing(what, step, event), name=f"replication: {what}")
+                group.create_task(self._trying.keep_doing(what, step, event), name=f"replication: {what}")
             await self._joined.wait()
             self._noticed.set()
             self._arrived.set()
@@ -216,11 +175,11 @@ class Replication:
                 ("folding", self._fold_step, self._noticed),
                 ("merging", self._merge_step, self._arrived),
                 ("catching up", self._catch_up_step, self._lacking),
-                ("watching", self._watch_step, watching),
-                ("trimming", self._trim_step, trimming),
-                ("stamping again", self._ahead_step, stamping_again),
+                ("watching", self._watch_step, at_once),
+                ("trimming", self._trim_step, at_once),
+                ("stamping again", self._stamping_again.step, at_once),
             ):
-                group.create_task(self._keep_doing(what, step, event), name=f"replication: {what}")
+                group.create_task(self._trying.keep_doing(what, step, event), name=f"replication: {what}")
 
     async def stop(self) -> None:
         """Ends the work: what is written by now is still folded and cast."""
@@ -255,40 +214,12 @@ class Replication:
         await self._shelf_engine.close()
         await self._engine.close()
 
-    async def _keep_doing(self, what: str, step: Callable[[], Awaitable[None]], again: asyncio.Event) -> None:
-        """Does `step` for ever. What fails is noted, and tried again a little later each time."""
-        delay_s = RETRY_FIRST_S
-        while True:
-            if self._forgotten_by:
-                return
-            try:
-                await step()
-                if self._problems.pop(what, None) is not None:
-                    log.info("%s goes on", what)
-                delay_s = RETRY_FIRST_S
-                continue
-            except (sqlite3.Error, OSError, ReplicationError) as error:
-                self._note_problem(what, f"{what} stands still: {error}")
-            except Exception as error:
-                self._note_problem(what, f"{what} stands still: {type(error).__name__}: {error}")
-                log.exception("%s failed in a way nobody thought of; it is tried again", what)
-            again.set()
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, RETRY_MAX_S)
-
-    def _note_problem(self, what: str, problem: str) -> None:
-        self.tally.problems += 1
-        if self._problems.get(what) != problem:
-            log.warning("%s; trying again", problem)
-        self._problems[what] = problem
-
     # --- what the actor hands over; never raises, never waits ---
 
     def came_up(self, peer: str) -> None:
         """A peer is there: it hears how far this node is."""
         self._exchange.up(peer)
-        self._newcomers.add(peer)
-        self._telling.set()
+        self._telling.greet(peer)
 
     def went_down(self, peer: str) -> None:
         """A peer is gone."""
@@ -345,13 +276,13 @@ class Replication:
         if FORGOTTEN in heads.closed.get(view.site, ()):
             self._stop_for_good(peer)
             return
-        if FORGOTTEN in view.closed.get(heads.site, ()):
+        if was_forgotten(heads.site, view):
             self._warn_seldom(f"forgotten {peer}", f"{peer} was forgotten, and is back with the database it had")
             return
-        self._directory.hear(peer, Heard(site=heads.site, address=self._address_of(peer)))
+        self._members.hear(peer, heads)
         self._exchange.heard(peer, heads)
         self.feed.writes_under(heads.site, peer)
-        self._offsets_ms[peer] = heads.clock_ms - self._settings.now_ms()
+        self._clock.heard(peer, heads.clock_ms)
         if self._joined.is_set() and self._catch_up is not None:
             self._catch_up.compare(peer, heads)
         self._spoken.set()
@@ -360,43 +291,23 @@ class Replication:
     def _stop_for_good(self, peer: str) -> None:
         log.error("%s says that this node was forgotten: nothing is sent or merged here any more", peer)
         self._forgotten_by = peer
-        for waiting in (self._spoken, self._telling, self._noticed, self._arrived, self._lacking):
+        for waiting in (self._spoken, self._telling.due, self._noticed, self._arrived, self._lacking):
             waiting.set()
-
-    def _address_of(self, peer: str) -> str:
-        return next((str(member.address) for member in self._cluster.members() if member.name == peer), "")
 
     # --- forgetting ---
 
     async def forget(self, nodes: Sequence[str]) -> None:
         """Takes nodes that are gone for good out of the members: their sites are closed, here and, as soon as they hear
         of it, on all others. Raises CannotForget, with nothing done."""
-        up = self._exchange.peers()
-        sites: list[Site] = []
-        for node in nodes:
-            heard = self._directory.get(node)
-            if node in up:
-                raise CannotForget(f"{node} is up: stop it first, for good")
-            if heard is None or heard.site == self.view().site:
-                known = ", ".join(self._directory.names()) or "none"
-                raise CannotForget(f"no node {node} was ever heard here (heard were: {known}): ask another node")
-            sites.append(heard.site)
-        away = [name for name in self._silent() if name not in nodes and name not in self._addresses_of(nodes)]
-        if away:
-            raise CannotForget(
-                f"{', '.join(away)} cannot be heard, and has to hear of it: wait until it is up, or forget it as well"
-            )
+        sites = self._members.sites_to_forget(nodes, self.view())
         for node, site in zip(nodes, sites, strict=True):
             await self.work(lambda store, site=site: store.forget_site(site))  # type: ignore[misc]
             self._inbox.drop_site(site)
             log.warning("%s is forgotten: its site %s is closed", node, site)
 
-    def _addresses_of(self, nodes: Sequence[str]) -> set[str]:
-        return {heard.address for node in nodes if (heard := self._directory.get(node)) is not None}
-
     def forgotten(self) -> dict[str, str]:
         """Names of forgotten nodes, and where they were reached."""
-        return {name: heard.address for name, heard in self._directory.forgotten(self.view().closed).items()}
+        return self._members.forgotten(self.view())
 
     # --- joining ---
 
@@ -406,7 +317,7 @@ class Replication:
         if settings.expects_peers and not self._joined.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.join_timeout_s):
-                    while not self._all_have_spoken():
+                    while not self._members.have_all_spoken(self.view()):
                         self._spoken.clear()
                         await self._spoken.wait()
         if not self._joined.is_set():
@@ -421,10 +332,6 @@ class Replication:
             log.info("joined as site %s, %d sites known", self.view().site, len(self.view().vector))
         await asyncio.Event().wait()
 
-    def _all_have_spoken(self) -> bool:
-        """Whether everybody who is known of, up or only by an address, has said what he has."""
-        return bool(self._exchange.heads()) and self._has_everybody_spoken()
-
     # --- folding ---
 
     def committed(self, position: Position) -> None:
@@ -438,17 +345,12 @@ class Replication:
     async def _fold_step(self) -> None:
         await self._noticed.wait()
         self._noticed.clear()
-        if self._clock_off_ms():
+        if self._clock.off_ms():
             self._noticed.set()
             await asyncio.sleep(HEADS_INTERVAL_S)
             return
         if await self._fold():
             await asyncio.sleep(FOLD_INTERVAL_S)
-
-    def _clock_off_ms(self) -> int:
-        heads = self._exchange.heads()
-        offsets = [offset_ms for peer, offset_ms in self._offsets_ms.items() if peer in heads]
-        return off_ms(offsets, self._settings.clock_bound_ms)
 
     async def _fold(self) -> bool:
         """Folds if there is anything to fold. True if a changeset was made."""
@@ -474,7 +376,7 @@ class Replication:
             self._view_now = self._durable_view = await self._engine.run(self._store.begin_again)
             self._moved()
             self._exchange.look_back()
-            self._tell([peer.name for peer in self._cluster.peers()])
+            self._telling.tell(self._members.up())
             self._lacking.set()
             return await self._engine.run(step)
 
@@ -492,7 +394,7 @@ class Replication:
                 f"since a merge, a row of table {found.table} breaks a {found.rule}: key {found.key!r}. It stays, on "
                 "every node; mend it with SQL",
             )
-        peers = [peer.name for peer in self._cluster.peers()] if self._bus is not None else []
+        peers = self._members.up()
         tell = done.tell
         for encoded in done.made:
             if len(encoded) > CAST_MAX_BYTES:
@@ -500,9 +402,9 @@ class Replication:
                 continue
             message = ["changeset", encoded]
             for peer in peers:
-                self._cluster.cast(peer, REPLICATION, message)
+                self._cast(peer, message)
         if tell:
-            self._tell(peers)
+            self._telling.tell(peers)
         self._moved()
 
     def _moved(self) -> None:
@@ -530,9 +432,7 @@ class Replication:
 
     def before_ms(self) -> int:
         """Stamps from this millisecond on are too far ahead."""
-        view, settings = self.view(), self._settings
-        others = max((head.stamp for site, head in view.vector.items() if site != view.site), default=BASELINE_STAMP)
-        return latest_ms(now_ms=settings.now_ms(), bound_ms=settings.clock_bound_ms, newest_of_others=others) + 1
+        return self._clock.before_ms(self.view())
 
     async def _merge(self, batch: Sequence[Arrived]) -> None:
         done = await self._in_engine(lambda: self._store.merge([arrived.encoded for arrived in batch]))
@@ -611,9 +511,12 @@ class Replication:
 
     async def fetch_state_of(self, peer: str) -> bool:
         """Fetches and merges all that a peer has, for drift that merging can heal. False if it did not answer."""
-        waiting = self._catching_up.want_state_of(peer)
+        waiting = self._want_state_of(peer)
         self._lacking.set()
         return await waiting
+
+    def _want_state_of(self, peer: str) -> asyncio.Future[bool]:
+        return self._catching_up.want_state_of(peer)
 
     async def open_copy(self) -> sqlite3.Connection:
         """A connection that sees a moment at which the log was empty."""
@@ -631,38 +534,24 @@ class Replication:
 
     async def _tell_step(self) -> None:
         """Each second, and at once to who has just come up. What is told is made durable first."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEADS_INTERVAL_S):
-                await self._telling.wait()
-        self._telling.clear()
+        await self._telling.wait()
         self._durable_view = await self._in_engine(self._store.sync)
-        newcomers, self._newcomers = sorted(self._newcomers), set()
-        if newcomers:
-            self._tell(newcomers)
-            self._tell_schemas(newcomers)
+        if self._telling.tell_newcomers():
             return
-        changed = self._is_untold()
-        self._untold_s += 1
-        if changed or self._changed_before or self._untold_s >= HEADS_UNCHANGED_EVERY:
-            self._tell([peer.name for peer in self._cluster.peers()])
-            self._untold_s = 0
-        self._changed_before = changed  # said twice, for who does not ask at once for what may be on its way
-        await self._tell_and_compare_schemas()
+        self._telling.tell_what_is_new()
         if self._inbox.count:
             self._arrived.set()  # time has come for some, perhaps
-        if self._catch_up is not None and self._joined.is_set():
-            self._catch_up.look_for_lost(everybody=self._has_everybody_spoken())
+        if self._catch_up is not None:
+            await self._held_rows.look(self._schemas_here())
+            if self._joined.is_set():
+                self._catch_up.look_for_lost(everybody=self.has_everybody_spoken())
         self._lacking.set()
 
-    def _is_untold(self) -> bool:
-        told, now = self._told, self._durable_view
-        return told is None or now is None or (told.vector, told.closed) != (now.vector, now.closed)
-
-    def _tell(self, peers: Sequence[str]) -> None:
+    def _heads_to_tell(self) -> Heads | None:
         view = self._durable_view
         if self._bus is None or view is None:
-            return
-        heads = Heads(
+            return None
+        return Heads(
             site=view.site,
             vector=view.vector,
             closed=view.closed,
@@ -670,84 +559,22 @@ class Replication:
             clock_ms=self._settings.now_ms(),
             ready=not self._is_between_states(),
         )
-        message = heads.plain()
-        if len(peers) == len(self._cluster.peers()):
-            self._told = heads
-        for peer in peers:
-            self._cluster.cast(peer, REPLICATION, message)
-
-    async def _tell_and_compare_schemas(self) -> None:
-        own = self._schemas_here()
-        self._schemas_told_s += 1
-        if own != self._schemas_told or self._schemas_told_s >= SCHEMAS_EVERY:
-            self._tell_schemas([peer.name for peer in self._cluster.peers()])
-            self._schemas_told, self._schemas_told_s = own, 0
-        await self._fetch_for_held_rows(own)
-
-    async def _fetch_for_held_rows(self, own: Schemas) -> None:
-        """Rows that cannot be shown here came from nodes with another schema. Who has migrated has values for them."""
-        agreed, new = self._schemas.agreed(own)
-        now_s = asyncio.get_running_loop().time()
-        if self._catch_up is None or not agreed or (not new and now_s < self._look_for_held_at_s):
-            return
-        self._look_for_held_at_s = now_s + HELD_ROWS_EVERY_S
-        mark = await self._in_engine(self._store.held_rows)
-        if mark is not None and (new or mark != self._held_rows):
-            for peer in new or agreed:
-                self._fetching.append(self._catch_up.want_state_of(peer))
-            self._lacking.set()
-        self._held_rows = mark
-        self._fetching = [one for one in self._fetching if not one.done()]
 
     def _schemas_here(self) -> Schemas:
         view = self._durable_view or self.view()  # it is looked at each second, the other when something is folded
         return view.schemas
 
-    def _tell_schemas(self, peers: Sequence[str]) -> None:
-        for peer in peers:
-            self._cluster.cast(peer, REPLICATION, plain_schemas(self._schemas_here()))
-
-    # --- what was stamped by a clock far ahead ---
-
-    async def _ahead_step(self) -> None:
-        """Sets the own site aside if it was stamped far ahead, and cuts it when everybody has said what is merged."""
-        await asyncio.sleep(HEADS_INTERVAL_S)
-        view, peers, now_s = self.view(), self._exchange.heads(), asyncio.get_running_loop().time()
-        if not self._has_everybody_spoken():
-            return
-        if view.site in view.closed:
-            tips = tips_of_all(view.site, peers)
-            if tips is None:
-                return
-            done = await self._in_engine(lambda: self._store.stamp_again(tips))
-            self._take(done)
-            self.tally.stamped_again += 1
-            self._not_ahead_before_s = now_s + AHEAD_PAUSE_S
-            log.warning("stamped again, under the new site %s: %d rows", done.view.site, done.rows)
-        elif now_s >= self._not_ahead_before_s and self.is_ahead() and self._serving.pinned() is None:
-            log.warning("this database was stamped by a clock far ahead: what is not merged elsewhere is stamped again")
-            await self.work(lambda store: store.set_aside())
-
     def is_ahead(self) -> bool:
         """Whether what this node stamped far ahead is going to be stamped again."""
-        settings = self._settings
-        return not self._clock_off_ms() and is_ahead_alone(
-            self.view(),
-            self._exchange.heads(),
-            self._offsets_ms,
-            now_ms=settings.now_ms(),
-            bound_ms=settings.clock_bound_ms,
-        )
+        return self._clock.is_ahead(self.view())
 
-    def _silent(self) -> list[str]:
-        """Members that have not said what they have, by name; or by what else is known of them."""
-        heads, forgotten = self._exchange.heads(), self.forgotten()
-        gone = {*forgotten, *forgotten.values()} - heads.keys()
-        return [
-            member.name or str(member.address)
-            for member in self._cluster.members()
-            if member.name not in heads and (member.name or str(member.address)) not in gone
-        ]
+    def has_everybody_spoken(self) -> bool:
+        """Whether each member has said what it has."""
+        return not self._members.silent(self.view())
+
+    def is_being_fetched(self) -> bool:
+        """Whether a peer fetches this node's state now."""
+        return self._serving.pinned() is not None
 
     # --- trimming ---
 
@@ -760,27 +587,11 @@ class Replication:
         if self._copies is not None:
             await self._copies.forget_old()
         pinned = self._serving.pinned()
-        members, settled = self._members(), self._settled_sites()
+        view = self.view()
+        members, settled = self._members.vectors(view), self._members.settled_sites(view)
         changesets, tombstones = await self._in_engine(lambda: self._store.trim(pinned, members, settled))
         self.tally.trimmed_changesets += changesets
         self.tally.trimmed_tombstones += tombstones
-
-    def _members(self) -> list[Vector] | None:
-        """What each other member has, as far as it said; None if there is one that has not said it, or may be."""
-        heads = self._exchange.heads()
-        if (self._settings.expects_peers and not heads) or not self._has_everybody_spoken():
-            return None
-        return [known.vector for known in heads.values()]
-
-    def _has_everybody_spoken(self) -> bool:
-        return not self._silent()
-
-    def _settled_sites(self) -> list[Site]:
-        """Closed sites of which all members merged the branches that this node merged."""
-        peers = self._exchange.heads().values()
-        return [
-            site for site, tips in self.view().closed.items() if all(heads.closed.get(site) == tips for heads in peers)
-        ]
 
     # --- for the application ---
 
@@ -837,20 +648,15 @@ class Replication:
 
     def _standing_still(self) -> list[str]:
         if self._forgotten_by:
-            return [
-                (
-                    f"this node was forgotten, says {self._forgotten_by}: what it has cannot be merged any more. "
-                    "Stop it, move its database away, and start it without one: it copies a peer's. What it wrote "
-                    "since is in the old file"
-                )
-            ]
-        clock_off_ms = self._clock_off_ms()
-        return [*self._problems.values(), *([off_said(clock_off_ms)] if clock_off_ms else [])]
+            return [forgotten_said(self._forgotten_by)]
+        clock_off_ms = self._clock.off_ms()
+        return [*self._trying.problems(), *([off_said(clock_off_ms)] if clock_off_ms else [])]
 
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""
-        view = self.view()
+        view, clock = self.view(), self._clock
         stamps, schemas = self.stamps(), self._schemas_here()
+        ahead = ahead_said(view, self._members.silent(view), now_ms=clock.now_ms(), bound_ms=clock.bound_ms)
         return ReplicationStatus(
             site=view.site,
             ready=not self.unready(),
@@ -861,21 +667,7 @@ class Replication:
             waiting=self._inbox.count,
             waiting_bytes=self._inbox.bytes,
             catching_up=None if self._catch_up is None else self._catch_up.progress,
-            notes=(
-                *ahead_said(
-                    view, self._silent(), now_ms=self._settings.now_ms(), bound_ms=self._settings.clock_bound_ms
-                ),
-                *(f"not replicated: {refusal}" for refusal in view.refusals),
-                *(
-                    f"{peer} has another schema of {', '.join(tables)}"
-                    for peer, tables in self._schemas.differing(schemas).items()
-                ),
-                *(
-                    f"site {site} was forked, {len(branches(tips))} branches are merged"
-                    for site, tips in view.closed.items()
-                    if len(branches(tips)) > 1
-                ),
-            ),
+            notes=notes(view, ahead, self._schemas.differing(schemas)),
             schemas=schemas,
             schemas_of_peers=dict(self._schemas.told),
             counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},
@@ -896,10 +688,9 @@ class Replication:
         assert self._view_now is not None, "replication is open"
         return self._view_now
 
-    @property
-    def _cluster(self) -> Cluster:
+    def _cast(self, peer: str, message: object) -> None:
         assert self._bus is not None, "replication was started"
-        return self._bus
+        self._bus.cast(peer, REPLICATION, message)
 
     @property
     def _catching_up(self) -> CatchUp:

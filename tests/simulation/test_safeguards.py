@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from replication.convergent import inbox, replication, store
+from replication.convergent import inbox, own_clock, replication, store
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
-from replication.convergent.replication import Replication
+from replication.convergent.held_rows import HeldRows
+from replication.convergent.telling import Telling
 from replication.engine import applying, identity, looking
 from replication.engine.absorbing import Absorber
 from replication.engine.applying import Fork, Outcome, Waits
@@ -78,7 +79,7 @@ def without_publishing_only_what_is_durable(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_telling_heads(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Replication, "_tell", lambda _self, _peers: None)
+    patch.setattr(Telling, "tell", lambda _self, _peers: None)
 
 
 def without_asking_for_what_is_missing(patch: pytest.MonkeyPatch) -> None:
@@ -114,7 +115,7 @@ def without_hearing_what_peers_know(patch: pytest.MonkeyPatch) -> None:
 
 def without_stamping_again(patch: pytest.MonkeyPatch) -> None:
     """What a clock far ahead stamped, and all that its node stamps afterwards, waits until time has come."""
-    patch.setattr(replication, "is_ahead_alone", lambda *_, **__: False)
+    patch.setattr(own_clock, "is_ahead_alone", lambda *_, **__: False)
 
 
 def without_taking_shares_over(patch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,7 @@ def without_asking_for_rows_that_are_held(patch: pytest.MonkeyPatch) -> None:
     async def never(_self: Any, _own: Any) -> None:
         pass
 
-    patch.setattr(Replication, "_fetch_for_held_rows", never)
+    patch.setattr(HeldRows, "look", never)
 
 
 def without_triggers_put_back(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,42 @@
+"""Rows that cannot be shown here came from nodes with another schema: who has migrated has values for them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from replication.convergent.schemas import PeerSchemas, Schemas
+
+HELD_ROWS_EVERY_S: Final = 20.0
+"""At least so far apart are peers asked for all they have, for rows that came and cannot be shown."""
+
+
+class HeldRows:
+    """Has the state of peers fetched, for rows that are held. `mark`: which rows those are, as something to compare, or
+    None; `want`: has a peer's state fetched."""
+
+    def __init__(
+        self,
+        peers: PeerSchemas,
+        *,
+        mark: Callable[[], Awaitable[object]],
+        want: Callable[[str], asyncio.Future[bool]],
+    ) -> None:
+        self._peers = peers
+        self._mark = mark
+        self._want = want
+        self._marked: object = None
+        self._look_at_s = 0.0
+        self._fetching: list[asyncio.Future[bool]] = []
+
+    async def look(self, own: Schemas) -> None:
+        """To be called each second."""
+        agreed, new = self._peers.agreed(own)
+        now_s = asyncio.get_running_loop().time()
+        if not agreed or (not new and now_s < self._look_at_s):
+            return
+        self._look_at_s = now_s + HELD_ROWS_EVERY_S
+        mark = await self._mark()
+        if mark is not None and (new or mark != self._marked):
+            self._fetching += [self._want(peer) for peer in new or agreed]
+        self._marked = mark
+        self._fetching = [one for one in self._fetching if not one.done()]
