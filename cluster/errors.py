@@ -6,12 +6,20 @@ ClusterError
 │   ├── NodeDown            the node is not a live peer, or stopped being one before it answered
 │   └── CallTimeout         the deadline passed; the other side may still have run it
 ├── WireError               a peer's bytes are not a message of ours (counted and dropped, never fatal)
+├── LeaseError              what asking for a lease can end in
+│   ├── LeaseHeld           another node holds it, or may
+│   ├── LeaseLost           it was this node's, and may be another's by now
+│   └── LeaseUnreachable    the provider did not answer, or not in time
 ├── SupervisorGaveUp        an actor crashed more often than its supervisor allows
 └── SetupError              the operator can mend it: the text says what, where and how
     ├── AddressError        an address that does not parse
     ├── BindError           the bus could not listen
     ├── SecretError         a secret is missing, too short or unreadable
     ├── DiscoveryError      a discovery method that cannot run
+    ├── LeaseUnusable       a lease that no waiting makes usable
+    │   ├── LeaseForeign        something else wrote the object
+    │   ├── LeaseOfAnotherCluster
+    │   └── LeaseUrlError       a url that cannot be used
     └── NameTaken           another live node has this name
 """
 
@@ -99,6 +107,62 @@ class SecretError(SetupError):
 
 class DiscoveryError(SetupError):
     """A discovery method that cannot run as configured."""
+
+
+class LeaseError(ClusterError):
+    """A lease that was not granted, renewed or read. It can be tried again."""
+
+
+class LeaseHeld(LeaseError):
+    """Another grant is in force, or may be."""
+
+    def __init__(self, node: str, epoch: int) -> None:
+        super().__init__(f"the lease is held by {node} (epoch {epoch})")
+        self.node = node
+        self.epoch = epoch
+
+
+class LeaseLost(LeaseError):
+    """The grant is over: another node may have been granted the lease."""
+
+    def __init__(self, epoch: int, why: str) -> None:
+        super().__init__(f"the lease of epoch {epoch} is lost: {why}")
+        self.epoch = epoch
+
+
+class LeaseUnreachable(LeaseError):
+    """The provider gave no answer that says anything. What was asked for may have been done all the same."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the lease cannot be reached: {why}")
+
+
+class LeaseUnusable(SetupError):
+    """A lease that somebody has to see to."""
+
+
+class LeaseForeign(LeaseUnusable):
+    """Something else stands where a lease should."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"{place} is not a lease of Litecast's: something else wrote it. Move it away, or name another place in "
+            "[lease] url"
+        )
+
+
+class LeaseOfAnotherCluster(LeaseUnusable):
+    """Two clusters were given one lease."""
+
+    def __init__(self, place: str, found: str, wanted: str) -> None:
+        super().__init__(
+            f"{place} is the lease of cluster {found!r}, and this is cluster {wanted!r}: give each its own place in "
+            "[lease] url"
+        )
+
+
+class LeaseUrlError(LeaseUnusable):
+    """A url that names no store, or a store that cannot be used."""
 
 
 class NameTaken(SetupError):
