@@ -41,6 +41,7 @@ def attach_declared(
     *,
     cluster: str,
     new_site: Callable[[], Site],
+    one_writer: bool = False,
 ) -> AttachOutcome:
     """Attaches, in one transaction, those tables that exist and are not attached as declared.
 
@@ -56,10 +57,10 @@ def attach_declared(
     refusals: list[Refusal] = []
     while wanted:
         try:
-            attached = attach(connection, wanted, cluster=cluster, new_site=new_site).tables
+            attached = attach(connection, wanted, cluster=cluster, new_site=new_site, one_writer=one_writer).tables
             break
         except AttachRefused as refused:
-            wanted, against = _without_refused(connection, wanted, cluster, refused.refusals)
+            wanted, against = _without_refused(connection, wanted, cluster, refused.refusals, one_writer)
             refusals += against
     return AttachOutcome(attached=attached, missing=tuple(missing), refusals=tuple(refusals))
 
@@ -80,7 +81,11 @@ def _not_as_chosen(connection: sqlite3.Connection, choices: Sequence[TableChoice
 
 
 def _without_refused(
-    connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str, refusals: Sequence[Refusal]
+    connection: sqlite3.Connection,
+    choices: Sequence[TableChoice],
+    cluster: str,
+    refusals: Sequence[Refusal],
+    one_writer: bool,
 ) -> tuple[list[TableChoice], list[Refusal]]:
     """The choices that may do without the others, and what speaks against the others."""
     refused = {refusal.table.lower() for refusal in refusals}
@@ -89,17 +94,17 @@ def _without_refused(
     left = [choice for choice in choices if choice.name.lower() not in refused]
     if len(left) < len(choices):
         return left, [refusal for refusal in refusals if refusal.table.lower() in _names(choices)]
-    return _one_by_one(connection, choices, cluster)
+    return _one_by_one(connection, choices, cluster, one_writer)
 
 
 def _one_by_one(
-    connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str
+    connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str, one_writer: bool
 ) -> tuple[list[TableChoice], list[Refusal]]:
     accepted: list[TableChoice] = []
     refusals: list[Refusal] = []
     for choice in choices:
         try:
-            check(connection, [*accepted, choice], cluster=cluster)
+            check(connection, [*accepted, choice], cluster=cluster, one_writer=one_writer)
             accepted.append(choice)
         except AttachRefused as refused:
             refusals += [_because_of(choice, refusal) for refusal in refused.refusals]

@@ -32,20 +32,22 @@ def attach(
     cluster: str,
     dry_run: bool = False,
     skip_missing: bool = False,
+    one_writer: bool = False,
 ) -> AttachReport:
     """Prepares tables of an SQLite database: from now on, what any program commits to them is captured.
 
     `cluster` is the name that the nodes' settings give it. What is attached already, with the same counters, stays as
     it is. With `dry_run` nothing is changed, and the report says what would be. With `skip_missing`, tables that do not
-    exist are left out of the report instead of being refused.
+    exist are left out of the report instead of being refused. `one_writer`: for mode primary, in which UNIQUE, CHECK
+    and keys that SQLite hands out are kept, since one node writes at a time.
 
     Raises, with nothing changed, AttachRefused (`.refusals` has every reason, with the way out) and DatabaseError.
     """
     with _opened(Path(path)) as connection:
         wanted = [choice for choice in tables if not (skip_missing and _is_missing(connection, choice.name))]
         if dry_run:
-            return attaching.check(connection, wanted, cluster=cluster)
-        return attaching.attach(connection, wanted, cluster=cluster, new_site=new_site)
+            return attaching.check(connection, wanted, cluster=cluster, one_writer=one_writer)
+        return attaching.attach(connection, wanted, cluster=cluster, new_site=new_site, one_writer=one_writer)
 
 
 def detach(path: Path | str, tables: Sequence[str] | None = None) -> DetachReport:

@@ -95,9 +95,7 @@ class ObjectStoreLease:
         if seen is None:
             return None
         record = seen.record
-        return Holding(
-            node=record.node, epoch=record.epoch, is_released=record.is_released, successor=record.successor
-        )
+        return Holding(node=record.node, epoch=record.epoch, is_released=record.is_released, successor=record.successor)
 
     async def acquire(self, *, above: int) -> Grant:
         """See `Lease.acquire`."""

@@ -1,5 +1,5 @@
-"""The objects of a lease in a bucket or a folder, through obstore: `s3://bucket/folder`, `file:///folder`, and whatever
-else it knows. Credentials are taken from where they belong (the environment, the machine's role), never from the URL."""
+"""The objects of a lease in a bucket or a folder, through obstore: `s3://bucket/folder`, `file:///folder`, and what
+else it knows. Credentials come from where they belong (the environment, the machine's role), never from the URL."""
 
 import os
 import re
@@ -91,7 +91,9 @@ def _store(url: str, environ: Mapping[str, str]) -> "ObjectStore":
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
-        raise LeaseUrlError("a lease in an object store needs the package obstore: install litecast[object-store]") from None
+        raise LeaseUrlError(
+            "a lease in an object store needs the package obstore: install litecast[object-store]"
+        ) from None
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise LeaseUrlError("the lease's url has credentials in it: leave them to the environment (AWS_ACCESS_KEY_ID)")
     options: dict[str, Any] = {}

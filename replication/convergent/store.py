@@ -15,11 +15,12 @@ from replication.convergent.messages import Closed, Vector
 from replication.convergent.schemas import Schemas, schemas_of
 from replication.convergent.sidecar import Sidecar
 from replication.declared import TableDeclaration
-from replication.engine import held, state
-from replication.engine.applying import CLOCK_BOUND_MS, Merged, Outcome, merge_all
+from replication.engine import epochs, held, state
+from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, closed, forget_site, unite_tips
 from replication.engine.copying import begin_copy
+from replication.engine.epochs import Epoch
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
@@ -63,6 +64,10 @@ class View:
     refusals: tuple[Refusal, ...] = ()
     """What speaks against attaching tables that are declared: they are not replicated."""
     schemas: Schemas = field(default_factory=dict[str, str])
+    epoch: Epoch | None = None
+    """The newest epoch of which anything is merged; None where many nodes write at a time."""
+    tail: Mapping[Site, Stamp] = field(default_factory=dict[Site, Stamp])
+    """What is here of earlier epochs beyond where that one began, by site, from which stamp on: see `epochs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,13 @@ class StoreSettings:
     clock_bound_ms: int = CLOCK_BOUND_MS
     journal_max_age_ms: int = 7 * 24 * 3_600_000
     journal_max_bytes: int = 1024**3
+    fence: str | None = None
+    """Where one node writes at a time: what the tables say until this one is granted the lease."""
+
+    @property
+    def one_writer(self) -> bool:
+        """Whether one node writes at a time."""
+        return self.fence is not None
 
 
 class Store:
@@ -168,9 +180,9 @@ class Store:
             if len(changesets) > 1:
                 log.exception("a batch of %d changesets could not be merged; it is done one by one", len(changesets))
             outcomes = [self._merge_alone(encoded) for encoded in changesets]
-        merged = [outcome for outcome in outcomes if isinstance(outcome, Merged)]
-        folded = [outcome.folded for outcome in merged if outcome.folded is not None]
-        return self._done(*folded, changed=bool(merged), outcomes=tuple(outcomes))
+        folded = [outcome.folded for outcome in outcomes if isinstance(outcome, Merged | Deposed)]
+        changed = any(isinstance(outcome, Merged) for outcome in outcomes)
+        return self._done(*folded, changed=changed, outcomes=tuple(outcomes))
 
     # --- state ---
 
@@ -286,6 +298,18 @@ class Store:
         adopt_new_site(self._connection, self._settings.new_site(), expected=self._remembered)
         return self._done(tell=True)
 
+    def begin_epoch(self, site: Site) -> Done:
+        """This node was granted the lease: it writes under this site, and nothing is fenced any more."""
+        now_ms = self._settings.now_ms()
+        made = epochs.begin(self._connection, site, now_ms=now_ms, expected=self._remembered)
+        return self._done(*made, tell=True)
+
+    def end_epoch(self, fence: str) -> Done:
+        """This node does not hold the lease: its tables are fenced, and say so."""
+        now_ms = self._settings.now_ms()
+        folded = epochs.end(self._connection, fence, now_ms=now_ms, expected=self._remembered)
+        return self._done(folded, changed=True)
+
     def adopt(self, table: str, keys: Sequence[Key]) -> Done:
         """Takes what damaged rows show for writes of now. Raises NotComparable."""
         now_ms = self._settings.now_ms()
@@ -348,6 +372,7 @@ class Store:
             self._settings.declared,
             cluster=self._settings.cluster,
             new_site=self._settings.new_site,
+            one_writer=self._settings.one_writer,
         )
         for refusal in outcome.refusals:
             if refusal not in self._refusals:
@@ -366,9 +391,14 @@ class Store:
         settings = self._settings
         self.begun += 1
         state.upgrade(self._connection)
-        begin_without_tables(self._connection, cluster=settings.cluster, new_site=settings.new_site)
+        begin_without_tables(
+            self._connection, cluster=settings.cluster, new_site=settings.new_site, one_writer=settings.one_writer
+        )
         self._begin_run(known_nonce=known_nonce)
         self._attach_declared()
+        if settings.fence is not None:
+            epochs.raise_fence_only(self._connection, settings.fence)
+            self._remembered = remember(self._connection)
         self._unsynced = True
         return self.sync()
 
@@ -440,14 +470,17 @@ class Store:
     def _view(self) -> View:
         found = state.read(self._connection)
         assert found is not None, "the store has attached the database"
+        heads, epoch = vector(self._connection), epochs.read(self._connection)
         return View(
             site=found.site,
-            vector=vector(self._connection),
+            vector=heads,
             closed=closed(self._connection),
             clock=found.clock,
             seen=seen(self._connection),
             refusals=self._refusals,
             schemas=self._schemas_now(),
+            epoch=epoch,
+            tail={} if epoch is None else epoch.tail_of(epochs.heads_of(heads)),
         )
 
     def _schemas_now(self) -> Schemas:

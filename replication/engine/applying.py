@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from replication.engine import held, journal, state
+from replication.engine import epochs, held, journal, state
 from replication.engine.absorbing import Absorbed, Absorber
 from replication.engine.changesets import (
     Changeset,
@@ -23,6 +23,7 @@ from replication.engine.changesets import (
     digest,
     encodable,
 )
+from replication.engine.epochs import Epoch, epoch_of
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.lacking import absorb_lacking, is_doubtful
@@ -95,7 +96,23 @@ class Closed:
     site: Site
 
 
-type Outcome = Merged | Repeat | Waits | TooEarly | Fork | Closed | Refused
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """It was written in an epoch that is over, by who did not know: see `epochs`."""
+
+    site: Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deposed:
+    """It begins an epoch, and this database has what the epoch's node had not: a tail, from these stamps on. `folded`
+    is what the log held, and is a part of it perhaps."""
+
+    tail: Mapping[Site, Stamp]
+    folded: Folded | None
+
+
+type Outcome = Merged | Repeat | Waits | TooEarly | Fork | Closed | Refused | Over | Deposed
 
 
 def merge(
@@ -172,6 +189,7 @@ class _Merger:
         self._now_ms = now_ms
         self._bound_ms = clock_bound_ms
         self._is_folded = False
+        self._epoch = epochs.read(session.connection)
         self._foreign_keys: ForeignKeys | None = None
         self._absorbers: dict[str, Absorber] = {}
         self._journal: list[tuple[journal.Journaled, bytes]] = []
@@ -203,6 +221,13 @@ class _Merger:
             folded = fold_inside(self._session, now_ms=self._now_ms)
             self._is_folded = True
             self._foreign_keys = ForeignKeys(self._session.connection, self._session.tables)
+        if self._epoch is not None and epoch_of(changeset.site) > self._epoch.number:
+            begins = Epoch(site=changeset.site, began=changeset.deps)
+            tail = begins.tail_of(epochs.heads_of(self._session.sites.heads()))
+            if tail:
+                return Deposed(tail=tail, folded=folded)
+            epochs.note(self._session.connection, changeset.site, changeset.deps)
+            self._epoch = begins
         return self._accept(changeset, encoded, found, folded)
 
     def _judge(self, changeset: Changeset, found: bytes) -> Outcome | None:
@@ -221,6 +246,8 @@ class _Merger:
             return Fork(site=site, reason="its site is this database's, which has not written it")
         if ms_of(upto) > self._now_ms + self._bound_ms and ms_of(upto) > self._latest_ms():
             return TooEarly(until_ms=ms_of(upto) - self._bound_ms)
+        if self._epoch is not None and epochs.is_over(site, self._epoch.site):
+            return Over(site=site)
         missing: dict[Site, Stamp] = {}
         for dep, stamp in changeset.deps.items():
             if dep == site or session.sites.is_closed(dep):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from replication.engine import baseline, capture, catalogue, held, refusals, state
+from replication.engine import baseline, capture, catalogue, fence, forwarded, held, refusals, state
 from replication.engine.catalogue import MergeRule
 from replication.engine.detaching import NOTE, STATE, detach_table, our_tables
 from replication.engine.detaching import detach as detach
@@ -57,10 +57,12 @@ def is_attached(connection: sqlite3.Connection) -> bool:
     return catalogue.is_there(connection)
 
 
-def check(connection: sqlite3.Connection, choices: Sequence[TableChoice], *, cluster: str) -> AttachReport:
+def check(
+    connection: sqlite3.Connection, choices: Sequence[TableChoice], *, cluster: str, one_writer: bool = False
+) -> AttachReport:
     """What `attach` would report, with nothing changed. Raises what it would raise."""
     with as_merge_sees_it(connection), _looking(connection):
-        plan = make_plan(connection, choices, cluster)
+        plan = make_plan(connection, choices, cluster, one_writer=one_writer)
         found = state.read(connection)
         new = [
             AttachedTable(
@@ -92,9 +94,16 @@ def check(connection: sqlite3.Connection, choices: Sequence[TableChoice], *, clu
 
 
 def attach(
-    connection: sqlite3.Connection, choices: Sequence[TableChoice], *, cluster: str, new_site: Callable[[], Site]
+    connection: sqlite3.Connection,
+    choices: Sequence[TableChoice],
+    *,
+    cluster: str,
+    new_site: Callable[[], Site],
+    one_writer: bool = False,
 ) -> AttachReport:
     """Attaches these tables to the cluster. What is attached already, with the same counters, stays as it is.
+
+    `one_writer`: for mode primary, in which one node writes at a time: all tables are attached so, or none.
 
     The connection is in autocommit mode, with no transaction open; its authorizer is removed. `new_site` is asked for
     the database's site when nothing of it was attached before. Raises AttachRefused, with nothing changed, and
@@ -104,49 +113,56 @@ def attach(
         raise RuntimeError("a transaction is open on the connection: attach makes its own")
     with as_merge_sees_it(connection):
         with _looking(connection):
-            plan = make_plan(connection, choices, cluster)
+            plan = make_plan(connection, choices, cluster, one_writer=one_writer)
         mode_before = journal_mode(connection)
         if not plan.changes_anything:
             return _report(connection, plan, {}, cluster)
         _use_wal(connection, mode_before)
         try:
             with transaction(connection):
-                plan = make_plan(connection, choices, cluster)  # somebody may have changed the schema in between
-                rows = _attach(connection, plan, cluster, new_site, mode_before)
+                # Somebody may have changed the schema in between.
+                plan = make_plan(connection, choices, cluster, one_writer=one_writer)
+                rows = _attach(connection, plan, cluster, new_site, mode_before, one_writer=one_writer)
                 return _report(connection, plan, rows, cluster)
         except BaseException:
             set_journal_mode(connection, mode_before)
             raise
 
 
-def begin_without_tables(connection: sqlite3.Connection, *, cluster: str, new_site: Callable[[], Site]) -> None:
+def begin_without_tables(
+    connection: sqlite3.Connection, *, cluster: str, new_site: Callable[[], Site], one_writer: bool = False
+) -> None:
     """Makes the database one of the cluster's with no table attached, unless it is one: what peers send is held then.
 
     Upgrades what an older Litecast attached. Raises as `attach` does: for a database of another cluster, too."""
     with as_merge_sees_it(connection):
         with _looking(connection):
-            refuse(of_database(connection, cluster))
-        if is_attached(connection):
+            refuse(of_database(connection, cluster, one_writer=one_writer))
+        if is_attached(connection) and catalogue.is_one_writer(connection) is one_writer:
             state.upgrade(connection)
             return
         mode_before = journal_mode(connection)
         _use_wal(connection, mode_before)
         try:
             with transaction(connection):
-                make_plan(connection, [], cluster)
-                if not is_attached(connection):
-                    _begin_with(connection, cluster, new_site, mode_before)
+                make_plan(connection, [], cluster, one_writer=one_writer)
+                _begin_with(connection, cluster, new_site, mode_before, one_writer=one_writer)
         except BaseException:
             set_journal_mode(connection, mode_before)
             raise
 
 
 def _attach(
-    connection: sqlite3.Connection, plan: Plan, cluster: str, new_site: Callable[[], Site], mode_before: str
+    connection: sqlite3.Connection,
+    plan: Plan,
+    cluster: str,
+    new_site: Callable[[], Site],
+    mode_before: str,
+    *,
+    one_writer: bool,
 ) -> Mapping[str, int]:
     """Makes everything, and gives the number of rows in the baseline of each new table."""
-    if not is_attached(connection):
-        _begin_with(connection, cluster, new_site, mode_before)
+    _begin_with(connection, cluster, new_site, mode_before, one_writer=one_writer)
     state.upgrade_inside(connection)
     for spec, choice in plan.known:
         catalogue.set_rule(connection, spec, choice.rule)
@@ -166,6 +182,7 @@ def _attach(
     gate(connection)  # those that were attached before may have local triggers no more
     specs = catalogue.load(connection)
     baseline.take(connection, [specs[choice.name] for choice in plan.new])
+    fence.mend(connection)
     return rows
 
 
@@ -177,7 +194,23 @@ def _forget_former(connection: sqlite3.Connection, plan: Plan) -> None:
             detach_table(connection, tid)
 
 
-def _begin_with(connection: sqlite3.Connection, cluster: str, new_site: Callable[[], Site], mode_before: str) -> None:
+def _begin_with(
+    connection: sqlite3.Connection,
+    cluster: str,
+    new_site: Callable[[], Site],
+    mode_before: str,
+    *,
+    one_writer: bool,
+) -> None:
+    """What there has to be of a database before its first table; nothing where it is there."""
+    if not is_attached(connection):
+        _begin_state(connection, cluster, new_site, mode_before)
+    if one_writer and not catalogue.is_one_writer(connection):
+        fence.create(connection)
+        forwarded.create(connection)
+
+
+def _begin_state(connection: sqlite3.Connection, cluster: str, new_site: Callable[[], Site], mode_before: str) -> None:
     format_found = _format_found(connection)
     state.create(
         connection,

@@ -16,6 +16,10 @@ nothing.
 | UPDATE OR REPLACE of the key, onto another row's | BEFORE, (DELETE), UPDATE of the new key, UPDATE of the old key |
 | DELETE | DELETE |
 
+Where one node writes at a time a table may have UNIQUE indexes beside its key. A statement that meets a row that is
+equal on one of them may replace it, under whatever key, and no trigger of that row's would tell: so its key is noted,
+BEFORE, by two triggers more.
+
 BEFORE is there for lives: a REPLACE leaves the row the life it has, while DELETE and INSERT begin a new one; with
 recursive_triggers on, only BEFORE tells the two apart.
 
@@ -23,16 +27,22 @@ recursive_triggers on, only BEFORE tells the two apart.
 ours too. Every library that opens the file parses this: only what SQLite 3.35 understands.
 """
 
+import hashlib
 import sqlite3
 from enum import IntEnum
 
 from replication.engine.catalogue import OURS, TableSpec
+from replication.engine.uniques import UniqueIndex
 from replication.tables import quoted
 
 MERGING = "_litecast_merging"
 """Holds a row while a merge writes tables with local triggers: the gate of their capture triggers."""
 
 CREATE_MERGING = f"CREATE TABLE {MERGING} (id INTEGER PRIMARY KEY)"
+
+_WHATS = ("before_insert", "insert", "before_key", "update", "key", "delete")
+_UNIQUE_WHATS = ("unique_insert", "unique_update")
+"""There only where the table has UNIQUE indexes to be looked at."""
 
 
 class LogKind(IntEnum):
@@ -87,6 +97,7 @@ def trigger_statements(spec: TableSpec) -> list[str]:
             when=_key_changes(spec),
         ),
         _trigger(spec, "delete", "AFTER DELETE", LogKind.DELETE, "old"),
+        *_unique_triggers(spec),
     ]
 
 
@@ -97,8 +108,7 @@ def drop_trigger_statements(tid: int) -> list[str]:
 
 def trigger_names(tid: int) -> tuple[str, ...]:
     """The names of the triggers of the table with this number."""
-    whats = ("before_insert", "insert", "before_key", "update", "key", "delete")
-    return tuple(f"{OURS}_{tid}_{what}" for what in whats)
+    return tuple(f"{OURS}_{tid}_{what}" for what in (*_WHATS, *_UNIQUE_WHATS))
 
 
 def is_complete(connection: sqlite3.Connection, spec: TableSpec) -> bool:
@@ -109,10 +119,12 @@ def is_complete(connection: sqlite3.Connection, spec: TableSpec) -> bool:
         f" WHERE type = 'trigger' AND name IN ({', '.join('?' * len(names))})",
         names,
     ).fetchall()
-    return len(found) == len(names) and all(
+    wanted = len(_WHATS) + (len(_UNIQUE_WHATS) if spec.uniques else 0)
+    return len(found) == wanted and all(
         table.lower() == spec.name.lower()
         and (MERGING in sql) == spec.local_triggers
         and ("_before_" not in name or _reads_from(sql, table))
+        and ("_unique_" not in name or (_signature(spec.uniques) in sql and _reads_from(sql, table)))
         for name, table, sql in found
     )
 
@@ -133,6 +145,46 @@ def _trigger(spec: TableSpec, what: str, event: str, kind: LogKind, row: str, *,
         f"CREATE TRIGGER {OURS}_{spec.tid}_{what} {event} ON {quoted(spec.name)}{guard}"
         f" BEGIN INSERT INTO {spec.log} (kind, {names}) VALUES ({kind.value}, {values}); END"
     )
+
+
+def _unique_triggers(spec: TableSpec) -> list[str]:
+    """Those that note the keys of rows that a statement may replace. They bear a mark of what they look at: where the
+    indexes have changed they are made again."""
+    if not spec.uniques:
+        return []
+    gate = f" WHEN NOT EXISTS (SELECT 1 FROM {MERGING})" if spec.local_triggers else ""
+    names = ", ".join(spec.key_names)
+    key = ", ".join(map(quoted, spec.key))
+    notes = "".join(
+        f" INSERT INTO {spec.log} (kind, {names}) SELECT {LogKind.BEFORE.value}, {key} FROM {quoted(spec.name)}"
+        f" WHERE {_is_equal_on(index)};"
+        for index in spec.uniques
+    )
+    body = f"{gate} BEGIN /* {_signature(spec.uniques)} */{notes} END"
+    table = quoted(spec.name)
+    return [
+        f"CREATE TRIGGER {OURS}_{spec.tid}_unique_insert BEFORE INSERT ON {table}{body}",
+        f"CREATE TRIGGER {OURS}_{spec.tid}_unique_update BEFORE UPDATE{_of_uniques(spec)} ON {table}{body}",
+    ]
+
+
+def _of_uniques(spec: TableSpec) -> str:
+    if any(one.is_computed for one in spec.uniques):
+        return ""
+    columns = dict.fromkeys(name for one in spec.uniques for name in one.columns)
+    return f" OF {', '.join(map(quoted, columns))}"
+
+
+def _is_equal_on(index: UniqueIndex) -> str:
+    return " AND ".join(
+        f"{quoted(column)} = new.{quoted(column)} COLLATE {quoted(collation)}"
+        for column, collation in zip(index.columns, index.collations, strict=True)
+    )
+
+
+def _signature(indexes: tuple[UniqueIndex, ...]) -> str:
+    looked_at = sorted((one.columns, one.collations) for one in indexes)
+    return "uniques " + hashlib.sha256(repr(looked_at).encode()).hexdigest()[:16]
 
 
 def _of_key(spec: TableSpec) -> str:

@@ -14,11 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from replication.engine.uniques import UniqueIndex, uniques
+
 OURS = "_litecast"
 """How every name of Litecast's in a database begins."""
 
 CATALOGUE = "_litecast_catalogue"
 COUNTERS = "_litecast_counters"
+ONE_WRITER = "_litecast_one_writer"
 
 # In the file's schema: only what SQLite 3.35 understands.
 CREATE = (
@@ -59,6 +62,9 @@ class TableSpec:
     """The application's triggers on it write what is not attached: it is merged with triggers on, capture gated."""
     rowid_is_key: bool = False
     """The key is the rowid, an INTEGER PRIMARY KEY: it can be written under the name `rowid` too."""
+    uniques: tuple[UniqueIndex, ...] = ()
+    """Its UNIQUE indexes beside the key, where one node writes at a time. Elsewhere it has none, or one that came later
+    and that nobody looks at."""
 
     @property
     def log(self) -> str:
@@ -87,6 +93,12 @@ def is_there(connection: sqlite3.Connection) -> bool:
     return found.fetchone() is not None
 
 
+def is_one_writer(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are attached so that one node writes at a time: see `fence`."""
+    found = connection.execute("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?", (ONE_WRITER,))
+    return found.fetchone() is not None
+
+
 def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
     """The attached tables by name, as the schema is now; a table that is not there, or got another key, is left out.
 
@@ -95,6 +107,7 @@ def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
     if not is_there(connection):
         return {}
     specs: dict[str, TableSpec] = {}
+    has_one_writer = is_one_writer(connection)
     rows = connection.execute(
         f"SELECT tid, name, key_size, rule, floor, local_triggers FROM main.{CATALOGUE} ORDER BY tid"
     ).fetchall()
@@ -118,6 +131,7 @@ def load(connection: sqlite3.Connection) -> dict[str, TableSpec]:
             floor=floor,
             local_triggers=bool(local_triggers),
             rowid_is_key=_is_rowid_key(connection, name),
+            uniques=_uniques(connection, name, key) if has_one_writer else (),
         )
     return specs
 
@@ -126,6 +140,11 @@ def names(connection: sqlite3.Connection) -> dict[int, str]:
     """Number and name of each attached table, also of those that are gone from the schema."""
     rows = connection.execute(f"SELECT tid, name FROM main.{CATALOGUE} ORDER BY tid").fetchall()
     return {tid: _current_name(connection, tid, known_as) or known_as for tid, known_as in rows}
+
+
+def names_if_there(connection: sqlite3.Connection) -> dict[int, str]:
+    """`names`, of a database of which perhaps nothing is attached."""
+    return names(connection) if is_there(connection) else {}
 
 
 def add(connection: sqlite3.Connection, *, name: str, counters: tuple[str, ...], rule: MergeRule) -> TableSpec:
@@ -194,6 +213,12 @@ def _current_name(connection: sqlite3.Connection, tid: int, known_as: str) -> st
         ).fetchone()
     )
     return str(by_trigger[0]) if by_trigger else None
+
+
+def _uniques(connection: sqlite3.Connection, name: str, key: tuple[str, ...]) -> tuple[UniqueIndex, ...]:
+    """Attach refuses one with an expression; nothing is done for one that came later."""
+    found = uniques(connection, name, {column.lower() for column in key})
+    return tuple(index for index in found if not index.has_expression)
 
 
 def _is_rowid_key(connection: sqlite3.Connection, name: str) -> bool:

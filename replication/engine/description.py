@@ -7,6 +7,7 @@ from enum import Enum
 from replication.engine import create_table
 from replication.engine.application_triggers import TriggerWrites, written_by_triggers
 from replication.engine.catalogue import OURS
+from replication.engine.uniques import UniqueIndex, index_columns, uniques
 from replication.tables import quoted
 
 COUNTER_LIMIT = 2**53
@@ -41,15 +42,6 @@ class Column:
     generated: bool
     collation: str
     """In upper case; of a column of the key that which the key's index uses, if it differs from BINARY."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UniqueIndex:
-    """A UNIQUE constraint or index other than the primary key's, which the key does not imply."""
-
-    name: str
-    columns: tuple[str, ...]
-    """`<expression>` stands for what is not a column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +148,7 @@ def _described(connection: sqlite3.Connection, name: str, sql: str) -> Described
         column.lower(): collation
         for index, _, origin in indexes
         if origin == "pk"
-        for column, collation in _index_columns(connection, index)
+        for column, collation in index_columns(connection, index)
         if collation != "BINARY"
     }
     key = {row[0].lower() for row in rows if row[3]}
@@ -183,29 +175,8 @@ def _described(connection: sqlite3.Connection, name: str, sql: str) -> Described
         kind=TableKind.TABLE,
         columns=columns,
         rowid_is_key=bool(key) and all(origin != "pk" for _, _, origin in indexes),
-        uniques=tuple(_uniques(connection, indexes, key)),
+        uniques=uniques(connection, name, key),
         checks=definition.checks,
         triggers=triggers,
         unpreparable=unpreparable,
     )
-
-
-def _uniques(connection: sqlite3.Connection, indexes: list[tuple[str, int, str]], key: set[str]) -> list[UniqueIndex]:
-    found: list[UniqueIndex] = []
-    for index, unique, origin in indexes:
-        if not unique or origin == "pk":
-            continue
-        columns = _index_columns(connection, index)
-        exact = {column.lower() for column, collation in columns if collation == "BINARY"}
-        if not key or not key <= exact:  # else two rows that it forbids would have the same key
-            found.append(UniqueIndex(name=index, columns=tuple(column for column, _ in columns)))
-    return found
-
-
-def _index_columns(connection: sqlite3.Connection, index: str) -> list[tuple[str, str]]:
-    return [
-        (column if column is not None else "<expression>", str(collation).upper())
-        for column, collation in connection.execute(
-            "SELECT name, coll FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno", (index,)
-        )
-    ]

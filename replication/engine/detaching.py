@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replication.engine import capture, catalogue, state
+from replication.engine import capture, catalogue, fence, forwarded, state
 from replication.engine.catalogue import OURS
 from replication.engine.journal_mode import journal_mode, set_journal_mode
 from replication.engine.mending import gate
@@ -66,6 +66,10 @@ def detach(connection: sqlite3.Connection, tables: Sequence[str] | None = None) 
         leaving = _leaving(connection, tables)
         for tid in leaving:
             detach_table(connection, tid)
+        left = catalogue.names(connection)
+        if set(left.values()) <= {forwarded.TABLE}:  # nobody attached it, and nobody detaches it
+            for tid in left:
+                detach_table(connection, tid)
         if not catalogue.names(connection):
             found = state.read(connection)
             wanted = wanted if found is None else found.journal_mode_found
@@ -74,7 +78,7 @@ def detach(connection: sqlite3.Connection, tables: Sequence[str] | None = None) 
             refuse(of_remaining(connection))
             gate(connection)
     return DetachReport(
-        tables=tuple(leaving.values()),
+        tables=tuple(name for name in leaving.values() if name != forwarded.TABLE),
         journal_mode=set_journal_mode(connection, wanted),
         journal_mode_wanted=wanted,
     )
@@ -96,7 +100,7 @@ def _leaving(connection: sqlite3.Connection, tables: Sequence[str] | None) -> di
 
 def detach_table(connection: sqlite3.Connection, tid: int) -> None:
     """Leaves nothing of one table but its changesets in the journal. Inside a transaction."""
-    for statement in capture.drop_statements(tid):
+    for statement in (*fence.drop_statements(tid), *capture.drop_statements(tid)):
         connection.execute(statement)
     catalogue.remove(connection, tid)
     for table in our_tables(connection):

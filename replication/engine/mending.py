@@ -8,7 +8,7 @@ then compares the tables that had lost triggers row by row: what was written mea
 import sqlite3
 from dataclasses import dataclass
 
-from replication.engine import catalogue
+from replication.engine import catalogue, fence
 from replication.engine.application_triggers import Triggers, TriggerWrites, written_by_triggers
 from replication.engine.capture import drop_trigger_statements, is_complete, trigger_statements
 from replication.engine.catalogue import TableSpec
@@ -37,6 +37,7 @@ def mend(connection: sqlite3.Connection) -> Mended:
     for name, spec in catalogue.load(connection).items():
         if name in uncaptured:
             _make_triggers(connection, spec)
+    fence.mend(connection)
     return Mended(uncaptured=uncaptured, mixed=mixed)
 
 

@@ -35,13 +35,15 @@ class Plan:
         return bool(self.new or self.news)
 
 
-def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str) -> Plan:
+def make_plan(
+    connection: sqlite3.Connection, choices: Sequence[TableChoice], cluster: str, *, one_writer: bool = False
+) -> Plan:
     """What attaching these tables takes. In a write transaction, in which nothing is changed.
 
     Raises AttachRefused with all that speaks against it.
     """
     specs = {name.lower(): spec for name, spec in catalogue.load(connection).items()}
-    found = of_database(connection, cluster)
+    found = of_database(connection, cluster, one_writer=one_writer)
     new: list[tuple[Described, TableChoice]] = []
     known: list[tuple[TableSpec, TableChoice]] = []
     seen: set[str] = set()
@@ -56,11 +58,11 @@ def make_plan(connection: sqlite3.Connection, choices: Sequence[TableChoice], cl
             new.append((described, _as_named_here(described, choice)))
             continue
         found += of_attached(connection, spec, choice)
-        if spec.rule is not choice.rule:
+        if spec.rule is not choice.rule and not one_writer:
             found += refusals.of_rule(describe(connection, spec.name), choice)
         known.append((spec, choice))
     for described, choice in new:
-        against = refusals.of_table(described, choice)
+        against = refusals.of_table(described, choice, one_writer=one_writer)
         found += against or _of_values(connection, described, choice)
     triggers = {described.name: described.triggers for described, _ in new if described.triggers is not None}
     triggers |= {
@@ -156,7 +158,7 @@ def as_merge_sees_it(connection: sqlite3.Connection) -> Iterator[None]:
         connection.row_factory, connection.text_factory = factories
 
 
-def of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:
+def of_database(connection: sqlite3.Connection, cluster: str, *, one_writer: bool = False) -> list[Refusal]:
     """What speaks against the database itself, whatever is attached of it. In a write transaction; changes nothing."""
     (encoding,) = connection.execute("PRAGMA encoding").fetchone()
     found = refusals.of_encoding(encoding)
@@ -167,6 +169,9 @@ def of_database(connection: sqlite3.Connection, cluster: str) -> list[Refusal]:
     known = state.read(connection)
     if known is not None and known.cluster != cluster:
         found.append(refusals.other_cluster(known.cluster, cluster))
+    is_one = catalogue.is_one_writer(connection)
+    if is_one is not one_writer and (is_one or catalogue.names_if_there(connection)):
+        found.append(refusals.one_writer(is_one=is_one))
     return found
 
 

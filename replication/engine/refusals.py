@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from replication.engine.application_triggers import Triggers, TriggerWrites
 from replication.engine.catalogue import MergeRule, TableSpec
-from replication.engine.description import COUNTER_LIMIT, Column, Described, TableKind, UniqueIndex
+from replication.engine.description import COUNTER_LIMIT, Column, Described, TableKind
 from replication.engine.renaming import Names
 from replication.errors import ReplicationError
 
@@ -27,6 +27,7 @@ class RefusalCode(StrEnum):
     NULLABLE_KEY = "nullable-key"
     KEY_COLLATION = "key-collation"
     UNIQUE = "unique"
+    UNIQUE_EXPRESSION = "unique-expression"
     CHECK_ACROSS_COLUMNS = "check-across-columns"
     NO_SUCH_COUNTER = "no-such-counter"
     COUNTER_TYPE = "counter-type"
@@ -42,6 +43,7 @@ class RefusalCode(StrEnum):
     OTHER_CLUSTER = "other-cluster"
     NEWER_LITECAST = "newer-litecast"
     NO_WAL = "no-wal"
+    ONE_WRITER = "one-writer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +90,16 @@ class TableChoice:
         return frozenset(other for counter in self.counters for other in (counter, *names.others(counter)))
 
 
-def of_table(described: Described, choice: TableChoice) -> list[Refusal]:
-    """What speaks against a table that is not attached yet, but for its triggers and the counters' values."""
+def of_table(described: Described, choice: TableChoice, *, one_writer: bool = False) -> list[Refusal]:
+    """What speaks against a table that is not attached yet, but for its triggers and the counters' values.
+
+    `one_writer`: one node writes at a time, so that what two could break together cannot be broken."""
     if described.kind is not TableKind.TABLE:
         return [_of_kind(described)]
     found = [
-        *_of_key(described, choice),
-        *(_of_unique(described, unique) for unique in described.uniques),
-        *_of_checks(described, choice),
+        *_of_key(described, choice, one_writer=one_writer),
+        *(_of_unique_expression if one_writer else _of_unique)(described),
+        *([] if one_writer else _of_checks(described, choice)),
     ]
     for counter in choice.counters:
         found += _of_counter(described, counter)
@@ -201,6 +205,17 @@ def read_only() -> Refusal:
     )
 
 
+def one_writer(*, is_one: bool) -> Refusal:
+    """Tables are attached for the other kind of mode."""
+    found, wanted = ("primary", "convergent") if is_one else ("convergent", "primary")
+    return Refusal(
+        table="",
+        code=RefusalCode.ONE_WRITER,
+        reason=f"the database's tables are attached for mode {found}, and this is to be mode {wanted}",
+        way_out="stop the nodes, detach the database on each of them and attach it again, or keep the mode",
+    )
+
+
 def other_cluster(found: str, wanted: str) -> Refusal:
     """The database carries another cluster's id."""
     return Refusal(
@@ -260,7 +275,7 @@ def _of_kind(described: Described) -> Refusal:
     )
 
 
-def _of_key(described: Described, choice: TableChoice) -> list[Refusal]:
+def _of_key(described: Described, choice: TableChoice, *, one_writer: bool) -> list[Refusal]:
     key = [column for column in described.columns if column.key_position]
     if not key:
         return [
@@ -272,7 +287,7 @@ def _of_key(described: Described, choice: TableChoice) -> list[Refusal]:
             )
         ]
     if described.rowid_is_key:
-        if choice.shared_ids:
+        if choice.shared_ids or one_writer:
             return []
         return [
             Refusal(
@@ -304,19 +319,36 @@ def _of_collation(described: Described, column: Column) -> Refusal:
         table=described.name,
         code=RefusalCode.KEY_COLLATION,
         reason=f"its key {column.name} has collation {column.collation}, by which keys of different bytes are one",
-        way_out="rebuild it with collation BINARY on its key, and store keys in one spelling, " + _PRIMARY_MODE,
+        way_out="rebuild it with collation BINARY on its key, and store keys in one spelling",
     )
 
 
-def _of_unique(described: Described, unique: UniqueIndex) -> Refusal:
-    return Refusal(
-        table=described.name,
-        code=RefusalCode.UNIQUE,
-        reason=f"it has a UNIQUE beside its key ({unique.name} on {', '.join(unique.columns)}), which two nodes can "
-        "break together without either noticing",
-        way_out="make these columns the primary key, drop the UNIQUE (an index that is not unique may stay), "
-        + _PRIMARY_MODE,
-    )
+def _of_unique(described: Described) -> list[Refusal]:
+    return [
+        Refusal(
+            table=described.name,
+            code=RefusalCode.UNIQUE,
+            reason=f"it has a UNIQUE beside its key ({unique.name} on {', '.join(unique.columns)}), which two nodes "
+            "can break together without either noticing",
+            way_out="make these columns the primary key, drop the UNIQUE (an index that is not unique may stay), "
+            + _PRIMARY_MODE,
+        )
+        for unique in described.uniques
+    ]
+
+
+def _of_unique_expression(described: Described) -> list[Refusal]:
+    return [
+        Refusal(
+            table=described.name,
+            code=RefusalCode.UNIQUE_EXPRESSION,
+            reason=f"its UNIQUE index {unique.name} is over an expression, so that nobody sees which row a REPLACE "
+            "takes away",
+            way_out="index a generated column with that expression instead, or drop UNIQUE from the index",
+        )
+        for unique in described.uniques
+        if unique.has_expression
+    ]
 
 
 def _of_checks(described: Described, choice: TableChoice) -> list[Refusal]:

@@ -78,6 +78,8 @@ def write_rows(table: Table, writes: RowWrites, *, in_haste: bool = False) -> Re
     changed = _converted_cells(table, writes)
     if in_haste and (other_keys or changed):
         raise NeedsCare
+    if table.spec.uniques:
+        writes = _anew(table, writes)
     with writing_rows(connection, table):
         if in_haste:
             with _checks(table):
@@ -98,6 +100,23 @@ def write_rows(table: Table, writes: RowWrites, *, in_haste: bool = False) -> Re
     for (key, name), value in changed.items():
         _hold_converted(table, key, name, value, refusals)
     return refusals
+
+
+def _anew(table: Table, writes: RowWrites) -> RowWrites:
+    """The same, with rows that change taken out and put in again: two rows may have changed places on a UNIQUE index,
+    and only what stands there in the end satisfies it."""
+    size = len(table.spec.key)
+    found = RowWrites(deletes=[*writes.deletes], inserts={columns: [*rows] for columns, rows in writes.inserts.items()})
+    changes: dict[Key, dict[str, Value]] = {}
+    for columns, rows in writes.updates.items():
+        for row in rows:
+            changes.setdefault(row[-size:], {}).update(zip(columns, row, strict=False))
+    for key, values in changes.items():
+        there = table.row(key)
+        if there is not None:
+            found.deletes.append(key)
+            found.insert(key, there | values)
+    return found
 
 
 def _converted_cells(table: Table, writes: RowWrites) -> dict[tuple[Key, str], Value]:

@@ -127,6 +127,10 @@ class Sites:
         """How far the site has been merged."""
         return self._heads.get(site)
 
+    def heads(self) -> Mapping[Site, Head]:
+        """All heads, also those of closed sites."""
+        return self._heads
+
     def covers(self, site: Site, stamp: Stamp) -> bool:
         """True if the site's changeset that ended at `stamp` was merged."""
         head = self._heads.get(site)

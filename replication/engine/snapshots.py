@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from replication.engine import catalogue, generation, held, state
+from replication.engine import catalogue, epochs, generation, held, state
 from replication.engine.absorbing import Absorbed, absorb
 from replication.engine.absorbing_state import Authority, absorb_range
 from replication.engine.applying import CLOCK_BOUND_MS
@@ -50,6 +50,7 @@ from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range
 from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site, whole
 from replication.engine.runs import RUNS_MAX, Began, Place, Runs, place_of, run_of
 from replication.engine.session import NotAttached, Session, move_clock, open_session
+from replication.engine.showing import show_held
 from replication.engine.sites import Head, closed, runs, vector
 from replication.engine.stamps import STAMP_MAX, Dot, Site, Stamp, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction, reading, transaction
@@ -252,6 +253,10 @@ def finish(
             if not session.sites.is_closed(origin) and (mine is None or mine.stamp < head.stamp):
                 session.sites.jump(origin, head, start.runs[origin])
                 move_clock(session, head.stamp)
+        epochs.note_of_state(session, start.vector)
+        for table in session.tables.values():
+            if table.spec.uniques and held.is_any(connection, table.spec.tid):
+                show_held(table)  # what stood in its way is of another range, and has changed since
         for origin, tips in start.closed.items():
             if session.sites.is_closed(origin) and session.sites.close(origin, tips):
                 generation.advance(connection)
@@ -268,6 +273,8 @@ def _judge(
     _check_clock(session, Stamp(newest), now_ms, clock_bound_ms)
     _check_histories(session, start)
     _check_forks(session, found.vector, start)
+    if reason := epochs.against_state(session, start.vector):
+        raise RangeRefused(reason)
 
 
 def _check_clock(session: Session, newest: Stamp, now_ms: int, clock_bound_ms: int) -> None:

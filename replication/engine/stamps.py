@@ -8,7 +8,8 @@ import re
 from typing import NamedTuple, NewType
 
 Site = NewType("Site", str)
-"""The identity under which a database's changes are stamped: 32 hex digits. A baseline's is "g" and 31 hex digits."""
+"""The identity under which a database's changes are stamped: 32 hex digits. A baseline's is "g" and 31 hex digits; that
+of an epoch (see `epochs`) "p", 12 hex digits for the epoch, and 19 more."""
 
 Stamp = NewType("Stamp", int)
 """Milliseconds since 1970, shifted left by 16 bits. 0 is the stamp of all baselines."""
@@ -31,7 +32,7 @@ ALL_BRANCHES = STAMP_MAX
 """A dep on a site that its origin knows to be closed, instead of a stamp: see `closing`."""
 
 _SHIFT = 16
-_SITE = re.compile(r"[0-9a-f]{32}|g[0-9a-f]{31}")
+_SITE = re.compile(r"[0-9a-f]{32}|[gp][0-9a-f]{31}")
 
 
 def is_site(text: object) -> bool:

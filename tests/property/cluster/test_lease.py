@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -113,7 +114,7 @@ def _faults(run: Run) -> list[str]:
     epochs = [reign.epoch for reign in {id(reign): reign for reign in run.reigns}.values()]
     found = [f"epoch {epoch} was granted twice" for epoch in set(epochs) if epochs.count(epoch) > 1]
     ordered = sorted({id(reign): reign for reign in run.reigns}.values(), key=lambda reign: reign.began_s)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if after.epoch <= before.epoch:
             found.append(f"epoch {after.epoch} came after {before.epoch}")
         if after.began_s <= before.ended_s:
