@@ -8,7 +8,7 @@ IMAGE ?= litecast
 NAME ?= django
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example test campaign sim check format bench image clean setup
+.PHONY: help demo example test campaign sim soak check format bench image clean setup
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ campaign: $(READY) ## run the random tests of the engine 10,000 times each (LITE
 
 sim: $(READY) ## simulate clusters from seeds: SEEDS=n FROM=k (1000 from 0), or SEED=k for one, with its trace
 	@$(BIN)/python -m replication.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0))
+
+soak: $(READY) ## three real nodes for an hour under load and faults (ARGS='--minutes 5' for less)
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 check: $(READY) ## format, lint, strict types and import directions, as CI sees them
 	@scripts/check

@@ -53,6 +53,11 @@ class NodeProcess:
         return Path(self.settings.get("database__path", self.folder / "data" / "litecast.db"))
 
     @property
+    def pid(self) -> int | None:
+        """Of its process, if that has not ended."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
+    @property
     def bus_address(self) -> str:
         return str(self.settings["bus__bind"]).removeprefix("tcp://")
 
