@@ -6,7 +6,7 @@ order is merged in as few transactions as there are batches, and one that does n
 
 It is bounded. What does not fit is dropped: the peer that sent it has it still, and says so in its heads."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -50,6 +50,8 @@ class Inbox:
         self._max_bytes = max_bytes
         self._max_count = max_count
         self._by_site: dict[Site, list[Arrived]] = {}  # each in the order of its stamps
+        self._tangled: set[Site] = set()
+        """Sites of which changesets wait that cannot all be of one history."""
         self._bytes = 0
         self._count = 0
 
@@ -75,7 +77,11 @@ class Inbox:
             if not of_site:
                 del self._by_site[arrived.header.site]
             return False
-        insort(of_site, arrived, key=_place)
+        if (at and of_site[at - 1].header.upto > arrived.header.after) or (
+            at < len(of_site) and arrived.header.upto > of_site[at].header.after
+        ):
+            self._tangled.add(arrived.header.site)
+        of_site.insert(at, arrived)
         self._bytes += len(arrived.encoded)
         self._count += 1
         return True
@@ -92,10 +98,12 @@ class Inbox:
             self._bytes -= len(arrived.encoded)
             self._count -= 1
             if not of_site:
-                del self._by_site[arrived.header.site]
+                self._by_site.pop(arrived.header.site)
+                self._tangled.discard(arrived.header.site)
 
     def drop_site(self, site: Site) -> None:
         """Nothing of the site will be merged any more."""
+        self._tangled.discard(site)
         for arrived in self._by_site.pop(site, []):
             self._bytes -= len(arrived.encoded)
             self._count -= 1
@@ -137,13 +145,20 @@ class Inbox:
         while progress:
             progress = False
             for site, queue in self._by_site.items():
-                while reached[site] < len(queue):
-                    arrived = queue[reached[site]]
+                at = reached[site]
+                while at < len(queue):
+                    arrived = queue[at]
+                    at += 1
                     if not _is_ready(arrived.header, there, own, closed, before_ms):
+                        if site in self._tangled:
+                            continue  # what comes after it may be of another history, which can be merged
                         break
+                    if site in self._tangled and any(one is arrived for one in taken):
+                        continue
                     if taken and (len(taken) >= max_count or size + len(arrived.encoded) > max_bytes):
                         return taken
-                    reached[site] += 1
+                    if site not in self._tangled:
+                        reached[site] = at
                     taken.append(arrived)
                     size += len(arrived.encoded)
                     there[site] = max(there.get(site, first_after(site)), arrived.header.upto)

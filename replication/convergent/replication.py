@@ -535,7 +535,12 @@ class Replication:
     async def _tell_step(self) -> None:
         """Each second, and at once to who has just come up. What is told is made durable first."""
         await self._telling.wait()
-        self._durable_view = await self._in_engine(self._store.sync)
+        view = await self._in_engine(self._store.sync)
+        if view != self._view_now:  # something was committed and could not be made durable then
+            self._view_now = view
+            self._moved()
+            self._arrived.set()
+        self._durable_view = view
         if self._telling.tell_newcomers():
             return
         self._telling.tell_what_is_new()
@@ -561,8 +566,7 @@ class Replication:
         )
 
     def _schemas_here(self) -> Schemas:
-        view = self._durable_view or self.view()  # it is looked at each second, the other when something is folded
-        return view.schemas
+        return self.durable_view().schemas  # it is looked at each second, the other when something is folded
 
     def is_ahead(self) -> bool:
         """Whether what this node stamped far ahead is going to be stamped again."""
@@ -691,6 +695,11 @@ class Replication:
     def _cast(self, peer: str, message: object) -> None:
         assert self._bus is not None, "replication was started"
         self._bus.cast(peer, REPLICATION, message)
+
+    def durable_view(self) -> View:
+        """The same, as far as a power cut could not take it back: what may be told."""
+        assert self._durable_view is not None, "replication is open"
+        return self._durable_view
 
     @property
     def _catching_up(self) -> CatchUp:

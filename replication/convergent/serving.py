@@ -32,6 +32,10 @@ class Here(Protocol):
         """How the database is now."""
         ...
 
+    def durable_view(self) -> View:
+        """How it would be at least after a power cut."""
+        ...
+
     def is_ahead(self) -> bool:
         """Whether what this node stamped far ahead is going to be stamped again."""
         ...
@@ -107,12 +111,12 @@ class Serving:
             raise NotNow("what this node wrote is about to be stamped again")
 
     async def _page(self, have: dict[Site, Stamp]) -> list[object]:
-        view = self._here.view()
-        own = view.vector.get(view.site)
+        site = self._here.view().site
+        own = self._here.durable_view().vector.get(site)
         page = await self._engine.run(lambda: self._shelf.page(have))
         # What is committed and not durable yet must not be seen anywhere: after a power cut its stamps are used again.
         durable = own.stamp if own is not None else Stamp(-2)
-        changesets = tuple(one.encoded for one in page.changesets if one.site != view.site or one.upto <= durable)
+        changesets = tuple(one.encoded for one in page.changesets if one.site != site or one.upto <= durable)
         return self._parcels.first(flat(page.more, bool(page.beyond), *changesets))
 
     async def _snapshot(self, peer: str) -> list[object]:

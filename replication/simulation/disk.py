@@ -20,6 +20,8 @@ from typing import Any, Final, Self, override
 
 IMAGES_MAX: Final = 12
 """So many states since the last barrier are kept to choose from."""
+OF_THE_DISK: Final = "of_the_disk"
+"""An attribute of every error that a trouble raises."""
 BARRIER: Final = "(a barrier)"
 """What a trouble is called with in place of a statement, when a barrier is asked for."""
 
@@ -209,12 +211,15 @@ def full(sql: str) -> None:
 def unsyncable(sql: str) -> None:
     """A `trouble`: what is committed cannot be made durable."""
     if sql == BARRIER:
-        raise OSError(errno.EIO, "Input/output error")
+        error = OSError(errno.EIO, "Input/output error")
+        setattr(error, OF_THE_DISK, True)
+        raise error
 
 
 def _error(text: str, code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError(text)
     error.sqlite_errorcode = code
+    setattr(error, OF_THE_DISK, True)
     return error
 
 

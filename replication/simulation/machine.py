@@ -24,7 +24,7 @@ from replication.engine.applying import Refused
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
 from replication.simulation.application import CLUSTER, DECLARED
-from replication.simulation.disk import Connection, Disk
+from replication.simulation.disk import OF_THE_DISK, Connection, Disk
 from replication.simulation.loop import Life
 from replication.simulation.network import ShakyCasts
 from replication.simulation.slow_engine import SlowEngine
@@ -167,7 +167,7 @@ class Machine:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:
             return
-        if self.disk.trouble is not None and isinstance(error, sqlite3.OperationalError | OSError):
+        if hasattr(error, OF_THE_DISK):
             self.world.note("could not start")
             self.say(f"could not start: {error}")
             self.kill()

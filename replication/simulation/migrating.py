@@ -43,6 +43,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection, *, most: int = len(MIGRATIONS)) -> int:
     """Runs the next ones, so many at most, each in a transaction. Gives how many. Raises sqlite3.Error."""
+    connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")  # it may know a schema that was since put back
     begun = version(connection)
     todo = range(begun, min(len(MIGRATIONS), begun + most))
     for number in todo:

@@ -1,12 +1,17 @@
 """What any process writes on one node is on all of them; what a cast did not bring, asking brings."""
 
+import asyncio
+import errno
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from replication.convergent.durability import WalBarrier
 from replication.convergent.for_file import connect
-from tests.support.convergent import ConvergentCluster
+from replication.engine.folding import is_due
+from tests.support.convergent import ConvergentCluster, wait_until
 
 
 @pytest.fixture
@@ -70,3 +75,21 @@ async def test_a_row_that_breaks_a_check_of_this_node_is_there_and_the_log_names
     assert await cluster.equal() == [("home", "bad", 1)]
     assert b.replication.status().counts["violations"] == 1
     assert "breaks a CHECK: key ('home',)" in caplog.text
+
+
+async def test_what_was_folded_and_could_not_be_made_durable_is_told_and_served_once_it_is(
+    cluster: ConvergentCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if nobody writes anything more there: nothing but the journal has it."""
+    a, b = await cluster.start("a"), await cluster.start("b")
+
+    def fails(_barrier: WalBarrier, _connection: sqlite3.Connection) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(WalBarrier, "__call__", fails)
+        a.writer.execute("INSERT INTO pages VALUES ('p', 'title', 1)")
+        await wait_until(lambda: a.replication.status().problem and not is_due(a.writer), [a])
+        await asyncio.sleep(0.3)
+        assert b.rows() == []
+    assert await cluster.equal() == [("p", "title", 1)]

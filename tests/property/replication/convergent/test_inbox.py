@@ -119,6 +119,15 @@ def test_what_is_too_far_ahead_waits_and_is_not_missed() -> None:
     assert batch(inbox, {}, before_ms=101)
 
 
+def test_what_follows_on_a_history_that_is_lost_holds_up_no_other_history_of_its_site() -> None:
+    """A site was put back to an older state, and a cast of what it wrote before is here, without its beginning."""
+    inbox, vector = Inbox(), dict[Site, Stamp]()
+    lost, whole = arrived(first(5, after=3)), arrived(first(8, after=0))
+    assert inbox.put(lost)
+    assert inbox.put(whole)
+    assert batch(inbox, vector) == [whole, lost]  # the second is judged by the merge: a fork
+
+
 def test_a_full_inbox_takes_only_what_was_asked_for() -> None:
     inbox = Inbox(max_count=1)
     assert inbox.put(arrived(first(1)))
