@@ -101,6 +101,7 @@ class CatchUp:
         self._closed_elsewhere: dict[Site, tuple[str, frozenset[Head]]] = {}
         """By whom, and with which tips."""
         self._lost_since_s: dict[Site, float] = {}
+        self._lost_parts: set[Site] = set()
         self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
 
     def want_state_of(self, peer: str) -> asyncio.Future[bool]:
@@ -111,14 +112,16 @@ class CatchUp:
 
     async def work_off(self) -> None:
         """Does whatever there is to do now. Raises what the engine raises."""
-        await self._close_forked()
-        while (peer := self._peer_to_ask()) is not None:
-            await self._with(peer, self._ask_until_done)
-            await self._close_forked()  # who is asked may wait for that before it answers
-        while (peer := self._peer_to_heal()) is not None:
-            await self._with(peer, self._fetch_all)
-        while self._wanted:
-            await self._fetch_wanted(*self._wanted.popleft())
+        while True:
+            await self._close_forked()  # before each: who is asked may wait for that before it answers
+            if (peer := self._peer_to_ask()) is not None:
+                await self._with(peer, self._ask_until_done)
+            elif (peer := self._peer_to_heal()) is not None:
+                await self._with(peer, self._fetch_all)
+            elif self._wanted:
+                await self._fetch_wanted(*self._wanted.popleft())
+            else:
+                return
 
     # --- what is missing ---
 
@@ -287,23 +290,30 @@ class CatchUp:
                 self.see_fork(site, f"{peer} has another history of it")
 
     def look_for_lost(self, *, everybody: bool) -> None:
-        """Closes what was seen in a state that somebody sent and that nobody has any more: its site was put back to an
-        older state before it got around. `everybody`: all members have said what they have."""
+        """Looks for what was seen in a state that somebody sent and that nobody has any more: its node was put back to
+        an older state before it got around. `everybody`: all members have said what they have."""
         view, now_s = self._here.view(), _now_s()
         peers = self._exchange.heads().values()
-        lost = [
+        lost = {
             site
             for site, ahead in view.seen.items()
-            if everybody
-            and site not in view.closed
+            if site not in view.closed
             and not any(
                 (head := heads.vector.get(site)) is not None and head.stamp >= max(one.stamp for one in ahead)
                 for heads in peers
             )
-        ]
-        self._lost_since_s = {site: self._lost_since_s.get(site, now_s) for site in lost}
+        } | {
+            site
+            for site, tips in view.parts.items()
+            if not any(tips & heads.closed.get(site, frozenset()) for heads in peers)
+        }
+        self._lost_since_s = {site: self._lost_since_s.get(site, now_s) for site in lost if everybody}
         for site, since_s in self._lost_since_s.items():
-            if now_s - since_s >= LOST_AFTER_S:
+            if now_s - since_s < LOST_AFTER_S:
+                continue
+            if site in view.parts:
+                self._lost_parts.add(site)
+            else:
                 self.see_fork(site, "what it wrote was seen in a state, and nobody has it any more")
 
     async def _close_forked(self) -> None:
@@ -327,6 +337,10 @@ class CatchUp:
             finally:
                 self._forked.pop(site, None)
             self._inbox.drop_site(site)
+        while self._lost_parts:
+            site = self._lost_parts.pop()
+            log.warning("the rest of what closed site %s wrote is lost: the part that came here is told to all", site)
+            await self._here.work(lambda store, site=site: store.keep_parts(site))  # type: ignore[misc]
 
     def _peer_to_heal(self) -> str | None:
         """A peer that merged a branch of a closed site that this node has not."""

@@ -6,8 +6,10 @@ from typing import Final
 
 from replication.convergent.schemas import PeerSchemas, Schemas
 
-HELD_ROWS_EVERY_S: Final = 20.0
-"""At least so far apart are peers asked for all they have, for rows that came and cannot be shown."""
+FIRST_PAUSE_S: Final = 20.0
+LAST_PAUSE_S: Final = 3_600.0
+"""At least so far apart are all peers asked for all they have: they may have held the same rows when they were asked.
+Longer each time, while it does not help."""
 
 
 class HeldRows:
@@ -26,6 +28,8 @@ class HeldRows:
         self._want = want
         self._marked: object = None
         self._look_at_s = 0.0
+        self._again_at_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
         self._fetching: list[asyncio.Future[bool]] = []
 
     async def look(self, own: Schemas) -> None:
@@ -34,9 +38,15 @@ class HeldRows:
         now_s = asyncio.get_running_loop().time()
         if not agreed or (not new and now_s < self._look_at_s):
             return
-        self._look_at_s = now_s + HELD_ROWS_EVERY_S
         mark = await self._mark()
-        if mark is not None and (new or mark != self._marked):
-            self._fetching += [self._want(peer) for peer in new or agreed]
+        if mark != self._marked or now_s >= self._again_at_s:
+            whom = agreed
+            self._pause_s = FIRST_PAUSE_S if mark != self._marked else min(2 * self._pause_s, LAST_PAUSE_S)
+            self._again_at_s = now_s + self._pause_s
+        else:
+            whom = new
+        self._look_at_s = now_s + FIRST_PAUSE_S
         self._marked = mark
+        if mark is not None:
+            self._fetching += [self._want(peer) for peer in whom]
         self._fetching = [one for one in self._fetching if not one.done()]

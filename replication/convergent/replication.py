@@ -535,9 +535,9 @@ class Replication:
     async def _tell_step(self) -> None:
         """Each second, and at once to who has just come up. What is told is made durable first."""
         await self._telling.wait()
-        view = await self._in_engine(self._store.sync)
-        if view != self._view_now:  # something was committed and could not be made durable then
-            self._view_now = view
+        view = await self._in_engine(self._store.look)
+        if view.number > self.view().number and view != self.view():
+            self._view_now = view  # something was committed, and could not be made durable then
             self._moved()
             self._arrived.set()
         self._durable_view = view
@@ -648,7 +648,7 @@ class Replication:
     def _is_between_states(self) -> bool:
         """Whether readers may see a part of a transaction: state is being merged; or it broke off, perhaps in a former
         run; or it is merged, and some changesets up to where it was read have not come yet."""
-        return bool(self.view().seen) or self.is_moving_state()
+        return bool(self.view().seen or self.view().parts) or self.is_moving_state()
 
     def _standing_still(self) -> list[str]:
         if self._forgotten_by:

@@ -18,14 +18,14 @@ from replication.declared import TableDeclaration
 from replication.engine import epochs, held, state
 from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
-from replication.engine.closing import close_site, closed, forget_site, unite_tips
+from replication.engine.closing import close_site, closed, forget_site, keep_parts, unite_tips
 from replication.engine.copying import begin_copy
 from replication.engine.epochs import Epoch
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
-from replication.engine.sites import Head, seen, vector
+from replication.engine.sites import Head, parts, seen, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamping_again import set_aside, stamp_again
 from replication.engine.stamps import Site, Stamp
@@ -61,6 +61,8 @@ class View:
     clock: Stamp
     seen: Closed = field(default_factory=dict[Site, frozenset[Head]])
     """Heads ahead of the own ones of which a state, or a part of it, was merged here."""
+    parts: Closed = field(default_factory=dict[Site, frozenset[Head]])
+    """Tips of closed sites of which a part of the state was merged here, and the rest has not come yet."""
     refusals: tuple[Refusal, ...] = ()
     """What speaks against attaching tables that are declared: they are not replicated."""
     schemas: Schemas = field(default_factory=dict[str, str])
@@ -68,6 +70,8 @@ class View:
     """The newest epoch of which anything is merged; None where many nodes write at a time."""
     tail: Mapping[Site, Stamp] = field(default_factory=dict[Site, Stamp])
     """What is here of earlier epochs beyond where that one began, by site, from which stamp on: see `epochs`."""
+    number: int = field(default=0, compare=False)
+    """A later look has a higher one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,7 @@ class Store:
         self._remembered: Remembered | None = None
         """How this process left the state: what it finds otherwise somebody put there."""
         self._unsynced = False
+        self._looks = 0
         self.begun = 0
         """How often this process has begun with a state: at first, and whenever another one was put in its place."""
 
@@ -282,6 +287,11 @@ class Store:
         unite_tips(self._connection, tips, expected=self._remembered)
         return self._done(tell=True)
 
+    def keep_parts(self, site: Site) -> Done:
+        """Nobody has the rest of a closed site's histories any more: the part that is here is one of its own."""
+        keep_parts(self._connection, site, expected=self._remembered)
+        return self._done(tell=True)
+
     def begin_again(self) -> View:
         """Somebody put another state in the place of the one that was, or detached it: goes on under a new site."""
         self._schema_version = -1
@@ -348,6 +358,11 @@ class Store:
                 now_ms=now_ms,
             )
         return changesets, tombstones
+
+    def look(self) -> View:
+        """How it is, all of it durable: what may be told. Raises StateReplaced, OSError."""
+        check_remembered(self._connection, self._remembered)
+        return self.sync()
 
     def sync(self) -> View:
         """Makes everything committed so far durable, if anything is not, and says what that is. Raises OSError."""
@@ -471,12 +486,15 @@ class Store:
         found = state.read(self._connection)
         assert found is not None, "the store has attached the database"
         heads, epoch = vector(self._connection), epochs.read(self._connection)
+        self._looks += 1
         return View(
+            number=self._looks,
             site=found.site,
             vector=heads,
             closed=closed(self._connection),
             clock=found.clock,
             seen=seen(self._connection),
+            parts=parts(self._connection),
             refusals=self._refusals,
             schemas=self._schemas_now(),
             epoch=epoch,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping, Set
 from typing import Final
 
 from replication.engine import generation, state
-from replication.engine.changesets import DIGEST_BYTES, digest
+from replication.engine.changesets import DIGEST_BYTES
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import open_session
 from replication.engine.sites import Head
@@ -89,18 +89,22 @@ def close_site(
         session = open_session(connection)
         if session.sites.is_closed(site) or is_baseline(site):
             return False
-        parts = [_part(head, session.site) for head in session.sites.seen(site)]
-        session.sites.close(site, [*tips, *parts])
+        session.sites.close(site, [*tips, *session.sites.part(site, session.site)])
         generation.advance(connection)  # what is left of it will come as state
         if site == session.site:
             state.write_site(connection, new_site())
         return True
 
 
-def _part(head: Head, own: Site) -> Head:
-    """The tip of a history of which a part is merged here, as somebody's state: one that only this node has, so that
-    the others fetch what it has of it, and it what they have."""
-    return Head(stamp=head.stamp, digest=digest(head.digest + own.encode()))
+def keep_parts(connection: sqlite3.Connection, site: Site, *, expected: Remembered | None = None) -> None:
+    """The rest of a closed site's histories, of which a part was merged here, will never come: nobody has them any
+    more. The part becomes a history of its own, so that the others fetch it. Commits. Raises as `close_site` does."""
+    with transaction(connection):
+        check_remembered(connection, expected)
+        session = open_session(connection)
+        if session.sites.is_closed(site):
+            session.sites.close(site, session.sites.part(site, session.site))
+            session.sites.forget_parts(site)
 
 
 def unite_tips(

@@ -15,10 +15,11 @@ merged here; its head proves nothing any more, and is not part of the vector. A 
 stamped too far ahead has no tips until all have said what they merged of it (see `stamping_again`)."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
+from replication.engine.changesets import digest
 from replication.engine.runs import UNKNOWN, Began, Place, Runs, following, place_of
 from replication.engine.stamps import ALL_BRANCHES, GENESIS, STAMP_MAX, Site, Stamp, first_after
 from replication.engine.values import pack, unpack
@@ -71,6 +72,12 @@ def seen(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
         for site, head, packed in rows
     }
     return {site: heads for site, heads in ahead.items() if heads}
+
+
+def parts(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
+    """Tips of closed sites of which a part of the state was merged here, and the rest has not come yet."""
+    rows = connection.execute(f"SELECT site, seen FROM main.{TABLE} WHERE seen IS NOT NULL AND tips IS NOT NULL")
+    return {Site(site): _unpacked(packed) for site, packed in rows}
 
 
 class Sites:
@@ -227,6 +234,8 @@ class Sites:
         if found == known:
             return False
         self._write_tips(site, found)
+        if site in self._seen:
+            self._write_seen(site, self._seen[site] - found if known is not None else frozenset())
         return True
 
     def set_aside(self, site: Site, tips: Iterable[Head] = ()) -> None:
@@ -258,6 +267,22 @@ class Sites:
         known = self._seen.get(site, frozenset())
         if not (self.covers(site, head.stamp) or head in known or site in self._tips):
             self._write_seen(site, known | {head})
+
+    def see_tips(self, site: Site, tips: Set[Head]) -> None:
+        """A part of the state was merged of somebody who had merged these histories of a closed site."""
+        known = self._seen.get(site, frozenset())
+        if more := tips - known - self._tips[site]:
+            self._write_seen(site, known | more)
+
+    def forget_parts(self, site: Site) -> None:
+        """They are tips now."""
+        self._write_seen(site, frozenset())
+
+    def part(self, site: Site, own: Site) -> list[Head]:
+        """Tips that stand for the parts of a site's histories that are merged here as somebody's state: such as only
+        this node has, so that the others fetch what it has of them, and it what they have."""
+        heads = self._seen.get(site, frozenset()) if site in self._tips else self.seen(site)
+        return [Head(stamp=head.stamp, digest=digest(head.digest + own.encode())) for head in heads]
 
     def seen(self, site: Site) -> frozenset[Head]:
         """Heads of the site that are ahead of the own one, of those whose state was merged here, or a part of it."""
@@ -303,8 +328,7 @@ class Sites:
             )
             self._noted.update(noted)
         for site, heads in self._seen.items():
-            ahead = frozenset[Head]() if site in self._tips else self.seen(site)
-            if ahead != heads:
+            if site not in self._tips and (ahead := self.seen(site)) != heads:
                 self._write_seen(site, ahead)
 
     def _write(self, site: Site, short: int) -> int:

@@ -31,7 +31,7 @@ from replication.engine.changesets import (
     encodable,
     table_change,
 )
-from replication.engine.closing import frozen
+from replication.engine.closing import branches, frozen
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.journal import contradicts
@@ -214,6 +214,9 @@ def merge_range(
         for origin, head in found.vector.items():
             if origin != session.site:
                 session.sites.see(origin, head)
+        for origin, tips in start.closed.items():
+            if session.sites.is_closed(origin):
+                session.sites.see_tips(origin, branches(tips))
         return RangeMerged(
             table=found.table,
             upto=(found.upto,) if isinstance(found.upto, int) else found.upto,

@@ -8,12 +8,12 @@ import pytest
 from replication.engine import held, state
 from replication.engine.applying import Fork, Merged, Repeat, Waits
 from replication.engine.changesets import ChangesetError, decode
-from replication.engine.closing import close_site
+from replication.engine.closing import close_site, keep_parts, unite_tips
 from replication.engine.identity import StateReplaced, begin_run, remember
 from replication.engine.ranges import TableRange, decode_range
 from replication.engine.reading import HELD
 from replication.engine.runs import UNKNOWN, Began
-from replication.engine.sites import Head, closed, runs, seen, vector
+from replication.engine.sites import Head, closed, parts, runs, seen, vector
 from replication.engine.snapshots import (
     NoSuchTable,
     RangeRefused,
@@ -292,6 +292,28 @@ def test_what_was_seen_in_a_state_and_never_comes_betrays_a_fork() -> None:
     assert seen(b.connection) == {}
     assert len(closed(b.connection)[a.site]) == 2  # its head, and the part of a state that only this node has
     assert len(closed(c.connection)[a.site]) == 1
+
+
+def test_the_rest_of_a_closed_sites_history_that_is_lost_leaves_its_part_to_all() -> None:
+    """The only node that had merged a branch was put back while others were fetching its state."""
+    a, b, c = Attached(), Attached(), Attached()
+    a.write(INSERT)
+    site = a.site
+    for node in (a, b, c):
+        close_site(node.connection, site, new_site=lambda: NEW)
+    branch = closed(a.connection)[site]
+    (read,) = ranges(a.connection, ["pages"], now_ms=a.now_ms)
+    merge_range(b.connection, read.encoded, begin(a.connection), now_ms=a.now_ms, authority=False)
+    assert parts(b.connection) == {site: branch}
+    assert closed(b.connection) == closed(c.connection)  # and yet b shows what c does not
+    keep_parts(b.connection, site)
+    assert parts(b.connection) == {}
+    assert len(closed(b.connection)[site]) == 1
+    assert closed(b.connection)[site].isdisjoint(branch)
+    Moving(b.connection, c.connection, authority=False).run(c.now_ms)
+    unite_tips(c.connection, closed(b.connection))
+    assert parts(c.connection) == {}
+    assert c.rows() == b.rows() == [("a", "A", "body", 1)]
 
 
 def test_the_clock_moves_by_state() -> None:
