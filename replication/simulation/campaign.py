@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from replication.simulation.faults import FAULTS, MIGRATE
+from replication.simulation.faults import BY_THEMSELVES, FAULTS, MIGRATE
 from replication.simulation.scenario import Result, run
 
 REACHES_ALL_FROM: Final = 500
 """A campaign of so many seeds that did not reach everything has not tried what it says."""
 
 PATHS: Final = (
-    *(f"fault: {fault.name}" for fault in FAULTS),
+    *(f"fault: {fault.name}" for fault in (*FAULTS, *BY_THEMSELVES)),
     f"fault: {MIGRATE.name}",
     *(f"partition: {how}" for how in ("cut", "held", "one way")),
     *(f"disk: {what}" for what in ("locked", "full", "unsyncable")),
@@ -39,6 +39,7 @@ PATHS: Final = (
     "status: state_exchanges",
     "could not start",
     "clone of a whole machine",
+    "a copy was fetched",
     *(f"restore: {how}" for how in ("its own", "another's", "the whole machine")),
     "status: asks_failed",
     "status: problems",

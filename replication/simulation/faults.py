@@ -252,6 +252,12 @@ def _join(scenario: "Scenario") -> None:
     scenario.world.say("fault", f"{machine.name} joins")
 
 
+def _join_with_a_copy(scenario: "Scenario") -> None:
+    """One more machine, without a database."""
+    machine = scenario.add_machine_without_a_database()
+    scenario.world.say("fault", f"{machine.name} joins, and fetches a copy")
+
+
 def _leave(scenario: "Scenario") -> None:
     """A machine goes and does not come back: in order, or with what only it had."""
     random = scenario.random
@@ -325,6 +331,20 @@ def _restore(scenario: "Scenario") -> None:
     _boot_later(scenario, machine)
 
 
+def _restore_several(scenario: "Scenario") -> None:
+    """The same older copy on two machines, while their nodes are down: as when a whole site was put back."""
+    random = scenario.random
+    backup = random.choice(scenario.backups)
+    machines = random.sample(scenario.members, 2)
+    scenario.world.say("fault", f"{[one.name for one in machines]} get a copy of {backup.of.name}")
+    scenario.world.may_fork = True
+    for machine in machines:
+        if machine.is_running:
+            machine.kill()
+        _put_back(scenario, machine, backup)
+        _boot_later(scenario, machine)
+
+
 def _copy_beside(scenario: "Scenario") -> None:
     """A copy of a running machine's database on a new machine."""
     random = scenario.random
@@ -353,7 +373,9 @@ AHEAD_ALONE: Final = Fault(
 """Drawn by itself, once in a seed, and only where nobody has a copy of a database, or is away for good: what was
 stamped so far ahead is stamped again when everybody has said what is merged of it, if nobody has merged it all: neither
 a copy, nor another machine with such a clock."""
-NOT_WITH_AHEAD_ALONE: Final = frozenset({"backup", "restore under the node", "restore", "copy beside", "leave"})
+NOT_WITH_AHEAD_ALONE: Final = frozenset(
+    {"backup", "restore under the node", "restore", "restore several", "copy beside", "join with a copy", "leave"}
+)
 
 MIGRATE: Final = Fault(
     name="migration",
@@ -363,6 +385,25 @@ MIGRATE: Final = Fault(
     weight=4,
 )
 """Drawn by itself."""
+
+BACK_UP: Final = Fault(name="backup", do=_back_up, share=0.1, weight=3)
+
+JOIN_WITH_A_COPY: Final = Fault(
+    name="join with a copy",
+    do=_join_with_a_copy,
+    is_possible=lambda scenario: scenario.has_room and bool(scenario.running),
+    share=0.12,
+    weight=2,
+)
+RESTORE_SEVERAL: Final = Fault(
+    name="restore several",
+    do=_restore_several,
+    is_possible=lambda scenario: bool(scenario.backups) and len(scenario.members) > 1,
+    share=0.05,
+    weight=3,
+)
+BY_THEMSELVES: Final = (JOIN_WITH_A_COPY, RESTORE_SEVERAL)
+"""Each drawn from a stream of its own: seeds without them are as they were before there were any."""
 
 FAULTS: Final = (
     Fault(name="kill", do=_kill, weight=2),
@@ -387,8 +428,8 @@ FAULTS: Final = (
     Fault(name="deaf", do=_deaf),
     Fault(name="clock skew", do=_skew, share=0.5),
     Fault(name="clock far off", do=_far_off, share=0.15),
-    Fault(name="join", do=_join, is_possible=lambda scenario: len(scenario.machines) < MACHINES_MAX, share=0.25),
-    Fault(name="backup", do=_back_up, share=0.1, weight=3),
+    Fault(name="join", do=_join, is_possible=lambda scenario: scenario.has_room, share=0.25),
+    BACK_UP,
     Fault(
         name="restore under the node",
         do=_restore_under_the_node,
@@ -408,7 +449,7 @@ FAULTS: Final = (
     Fault(
         name="copy beside",
         do=_copy_beside,
-        is_possible=lambda scenario: len(scenario.machines) < MACHINES_MAX,
+        is_possible=lambda scenario: scenario.has_room,
         share=0.1,
     ),
     Fault(name="leave", do=_leave, is_possible=_may_leave, share=0.15),

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -15,6 +16,7 @@ from cluster.errors import ClusterError
 from cluster.node import Node
 from cluster.supervisor import ActorChild
 from replication.convergent.asking import REPLICATION
+from replication.convergent.copies import Copies
 from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
 from replication.convergent.sidecar import NONCE_FILE
@@ -71,6 +73,14 @@ class TracedStore(Store):
         if done is not None:
             self._machine.say(f"folded {done.rows} rows, clock {done.view.clock:x}")
         return done
+
+    def begin_copy(self) -> tuple[sqlite3.Connection, Done]:
+        """See `Store`. A database in memory has no readers beside a writer, so what they would see is set apart."""
+        folded = self.fold()
+        self.sync()
+        apart = sqlite3.connect(":memory:", isolation_level=None)
+        apart.deserialize(self._connection.serialize())
+        return apart, folded if folded is not None else self._done()
 
     def merge(self, changesets: Sequence[bytes]) -> Done:
         """See `Store`."""
@@ -204,7 +214,7 @@ class Machine:
             engine=engine,
             shelf_engine=SlowEngine(random, stalls=self._stalls),
             watch=self._watch,
-            copies=None,
+            copies=None if self.world.folder is None else self._copies(self.world.folder, random),
             settings=Settings(
                 now_ms=self.now_ms,
                 clock_bound_ms=CLOCK_BOUND_MS,
@@ -218,7 +228,7 @@ class Machine:
             name=self.name,
             cluster=CLUSTER,
             transport=self.world.network.transport(self.address),
-            discovery=_Everybody(self.world),
+            discovery=Everybody(self.world),
             children=[ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node))],
             random=random,
             incarnation=f"{self.name}.{self.runs}",
@@ -229,6 +239,11 @@ class Machine:
         self.say(f"runs as site {replication.status().site}")
         error: ClusterError = await node.failed()
         raise error
+
+    def _copies(self, folder: Path, random: Random) -> Copies:
+        own = folder / self.name
+        own.mkdir(exist_ok=True)
+        return Copies(own, SlowEngine(random, stalls=self._stalls))
 
     def _new_site(self, random: Random) -> Site:
         self.world.note("new site")
@@ -336,7 +351,7 @@ async def _stop(node: Node, replication: Replication) -> None:
     await replication.close()
 
 
-class _Everybody:
+class Everybody:
     """Discovery: everybody there is now, and again in a while."""
 
     def __init__(self, world: World) -> None:

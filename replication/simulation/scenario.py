@@ -9,7 +9,9 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from replication.attaching_declared import attach_declared
@@ -19,7 +21,21 @@ from replication.engine.stamps import Site, ms_of
 from replication.errors import PositionTimeout
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application, Op, hidden, present
 from replication.simulation.disk import Disk
-from replication.simulation.faults import AHEAD_ALONE, FAULTS, MIGRATE, NOT_WITH_AHEAD_ALONE, SKEW_MAX_MS, Backup, Fault
+from replication.simulation.faults import (
+    AHEAD_ALONE,
+    BACK_UP,
+    BY_THEMSELVES,
+    FAULTS,
+    JOIN_WITH_A_COPY,
+    MACHINES_MAX,
+    MIGRATE,
+    NOT_WITH_AHEAD_ALONE,
+    RESTORE_SEVERAL,
+    SKEW_MAX_MS,
+    Backup,
+    Fault,
+)
+from replication.simulation.fetching import Fetching
 from replication.simulation.loop import VirtualLoop
 from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 from replication.simulation.migrating import MIGRATIONS, migrate
@@ -78,6 +94,11 @@ class Scenario:
         drawn = {fault.name: fault for fault in FAULTS if random.random() < fault.share}
         needed = {fault.needs for fault in drawn.values()}
         self._faults: list[Fault] = [fault for fault in FAULTS if fault.name in drawn or fault.name in needed]
+        self._faults += [fault for fault in BY_THEMSELVES if self.world.stream(fault.name).random() < fault.share]
+        if RESTORE_SEVERAL in self._faults and BACK_UP not in self._faults:
+            self._faults.append(BACK_UP)
+        self._fetching: list[Machine] = []
+        """Machines that have no database yet."""
         if self.world.stream("ahead alone").random() < AHEAD_ALONE.share and not (
             NOT_WITH_AHEAD_ALONE & {fault.name for fault in self._faults}
         ):
@@ -101,23 +122,44 @@ class Scenario:
         """Machines whose node runs, or is starting."""
         return [machine for machine in self.members if machine.is_running]
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more machine may join."""
+        return len(self.machines) + len(self._fetching) < MACHINES_MAX
+
     def add_machine(self, disk: Disk | None = None) -> Machine:
         """One more machine, with a database of its own or this one, and its node is started."""
-        if disk is None:
-            disk = self._new_disk()
-        name = _NAMES[len(self.machines)]
-        machine = Machine(
+        machine = self._new_machine(self._new_disk() if disk is None else disk)
+        self._begin(machine)
+        return machine
+
+    def add_machine_without_a_database(self) -> Machine:
+        """One more machine: it fetches a copy of a peer's, and then its node is started."""
+        machine = self._new_machine(Disk())
+        assert self.world.folder is not None, "the seed has such machines"
+        self._fetching.append(machine)
+
+        def has_it() -> None:
+            self._fetching.remove(machine)
+            self._begin(machine)
+
+        Fetching(machine, self.world.folder, has_it).begin()
+        return machine
+
+    def _new_machine(self, disk: Disk) -> Machine:
+        return Machine(
             self.world,
-            name,
+            _NAMES[len(self.machines) + len(self._fetching)],
             self.world.new_address(),
             disk,
             full=self.random.random() < self._full_share,
             stalls=self._stalls,
         )
+
+    def _begin(self, machine: Machine) -> None:
         self.machines.append(machine)
-        self._applications[machine] = Application(self.world.stream(f"application {name}"), name)
+        self._applications[machine] = Application(self.world.stream(f"application {machine.name}"), machine.name)
         machine.boot()
-        return machine
 
     def _new_disk(self) -> Disk:
         disk, random = Disk(), self.random
@@ -138,6 +180,13 @@ class Scenario:
 
     async def run(self) -> Result:
         """The whole of it."""
+        if JOIN_WITH_A_COPY not in self._faults:
+            return await self._run()
+        with TemporaryDirectory(prefix="litecast-simulation-") as folder:
+            self.world.folder = Path(folder)
+            return await self._run()
+
+    async def _run(self) -> Result:
         world = self.world
         world.say("seed", f"{world.seed}: {[fault.name for fault in self._faults]}, {world.climate}")
         try:
@@ -146,7 +195,7 @@ class Scenario:
             await self._play()
             converged_s = await self._heal()
         finally:
-            for machine in self.machines:
+            for machine in (*self.machines, *self._fetching):
                 if machine.is_running:
                     machine.resume()
                     machine.kill()
@@ -310,6 +359,8 @@ class Scenario:
                 self.migrate(machine)
 
     def _have_converged(self) -> bool:
+        if self._fetching:
+            return False
         members = self.members
         for machine in members:
             replication = machine.replication

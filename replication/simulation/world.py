@@ -1,6 +1,7 @@
 """What all parts of one simulation share: the loop, the network, what is random, and what is written down."""
 
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -42,6 +43,8 @@ class World:
         """Something older or something else was put in the place of a database, or a copy was used."""
         self.trims = self.stream("trims").random() < TRIMS
         """Journals and tombstones are trimmed soon, so that who was away gets a snapshot."""
+        self.folder: Path | None = None
+        """For real files, if this seed has any: copies of databases on their way."""
         self._traced = traced
 
     def stream(self, name: str) -> Random:
