@@ -1,10 +1,12 @@
 """`python -m replication.simulation`: a campaign of many seeds, or one seed with its trace. `make sim` runs it."""
 
 import argparse
+import logging
 import sys
 import time
 
 from replication.simulation.campaign import Campaign, results
+from replication.simulation.curve import COMMITS_PER_S, LATENCY_S, SIZES, measure
 from replication.simulation.scenario import Result, run
 
 
@@ -14,10 +16,27 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="run so many seeds")
     parser.add_argument("--from", type=int, default=0, metavar="K", dest="first", help="the first of them")
     parser.add_argument("--seed", type=int, metavar="K", help="run one seed, and print what happened")
+    parser.add_argument("--curve", action="store_true", help="what clusters of 3 to 50 nodes cost, instead")
     given = parser.parse_args()
+    if given.curve:
+        return _curve()
     if given.seed is not None:
         return _replay(given.seed)
     return _campaign(range(given.first, given.first + given.seeds))
+
+
+def _curve() -> int:
+    logging.disable(logging.WARNING)
+    print(f"latency {LATENCY_S * 1000:g} ms, {COMMITS_PER_S} commits a second in all; frames are per node and second")
+    print(f"{'nodes':>5} {'all joined':>11} {'nobody writes':>14} {'writing':>12} {'equal after':>12} {'(took)':>8}")
+    for size in SIZES:
+        point = measure(size)
+        print(
+            f"{point.nodes:5} {point.joined_s:9.2f} s {point.idle_frames:12.1f}/s {point.writing_frames:10.1f}/s "
+            f"{point.equal_s * 1000:9.0f} ms {point.took_s:6.1f} s",
+            flush=True,
+        )
+    return 0
 
 
 def _replay(seed: int) -> int:
