@@ -270,12 +270,16 @@ class CatchUp:
         if site not in self._here.view().closed and site not in self._forked:
             self._forked[site] = reason
 
+    def see_closed(self, site: Site, peer: str, tips: frozenset[Head]) -> None:
+        """A peer has closed a site, with these tips as far as they are known."""
+        if site not in self._here.view().closed:
+            self._closed_elsewhere.setdefault(site, (peer, tips))
+
     def compare(self, peer: str, heads: Heads) -> None:
         """Looks for forks in what a peer says."""
         view = self._here.view()
         for site, tips in heads.closed.items():
-            if site not in view.closed:
-                self._closed_elsewhere.setdefault(site, (peer, tips))
+            self.see_closed(site, peer, tips)
         own = view.vector.get(view.site)
         own_stamp = own.stamp if own is not None else Stamp(-2)
         if any(site == view.site and stamp > own_stamp for site, stamp in heads.held):

@@ -453,6 +453,9 @@ class Replication:
                 case TooEarly():
                     self.tally.too_early += 1
                     self._inbox.put(arrived, asked_for=True)
+                case Fork(site=site, is_old=True):
+                    self._catching_up.see_closed(site, arrived.peer, frozenset())
+                    self._lacking.set()
                 case Fork(site=site, reason=reason):
                     self._catching_up.see_fork(site, f"{arrived.peer} sent a changeset of another history: {reason}")
                     self._lacking.set()

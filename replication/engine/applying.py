@@ -76,10 +76,11 @@ class TooEarly:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """Two histories of one site. Which changeset, and what shows it."""
+    """Two histories of one site. Which changeset, and what shows it. `is_old`: somebody has closed the site already."""
 
     site: Site
     reason: str
+    is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +261,7 @@ class _Merger:
             if dep == session.site:
                 return Fork(site=dep, reason="it has seen more of this site than there is")
             if stamp == ALL_BRANCHES:
-                return Fork(site=dep, reason="its origin knows that it is closed")
+                return Fork(site=dep, reason="its origin knows that it is closed", is_old=True)
             missing[dep] = stamp
         if changeset.after > at:
             missing[site] = changeset.after

@@ -84,7 +84,7 @@ def test_who_has_not_heard_that_a_site_is_closed_learns_it_from_a_changeset() ->
     close(b, a.site)
     folded = b.write(COUNT)
     assert folded.changeset.deps == {a.site: ALL_BRANCHES}
-    assert c.merge(folded) == Fork(site=a.site, reason="its origin knows that it is closed")
+    assert c.merge(folded) == Fork(site=a.site, reason="its origin knows that it is closed", is_old=True)
     close(c, a.site)
     c.merged(folded)
     assert c.rows() == b.rows()
