@@ -20,6 +20,7 @@ from benchmarks.idle import idle, idle_convergent
 from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
 from benchmarks.report import as_json, table
+from benchmarks.seven import seven
 
 BENCHMARKS = {
     "casts": casts,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "lag": lag,
     "feed": feed,
     "join": join,
+    "seven": seven,
     "idle": idle,
     "idle-convergent": idle_convergent,
 }

@@ -59,10 +59,10 @@ def _open(mode: str, settle_s: float, seconds: float) -> Iterator[Contestants]:
 
 def _cost(processes: list[int], seconds: float) -> Figures:
     began_s = time.monotonic()
-    time_before_s = sum(map(_processor_time_s, processes))
+    time_before_s = sum(map(processor_time_s, processes))
     written_before = sum(map(_written_bytes, processes))
     time.sleep(seconds)
-    used_s = sum(map(_processor_time_s, processes)) - time_before_s
+    used_s = sum(map(processor_time_s, processes)) - time_before_s
     written = sum(map(_written_bytes, processes)) - written_before
     return {
         CORE_SHARE: 100 * used_s / len(processes) / (time.monotonic() - began_s),
@@ -70,7 +70,13 @@ def _cost(processes: list[int], seconds: float) -> Figures:
     }
 
 
-def _processor_time_s(process: int) -> float:
+def core_share(processes: list[int], seconds: float) -> float:
+    """The mean share of a core that each process takes, in percent."""
+    return _cost(processes, seconds)[CORE_SHARE]
+
+
+def processor_time_s(process: int) -> float:
+    """User and system time of a process, all its threads."""
     # Behind the name, which may hold anything, in parentheses: fields 14 and 15 are user and system time in ticks.
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

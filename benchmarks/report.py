@@ -21,6 +21,7 @@ _UNITS = {
     "p99_ms": "ms",
     "commits_per_s": "/s",
     "seconds": "s",
+    "cpu_us": "µs",
 }
 _LABELS = {
     "casts_per_s": "rate",
@@ -34,6 +35,7 @@ _LABELS = {
     "p99_ms": "p99",
     "commits_per_s": "rate",
     "seconds": "time",
+    "cpu_us": "processor time",
 }
 
 
