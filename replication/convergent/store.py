@@ -145,7 +145,7 @@ class Store:
         Raises AttachRefused if the database is another cluster's or a newer Litecast's, and sqlite3.Error.
         """
         self._opened = self._connect()
-        return self._begin(known_nonce=self._settings.sidecar.read())
+        return self._begin(known_nonces=self._settings.sidecar.read())
 
     def close(self) -> None:
         """Closes the connection."""
@@ -296,7 +296,7 @@ class Store:
         """Somebody put another state in the place of the one that was, or detached it: goes on under a new site."""
         self._schema_version = -1
         self._data_version = -1
-        return self._begin(known_nonce=None)
+        return self._begin(known_nonces=())
 
     def check_begun(self, begun: int) -> None:
         """Raises BegunAgain if another state was put in the place of the one with which `begun` was read."""
@@ -402,14 +402,14 @@ class Store:
         self._remembered = remember(self._connection)
         return bool(new)
 
-    def _begin(self, *, known_nonce: bytes | None) -> View:
+    def _begin(self, *, known_nonces: Collection[bytes]) -> View:
         settings = self._settings
         self.begun += 1
         state.upgrade(self._connection)
         begin_without_tables(
             self._connection, cluster=settings.cluster, new_site=settings.new_site, one_writer=settings.one_writer
         )
-        self._begin_run(known_nonce=known_nonce)
+        self._begin_run(known_nonces=known_nonces)
         self._attach_declared()
         if settings.fence is not None:
             epochs.raise_fence_only(self._connection, settings.fence)
@@ -417,10 +417,14 @@ class Store:
         self._unsynced = True
         return self.sync()
 
-    def _begin_run(self, *, known_nonce: bytes | None) -> None:
+    def _begin_run(self, *, known_nonces: Collection[bytes]) -> None:
+        """Until the new nonce is durable in the database, either may be there after a power cut, and is known."""
         settings = self._settings
-        nonce = settings.new_nonce()
+        nonce, former = settings.new_nonce(), remember(self._connection).nonce
+        known_nonce = former if former in known_nonces else None
+        settings.sidecar.write(nonce) if known_nonce is None else settings.sidecar.write(known_nonce, nonce)
         began = begin_run(self._connection, known_nonce=known_nonce, new_nonce=nonce, new_site=settings.new_site)
+        settings.barrier(self._connection)
         settings.sidecar.write(nonce)
         if began.former is not None:
             log.warning(

@@ -19,7 +19,7 @@ from replication.convergent.asking import REPLICATION
 from replication.convergent.copies import Copies
 from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
-from replication.convergent.sidecar import NONCE_FILE
+from replication.convergent.sidecar import NONCE_FILE, nonces_in
 from replication.convergent.store import Broken, Done, Store, StoreSettings
 from replication.convergent.worker import ReplicationWorker
 from replication.engine.applying import Refused
@@ -51,13 +51,13 @@ class NonceOnDisk:
     def __init__(self, disk: Disk) -> None:
         self._files = disk.files
 
-    def read(self) -> bytes | None:
+    def read(self) -> Sequence[bytes]:
         """See `Sidecar`."""
-        return self._files.get(NONCE_FILE)
+        return nonces_in(self._files.get(NONCE_FILE, b""))
 
-    def write(self, nonce: bytes) -> None:
+    def write(self, *nonces: bytes) -> None:
         """See `Sidecar`."""
-        self._files[NONCE_FILE] = nonce
+        self._files[NONCE_FILE] = b"".join(nonces)
 
 
 class TracedStore(Store):

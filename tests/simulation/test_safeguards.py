@@ -95,9 +95,9 @@ def without_the_nonce(patch: pytest.MonkeyPatch) -> None:
     """A copy goes on under the site of what it is a copy of."""
     begin = identity.begin_run
 
-    def trusting(connection: sqlite3.Connection, *, known_nonce: bytes | None, **others: Any) -> Any:
+    def trusting(connection: sqlite3.Connection, **others: Any) -> Any:
         (found,) = connection.execute("SELECT nonce FROM _litecast_state").fetchone()
-        return begin(connection, known_nonce=found if known_nonce is not None else None, **others)
+        return begin(connection, **{**others, "known_nonce": found})
 
     patch.setattr(store, "begin_run", trusting)
 

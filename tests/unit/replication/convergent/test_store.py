@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -55,6 +56,24 @@ def test_what_could_not_be_made_durable_is_not_taken_for_somebody_elses_state(di
     assert done is not None
     assert len(done.made) == 1
     assert done.durable
+
+
+@pytest.mark.parametrize("draw", range(6))
+def test_a_power_cut_while_a_run_begins_costs_no_site(disk: Disk, draw: int) -> None:
+    """Whether the database has the old nonce then or the new one."""
+    store, application = open_store(disk), disk.connect()
+    application.execute("INSERT INTO pages (page, n) VALUES ('a', 1)")
+    done = store.fold()
+    assert done is not None
+    site = done.view.site
+    disk.barrier()
+    disk.kill()
+    disk.trouble = TROUBLES["unsyncable"]
+    with pytest.raises(OSError, match="Input/output error"):
+        open_store(disk)
+    disk.trouble = None
+    disk.power_cut(Random(draw))
+    assert open_store(disk).look().site == site
 
 
 def test_a_table_that_comes_while_another_is_attached_is_attached_too(monkeypatch: pytest.MonkeyPatch) -> None:
