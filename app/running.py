@@ -53,25 +53,45 @@ log = logging.getLogger(__name__)
 
 
 async def run_node(config: Config) -> None:
-    """Run a node until SIGTERM or SIGINT. Returns after an orderly stop.
+    """Run a node until SIGTERM or SIGINT. Returns after an orderly stop, also if the node was not up yet.
 
     Raises what keeps the node from starting (ClusterError, ReplicationError, AppError), and ClusterError if it cannot
     go on: an actor crashed more often than its supervisor allows, or another live node has its name.
     """
-    stop = asyncio.Event()
+    stop, is_up = asyncio.Event(), asyncio.Event()
+    life = asyncio.ensure_future(_up_and_down(config, is_up, stop))
+
+    def told_to_stop() -> None:
+        # A node that is still coming up may be waiting for a peer's copy for minutes; a second signal is no new one.
+        if not stop.is_set() and not is_up.is_set():
+            life.cancel()
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
     try:
-        async with running_node(config) as running:
-            error = await _stopped_or_failed(running.node, stop)
-            log.info("stopping: %s", "a signal came" if error is None else error)
+        error = await life
+    except asyncio.CancelledError:
+        if not stop.is_set() or is_up.is_set():
+            raise
+        log.info("a signal came before the node was up")
+        error = None
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
     if error is not None:
         raise error
     log.info("stopped")
+
+
+async def _up_and_down(config: Config, is_up: asyncio.Event, stop: asyncio.Event) -> ClusterError | None:
+    """A node's life, until `stop` is set or it cannot go on: then why."""
+    async with running_node(config) as running:
+        is_up.set()
+        error = await _stopped_or_failed(running.node, stop)
+        log.info("stopping: %s", "a signal came" if error is None else error)
+    return error
 
 
 async def _stopped_or_failed(node: Node, stop: asyncio.Event) -> ClusterError | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.node_process import SECRET, NodeProcess, node_processes
+from tests.support.node_process import SECRET, NodeProcess, listens, node_processes
 
 type Make = Callable[..., NodeProcess]
 STOP_WITHIN_S = 2.0
@@ -92,6 +92,18 @@ def test_a_signal_stops_it_within_two_seconds_also_with_streams_open(make: Make,
     assert not rest.is_alive()
     second.until(lambda: second.peers_up() == set())
     assert "node down: one (ams): left" in second.log, "it said goodbye"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_waits_for_a_first_copy_stops_it_at_once(make: Make, number: signal.Signals) -> None:
+    nobody = {"discovery__method": "static", "discovery__peers": ["127.0.0.1:9"], "replication__join_timeout_s": 60}
+    node = make("one", replication__mode="convergent", **nobody)
+    node.start()
+    node.until(lambda: listens(node.bus_port))
+    node.signal(number)
+    assert node.ended(STOP_WITHIN_S) == 0, node.log
+    assert "a signal came before the node was up" in node.log
+    assert not node.database.exists()
 
 
 def test_a_killed_node_is_noticed_and_comes_back_with_its_data(make: Make) -> None:

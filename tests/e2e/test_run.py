@@ -4,7 +4,6 @@ import contextlib
 import os
 import pty
 import signal
-import socket
 import sqlite3
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.convergent_nodes import introduce
-from tests.support.node_process import SECRET, NodeProcess, node_processes
+from tests.support.node_process import SECRET, NodeProcess, listens, node_processes
 
 type Make = Callable[..., NodeProcess]
 
@@ -57,11 +56,6 @@ def is_there(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
