@@ -5,6 +5,7 @@ A check gives nothing where all is well, or where it lacks the facts to tell."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import wraps
 from typing import Any, Final
 
 from app.doctor.facts import DatabaseFacts, Facts
@@ -70,10 +71,15 @@ def _finding(check: Check, gravity: Gravity, what: str, remedy: str) -> Finding:
     return Finding(check=check.__name__.replace("_", " "), gravity=gravity, what=what, remedy=remedy)
 
 
-def _database(facts: Facts) -> DatabaseFacts | None:
-    """The database, where it could be read."""
-    database = facts.database
-    return database if database is not None and database.exists and not database.problem else None
+def _of_database(check: Callable[[DatabaseFacts, Facts], Finding | None]) -> Check:
+    """A check that is made where there is a database that could be read."""
+
+    @wraps(check)
+    def made(facts: Facts) -> Finding | None:
+        database = facts.database
+        return None if database is None or not database.exists or database.problem else check(database, facts)
+
+    return made
 
 
 def _replicates(facts: Facts) -> bool:
@@ -107,11 +113,9 @@ def machine_clock(facts: Facts) -> Finding | None:
     return _finding(machine_clock, Gravity.WRONG, "this machine's clock shows a day before 2025", "set it, and run NTP")
 
 
-def stamps_ahead(facts: Facts) -> Finding | None:
+@_of_database
+def stamps_ahead(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """A database that a clock far ahead stamped, or one that is beyond this machine's clock."""
-    database = _database(facts)
-    if database is None:
-        return None
     bound_ms = facts.settings.clock_bound_ms if facts.settings is not None else 60_000
     ahead_ms = database.stamped_ms - facts.machine.now_ms
     if ahead_ms <= bound_ms and not database.set_aside:
@@ -142,10 +146,10 @@ def database_file(facts: Facts) -> Finding | None:
     return None
 
 
-def journal_mode(facts: Facts) -> Finding | None:
+@_of_database
+def journal_mode(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Another journal mode than WAL."""
-    database = _database(facts)
-    if database is None or database.journal_mode == "wal":
+    if database.journal_mode == "wal":
         return None
     is_attached = bool(database.attached)
     what = f"the journal mode is {database.journal_mode}: readers and writers keep each other out"
@@ -153,30 +157,30 @@ def journal_mode(facts: Facts) -> Finding | None:
     return _finding(journal_mode, gravity, what, "start its node, or: PRAGMA journal_mode = WAL")
 
 
-def capture_triggers(facts: Facts) -> Finding | None:
+@_of_database
+def capture_triggers(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Attached tables whose writes nobody notes."""
-    database = _database(facts)
-    if database is None or not database.uncaptured:
+    if not database.uncaptured:
         return None
     what = f"triggers of {_names(database.uncaptured)} are missing: what is written there is in no log"
     remedy = "start its node: it puts them back and compares the tables row by row; nothing is lost meanwhile"
     return _finding(capture_triggers, Gravity.WRONG, what, remedy)
 
 
-def tables_gone(facts: Facts) -> Finding | None:
+@_of_database
+def tables_gone(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Attached tables that are not there any more."""
-    database = _database(facts)
-    if database is None or not database.gone:
+    if not database.gone:
         return None
     what = f"{_names(database.gone)}: attached, and not there any more (or with another key)"
     remedy = "put it back with its rows, in one transaction: rows that are missing then count as deleted"
     return _finding(tables_gone, Gravity.WRONG, what, remedy)
 
 
-def held_values(facts: Facts) -> Finding | None:
+@_of_database
+def held_values(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Values that other nodes show and this one cannot."""
-    database = _database(facts)
-    if database is None or not (database.held or database.waiting_tables):
+    if not (database.held or database.waiting_tables):
         return None
     parts = [f"{count} because: {reason}" for reason, count in database.held[:HELD_SHOWN]]
     parts += [f"changes of table {name}" for name in database.waiting_tables[:HELD_SHOWN]]
@@ -185,10 +189,10 @@ def held_values(facts: Facts) -> Finding | None:
     return _finding(held_values, Gravity.UNWISE, what, remedy)
 
 
-def orphan_rows(facts: Facts) -> Finding | None:
+@_of_database
+def orphan_rows(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Rows whose parent is missing."""
-    database = _database(facts)
-    if database is None or not database.orphans:
+    if not database.orphans:
         return None
     tables = ", ".join(f"{count} in {name}" for name, count in database.orphans)
     what = f"rows without the row that they refer to: {tables}. They are so on every node"
@@ -197,39 +201,39 @@ def orphan_rows(facts: Facts) -> Finding | None:
     )
 
 
-def forked_sites(facts: Facts) -> Finding | None:
+@_of_database
+def forked_sites(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Histories that parted."""
-    database = _database(facts)
-    if database is None or not database.forked_sites:
+    if not database.forked_sites:
         return None
     what = f"{database.forked_sites} sites were forked: a machine was put back, and went on before it heard its peers"
     remedy = "nothing to do; check counters that were written on the machine that was put back (docs/operations.md)"
     return _finding(forked_sites, Gravity.ADVICE, what, remedy)
 
 
-def many_sites(facts: Facts) -> Finding | None:
+@_of_database
+def many_sites(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """A cluster in which databases come and go."""
-    database = _database(facts)
-    if database is None or database.sites < SITES_MANY:
+    if database.sites < SITES_MANY:
         return None
     what = f"{database.sites} sites are known: each copy, restore and lost data_dir makes one, and none is forgotten"
     return _finding(many_sites, Gravity.UNWISE, what, "give each node a data_dir that outlives its process")
 
 
-def pending_log(facts: Facts) -> Finding | None:
+@_of_database
+def pending_log(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """Writes that nobody has sent."""
-    database = _database(facts)
-    if database is None or database.pending < PENDING_MANY:
+    if database.pending < PENDING_MANY:
         return None
     what = f"{database.pending} writes were noted and not sent yet"
     gravity = Gravity.ADVICE if facts.settings is None else Gravity.UNWISE
     return _finding(pending_log, gravity, what, "start its node, or detach the database if none will run again")
 
 
-def log_size(facts: Facts) -> Finding | None:
+@_of_database
+def log_size(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """A write-ahead log that grows."""
-    database = _database(facts)
-    if database is None or database.wal_bytes < WAL_MAX_BYTES:
+    if database.wal_bytes < WAL_MAX_BYTES:
         return None
     what = f"the write-ahead log is {database.wal_bytes // MIB} MiB: some program keeps a read transaction open"
     return _finding(
@@ -237,10 +241,11 @@ def log_size(facts: Facts) -> Finding | None:
     )
 
 
-def journal_size(facts: Facts) -> Finding | None:
+@_of_database
+def journal_size(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """More changesets than the settings allow."""
-    database, settings = _database(facts), facts.settings
-    if database is None or settings is None or database.journal_bytes <= 2 * settings.journal_max_bytes:
+    settings = facts.settings
+    if settings is None or database.journal_bytes <= 2 * settings.journal_max_bytes:
         return None
     what = (
         f"changesets take {database.journal_bytes // MIB} MiB, and journal_max_bytes is "
@@ -314,11 +319,10 @@ def synchronous(facts: Facts) -> Finding | None:
     return _finding(synchronous, Gravity.ADVICE, what, 'database.synchronous = "full", if none may be lost')
 
 
-def nothing_attached(facts: Facts) -> Finding | None:
+@_of_database
+def nothing_attached(database: DatabaseFacts, facts: Facts) -> Finding | None:
     """A convergent node with nothing to replicate."""
-    database, found = _database(facts), facts.settings
-    if database is None:
-        return None
+    found = facts.settings
     lacking = () if found is None else tuple(name for name in found.declared if name not in database.attached)
     if found is None and not database.attached:
         what = "no table of this database is attached: nothing of it is replicated"
