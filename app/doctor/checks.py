@@ -77,7 +77,9 @@ def _of_database(check: Callable[[DatabaseFacts, Facts], Finding | None]) -> Che
     @wraps(check)
     def made(facts: Facts) -> Finding | None:
         database = facts.database
-        return None if database is None or not database.exists or database.problem else check(database, facts)
+        if database is None or not database.exists or database.problem or database.newer_format:
+            return None
+        return check(database, facts)
 
     return made
 
@@ -143,6 +145,9 @@ def database_file(facts: Facts) -> Finding | None:
     if database.problem:
         what = f"{database.path} cannot be read: {database.problem}"
         return _finding(database_file, Gravity.WRONG, what, "see that it is an SQLite database that this user may read")
+    if database.newer_format:
+        what = f"{database.path} was written by a newer Litecast (format {database.newer_format})"
+        return _finding(database_file, Gravity.WRONG, what, "upgrade litecast: this one refuses to open it")
     return None
 
 

@@ -24,6 +24,8 @@ class DatabaseFacts:
     size_bytes: int = 0
     wal_bytes: int = 0
     free_bytes: int | None = None
+    newer_format: int = 0
+    """The format that a newer Litecast gave it, of which nothing more is read; 0 if this one knows it."""
     journal_mode: str = ""
     attached: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()

@@ -86,6 +86,8 @@ def _database(path: Path) -> DatabaseFacts:
         return DatabaseFacts(path=path, exists=False, free_bytes=free_bytes)
     except OSError as error:
         return DatabaseFacts(path=path, exists=True, problem=str(error.strerror), free_bytes=free_bytes)
+    if not path.is_file():
+        return DatabaseFacts(path=path, exists=True, problem="it is not a plain file", free_bytes=free_bytes)
     known: dict[str, Any] = {
         "path": path,
         "exists": True,
@@ -112,6 +114,8 @@ def _inside(connection: sqlite3.Connection) -> dict[str, Any]:
     standing = state.read(connection)
     if standing is None:
         return found
+    if standing.format > state.NEWEST_FORMAT:
+        return found | {"newer_format": standing.format}
     specs = catalogue.load(connection)
     present = {spec.tid for spec in specs.values()}
     known = connection.execute(f"SELECT tid, name FROM main.{catalogue.CATALOGUE}").fetchall()

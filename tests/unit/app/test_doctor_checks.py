@@ -84,6 +84,7 @@ FOUND: list[tuple[Check, Facts, Gravity, str]] = [
     (checks.database_file, bare(exists=False), WRONG, "no file at /data/app.db"),
     (checks.database_file, database(exists=False), ADVICE, "yet"),
     (checks.database_file, database(problem="file is not a database"), WRONG, "file is not a database"),
+    (checks.database_file, database(newer_format=99, attached=(), uncaptured=("pages",)), WRONG, "newer Litecast"),
     (checks.journal_mode, database(journal_mode="delete"), UNWISE, "delete"),
     (checks.journal_mode, bare(journal_mode="delete", attached=()), ADVICE, "delete"),
     (checks.capture_triggers, database(uncaptured=("pages",)), WRONG, "triggers of pages"),

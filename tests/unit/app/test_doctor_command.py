@@ -104,6 +104,37 @@ def test_a_file_that_is_no_database_and_one_that_is_not_there(
     assert path.exists() == (content is not None), "it makes none"
 
 
+def test_a_folder_is_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for named in (str(tmp_path), "."):
+        assert cli.main(["doctor", named]) == 4
+        assert "it is not a plain file" in capsys.readouterr().out
+
+
+def test_a_database_of_a_newer_litecast_is_told_and_nothing_more_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = database(tmp_path / "app.db")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE _litecast_state SET format = 99")
+        connection.execute("DROP TABLE _litecast_held")
+    assert cli.main(["doctor", str(path), "--json"]) == 4
+    assert said(capsys)["database file"] == "wrong"
+    assert cli.main(["doctor", str(path)]) == 4
+    told = capsys.readouterr().out
+    assert "newer Litecast (format 99)" in told
+    assert "attached" not in told
+
+
+def test_a_database_of_an_older_litecast_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript((Path(__file__).parents[1] / "replication/engine/format_2.sql").read_text())
+    found = facts_of_database(path).database
+    assert found is not None
+    assert (found.problem, found.newer_format, found.attached) == ("", 0, ("pages",))
+
+
 def test_an_ordinary_database_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "app.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
