@@ -1,7 +1,7 @@
 """Attach and detach for whoever names a file: what `litecast attach` and `litecast detach` do, from Python.
 
 The file is opened as it is and never created. Both block for as long as they take, at most the busy timeout plus a scan
-of the tables; other programs, a node among them, may have the file open meanwhile.
+of the tables; other programs may have the file open meanwhile, and while it is attached a node, too.
 """
 
 import os
@@ -16,7 +16,9 @@ from replication.engine.description import TableKind, describe
 from replication.engine.detaching import DetachReport
 from replication.engine.refusals import TableChoice
 from replication.engine.stamps import Site
-from replication.errors import DatabasePathError
+from replication.errors import DatabaseInUse, DatabasePathError
+from replication.lock import DatabaseLock
+from replication.opening import resolved
 from replication.translation import SQLITE_ERRORS, translated
 
 BUSY_TIMEOUT_S = 5.0
@@ -53,11 +55,20 @@ def attach(
 def detach(path: Path | str, tables: Sequence[str] | None = None) -> DetachReport:
     """Detaches these tables, or everything: after the last one, nothing of Litecast's is left in the schema.
 
-    No node may be running on the file: what was written since it last looked would reach no other. Raises, with nothing
-    changed, NotAttached; AttachRefused if the tables that remain cannot do without these; DatabaseError.
+    No node may be running on the file: it would attach again what its settings declare, as if the counts had come about
+    before, and what was written since it last looked would reach no other. Raises, with nothing changed, NotAttached;
+    AttachRefused if the tables that remain cannot do without these; DatabaseInUse; another DatabaseError.
     """
-    with _opened(Path(path)) as connection:
-        return attaching.detach(connection, tables)
+    file = _there(Path(path))
+    try:
+        lock = DatabaseLock.acquire(resolved(file))  # before SQLite opens it, until SQLite has closed it: see lock.py
+    except DatabaseInUse as error:
+        raise DatabaseInUse(file, "stop that node first: it would attach the tables again") from error
+    try:
+        with _opened(file) as connection:
+            return attaching.detach(connection, tables)
+    finally:
+        lock.release()
 
 
 def new_site() -> Site:
@@ -69,14 +80,18 @@ def _is_missing(connection: sqlite3.Connection, table: str) -> bool:
     return describe(connection, table).kind is TableKind.MISSING
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to the database. What SQLite raises meanwhile becomes a DatabaseError with a remedy."""
+def _there(path: Path) -> Path:
     if not path.is_file():
         problem = "is a directory" if path.is_dir() else "does not exist"
         raise DatabasePathError(path, problem, "name the database file that the application uses")
+    return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to the database. What SQLite raises meanwhile becomes a DatabaseError with a remedy."""
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        connection = sqlite3.connect(_there(path), timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             yield connection
         finally:

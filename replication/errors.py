@@ -289,10 +289,8 @@ class DatabaseFailed(DatabaseError):
 class DatabaseInUse(DatabaseError):
     """Another Litecast node has the database open."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            path, "another Litecast node is using it", "stop that node, or give this one its own [database] path"
-        )
+    def __init__(self, path: Path, remedy: str = "stop that node, or give this one its own [database] path") -> None:
+        super().__init__(path, "another Litecast node is using it", remedy)
 
 
 class NewerFormat(DatabaseError):

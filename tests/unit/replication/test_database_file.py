@@ -9,7 +9,7 @@ import pytest
 from litecast import AttachRefused, MergeRule, ReplicationError, Repo, TableChoice, attach, detach
 from replication.database_file import new_site
 from replication.engine import catalogue, state
-from replication.errors import DatabaseBusy, DatabasePathError, NotADatabase
+from replication.errors import DatabaseBusy, DatabaseInUse, DatabasePathError, NotADatabase
 
 PAGES = TableChoice(name="pages", counters=("views",))
 NOTES = TableChoice(name="notes", rule=MergeRule.ROW)
@@ -74,6 +74,16 @@ def test_what_is_no_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(error):
             detach(path)
     assert not missing.exists()
+
+
+async def test_nothing_is_detached_under_a_node_which_would_attach_it_again(database: Path) -> None:
+    attach(database, [PAGES], cluster="shop")
+    async with Repo(database):
+        with pytest.raises(DatabaseInUse, match="stop that node first"):
+            detach(database)
+    with closing(sqlite3.connect(database)) as connection:
+        assert list(catalogue.load(connection)) == ["pages"]
+    assert detach(database).tables == ("pages",)
 
 
 def test_a_writer_that_takes_too_long_is_told(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
