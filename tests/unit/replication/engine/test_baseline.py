@@ -48,6 +48,17 @@ def test_of_counters_that_differ_the_larger_value_wins() -> None:
     assert (GENESIS, 30) in shares
 
 
+def test_what_a_newcomer_brings_of_what_the_cluster_itself_counted_is_there_twice() -> None:
+    """Nothing in its rows tells what was counted before from what was counted by others meanwhile."""
+    nodes = [seeded("('a', 'A', '', 30)") for _ in range(2)]
+    for node in nodes:
+        node.sql("UPDATE pages SET visits = visits + 1")
+    exchange(*nodes)
+    newcomer = seeded("('a', 'A', '', 32)")
+    exchange(*nodes, newcomer)
+    assert [visits(node) for node in (*nodes, newcomer)] == [[(32 + 2,)]] * 3
+
+
 def test_baselines_that_differ_become_equal_and_nothing_is_lost() -> None:
     a = seeded("('a', 'A', 'mine', 1)", "('b', 'B', '', 2)")
     b = seeded("('a', 'A', 'yours', 1)", "('c', 'C', '', 3)")
