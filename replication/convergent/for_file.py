@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from replication.convergent.copies import Copies
 from replication.convergent.directory import MembersFile
@@ -20,6 +21,9 @@ from replication.database_file import new_site
 from replication.declared import TableDeclaration
 from replication.errors import DataDirUnusable
 from replication.translation import SQLITE_ERRORS, translated
+
+WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
+"""A `-wal` file that grew while somebody read for long, or stood still, is cut to this when it is used again."""
 
 
 def replication_for_file(
@@ -86,6 +90,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")  # a barrier follows: see `durability`
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     return connection
 
 
