@@ -18,6 +18,14 @@
     │   └── MigrationError         .number
     │       ├── MigrationChanged   another text already ran under this number
     │       └── MigrationFailed    .reason
+    ├── ForwardingError            mode primary: a write that another node was to carry out
+    │   ├── CannotForward          .reason: not something that another node can carry out
+    │   │   ├── CannotTravel       an argument, or a result
+    │   │   └── NoSuchFunction     .name; the primary has none of that name
+    │   ├── NoPrimary              .waited_s .retry_after_s; nobody to write, for as long as was waited: not written
+    │   ├── PrimaryFailed          .node; the primary's database would not: not written
+    │   ├── NotVisibleYet          .position .result; written, and not to be read here yet
+    │   └── OutcomeUnknown         the primary did not say, or lost its lease meanwhile
     ├── StartOver                  .table .reason; a reader of the change feed cannot go on from where it was
     ├── CannotForget               a node that is up, was never heard, or whose peers cannot hear of it
     ├── PositionTimeout            .missing .timeout_s; the write that it is of was done all the same
@@ -200,6 +208,68 @@ class _Operators(ReplicationError):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{self._what} {path}: {problem}; {remedy}")
+
+
+class ForwardingError(ReplicationError):
+    """A write in mode primary that did not go as it should. Only OutcomeUnknown leaves open whether it is written."""
+
+
+class CannotForward(ForwardingError):
+    """It cannot be sent to the primary. Nothing was written."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this node is no primary, and cannot forward that: {reason}")
+
+
+class CannotTravel(CannotForward):
+    """An argument or a result of it has no form in which it could be sent."""
+
+
+class NoSuchFunction(CannotForward):
+    """No function is registered under this name where it was to run: that node runs another version, perhaps."""
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        self.name = name
+        listed = f"; registered are {', '.join(known)}" if known else "; none is"
+        super().__init__(f"no function {name!r} is registered on the node that writes{listed}")
+
+
+class NoPrimary(ForwardingError):
+    """For as long as was waited no node could be written to. Nothing was written."""
+
+    def __init__(self, why: str, waited_s: float, retry_after_s: float) -> None:
+        self.waited_s = waited_s
+        self.retry_after_s = retry_after_s
+        super().__init__(f"no primary within {waited_s:g} s ({why}); nothing was written, try again in a moment")
+
+
+class PrimaryFailed(ForwardingError):
+    """The primary's database or disk would not. Nothing was written."""
+
+    def __init__(self, node: str, why: str) -> None:
+        self.node = node
+        super().__init__(f"the primary {node} could not write: {why}")
+
+
+class NotVisibleYet(ForwardingError):
+    """It is written, on the primary. It could not be read here within the time that was waited, and will be."""
+
+    def __init__(self, position: object, result: object, timeout_s: float) -> None:
+        self.position = position
+        self.result = result
+        super().__init__(
+            f"it is written, and cannot be read here yet after {timeout_s:g} s; wait_for() its position, or read on"
+        )
+
+
+class OutcomeUnknown(ForwardingError):
+    """Whether it is written, or will stay so, is not known."""
+
+    outcome_unknown = True
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"whether it is written is unknown: {why}")
 
 
 class StartOver(ReplicationError):

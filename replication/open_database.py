@@ -4,6 +4,7 @@ import functools
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
@@ -32,13 +33,16 @@ class _Query:
 class OpenDatabase:
     """The connections of an open database. Made by `open`, ends with `close`; used in one event loop."""
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime], lock: DatabaseLock) -> None:
+    def __init__(
+        self, settings: Settings, now: Callable[[], datetime], lock: DatabaseLock, guard: Callable[[], None]
+    ) -> None:
         self._settings = settings
         self._surroundings = Surroundings(
             path=settings.path,
             busy_timeout_s=settings.busy_timeout_s,
             stamp=lambda: iso(now()),
             gives_positions=settings.gives_positions,
+            guard=guard,
         )
         self._transaction_thread: int | None = None
         self._lock = lock
@@ -52,9 +56,11 @@ class OpenDatabase:
         self._closing = False
 
     @classmethod
-    async def open(cls, settings: Settings, now: Callable[[], datetime]) -> Self:
-        """Raises a DatabaseError, and leaves nothing open then."""
-        opened = cls(settings, now, claim(settings.path))
+    async def open(
+        cls, settings: Settings, now: Callable[[], datetime], guard: Callable[[], None] = lambda: None
+    ) -> Self:
+        """Raises a DatabaseError, and leaves nothing open then. `guard`: see `Surroundings`."""
+        opened = cls(settings, now, claim(settings.path), guard)
         try:
             await opened._writer.open()
             await opened._reader.open()
@@ -112,9 +118,10 @@ class OpenDatabase:
         return self._transaction_thread == threading.get_ident()
 
     async def migrate(self, statements: tuple[str, ...]) -> int:
-        """How many of the statements ran."""
+        """How many of the statements ran. Each node changes its own schema, also one that does not write."""
+        unguarded = replace(self._surroundings, guard=lambda: None)
         return await self._writer.run(
-            lambda connection: migrate(connection, statements, self._writer_tables, self._surroundings)
+            lambda connection: migrate(connection, statements, self._writer_tables, unguarded)
         )
 
     def _transact[T](self, work: Callable[[Transaction], T], connection: sqlite3.Connection) -> Written[T]:

@@ -27,13 +27,22 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from replication.convergent.noticing import WalWatch
-from replication.errors import DatabaseBusy, NoChangeFeed, ReplicationError, RepoClosed, WaitInTransaction
+from replication.errors import (
+    CannotForward,
+    DatabaseBusy,
+    NoChangeFeed,
+    ReplicationError,
+    RepoClosed,
+    WaitInTransaction,
+)
 from replication.feed.feed import ChangeFeed, Feed
 from replication.feed.live import Commits, live
 from replication.feed.position import FeedPosition
 from replication.open_database import OpenDatabase
 from replication.opening import Settings, Synchronous, resolved
 from replication.positions import Position
+from replication.primary.operations import Function, NotNow, Operation
+from replication.primary.operations import statements as statements_of
 from replication.rows import Key, Op, Parameters, Row
 from replication.transaction import Transaction, Written, stands_alone
 from replication.translation import SQLITE_ERRORS, translated
@@ -46,6 +55,21 @@ WAIT_TIMEOUT_S = 5.0
 
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's transaction: as long as a `call` between nodes."""
+
+
+class Router(Protocol):
+    """What a repo needs in the mode in which one node writes."""
+
+    def may_write(self) -> bool:
+        """Whether this node may write now."""
+        ...
+
+    async def write[T](
+        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool
+    ) -> T | Any:
+        """What the write returns, carried out `here` or, as an operation, on the node that writes; `wait` until it can
+        be read here then. Raises what the verb raises, and a ForwardingError."""
+        ...
 
 
 class Link(Protocol):
@@ -99,6 +123,10 @@ class Repo:
         self.replicator = replicator
         self.link: Link | None = None
         """The replication of this database, once it is there."""
+        self.router: Router | None = None
+        """Where writes go, once it is there, in the mode in which one node writes."""
+        self.functions: dict[str, Function] = {}
+        """What `register` was given."""
         self.position = Position()
         """That of the last write that was awaited here: what another node waits for to show it and all before it."""
         self._gives_positions = gives_positions
@@ -117,7 +145,7 @@ class Repo:
         if self._open is not None:
             return
         self._closing = None
-        opening = asyncio.create_task(OpenDatabase.open(self._settings(), self._now), name="repo open")
+        opening = asyncio.create_task(OpenDatabase.open(self._settings(), self._now, self._guard), name="repo open")
         try:
             self._open = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -161,33 +189,74 @@ class Repo:
         """
         return await self._opened().read(lambda verbs: verbs.all(sql, params))
 
-    async def insert(self, table: str, row: Mapping[str, Any]) -> Row:
+    async def insert(self, table: str, row: Mapping[str, Any], *, wait: bool = True) -> Row:
         """The whole row as it now stands, defaults included.
 
         `inserted_at` and `updated_at`, where the table has them, are set to now (ISO 8601, UTC, microseconds) unless
         given. Generated columns are left out. Raises DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
         """
-        return self._done(await self._opened().write(lambda verbs: verbs.insert(table, row)))
+        return await self._routed(
+            lambda: Operation("insert", (table, dict(row))),
+            lambda: self._opened().write(lambda verbs: verbs.insert(table, row)),
+            wait=wait,
+        )
 
-    async def insert_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
+    async def insert_many(self, table: str, rows: Iterable[Mapping[str, Any]], *, wait: bool = True) -> int:
         """How many rows were inserted: all, in one transaction, or none. Columns are filled as by `insert`."""
         taken = list(rows)  # here: an iterable of the application's is not run in another thread
-        return await self.transaction(lambda transaction: transaction.insert_many(table, taken))
+        return await self._routed(
+            lambda: Operation("insert_many", (table, [dict(row) for row in taken])),
+            lambda: self._opened().transact(lambda transaction: transaction.insert_many(table, taken)),
+            wait=wait,
+        )
 
-    async def update(self, table: str, key: Key, changes: Mapping[str, Any]) -> Row:
+    async def update(self, table: str, key: Key, changes: Mapping[str, Any], *, wait: bool = True) -> Row:
         """The whole row after these changes; `updated_at` is set to now unless it is among them.
 
         Raises NoSuchRow, DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
         """
-        return self._done(await self._opened().write(lambda verbs: verbs.update(table, key, changes)))
+        return await self._routed(
+            lambda: Operation("update", (table, key, dict(changes))),
+            lambda: self._opened().write(lambda verbs: verbs.update(table, key, changes)),
+            wait=wait,
+        )
 
-    async def delete(self, table: str, key: Key) -> Row:
+    async def delete(self, table: str, key: Key, *, wait: bool = True) -> Row:
         """The row as it was. Raises NoSuchRow, ConstraintFailed, NoSuchTable."""
-        return self._done(await self._opened().write(lambda verbs: verbs.delete(table, key)))
+        return await self._routed(
+            lambda: Operation("delete", (table, key)),
+            lambda: self._opened().write(lambda verbs: verbs.delete(table, key)),
+            wait=wait,
+        )
 
-    async def execute(self, sql: str, params: Parameters = ()) -> int:
+    async def execute(self, sql: str, params: Parameters = (), *, wait: bool = True) -> int:
         """How many rows one statement, of any kind but BEGIN and COMMIT, changed."""
-        return self._done(await self._opened().write(lambda verbs: verbs.execute(sql, params), alone=stands_alone(sql)))
+        return await self._routed(
+            lambda: Operation("execute", (sql, params)),
+            lambda: self._opened().write(lambda verbs: verbs.execute(sql, params), alone=stands_alone(sql)),
+            wait=wait,
+        )
+
+    async def statements(self, statements: Sequence[str | tuple[str, Parameters]], *, wait: bool = True) -> list[int]:
+        """How many rows each of these statements changed: SQL, or pairs of SQL and parameters. All in one transaction,
+        or none. Raises what `execute` raises, and CannotForward for what is no list of statements."""
+        operation = statements_of(statements)
+        return await self._routed(
+            lambda: operation, lambda: self._opened().transact(lambda tx: operation.run(tx, {})), wait=wait
+        )
+
+    def register(self, name: str, function: Function) -> None:
+        """`call` runs `function(transaction, ...)` under this name, wherever it has to run: every node of a cluster
+        registers the same. What it is given and what it returns are values, rows, and lists and maps of these."""
+        self.functions[name] = function
+
+    async def call(self, name: str, *arguments: Any, wait: bool = True) -> Any:
+        """What the registered function returns, run in one transaction as `transaction` runs one. Raises
+        NoSuchFunction."""
+        operation = Operation("function", (name, list(arguments)))
+        return await self._routed(
+            lambda: operation, lambda: self._opened().transact(lambda tx: operation.run(tx, self.functions)), wait=wait
+        )
 
     async def transaction[T](self, work: Callable[[Transaction], T]) -> T:
         """What `work` returns, once it is committed.
@@ -199,7 +268,7 @@ class Repo:
         """
         if inspect.iscoroutinefunction(work):
             raise TypeError("a transaction's function is a plain `def`, run in the writer's thread")
-        return self._done(await self._opened().transact(work))
+        return await self._routed(_not_sent, lambda: self._opened().transact(work), wait=True)
 
     async def migrate(self, statements: Sequence[str]) -> int:
         """How many of these statements ran now. Each has the number of its place, from 1, and runs once on a database.
@@ -272,6 +341,30 @@ class Repo:
         if self.link is not None:
             await self.link.wait_for(position, timeout_s=timeout_s)
 
+    async def _routed[T](
+        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[Written[T]]], *, wait: bool
+    ) -> T:
+        """Carries a write out here, or where writes go. `operation` is only made where there is a choice."""
+        if self.router is None:
+            return self._done(await here())
+
+        async def done_here() -> T:
+            return self._done(await here())
+
+        self._opened()
+        return await self.router.write(operation, done_here, wait=wait)
+
+    async def transact_here[T](self, work: Callable[[Transaction], T]) -> Written[T]:
+        """`transaction`, on this node and no other, with its position: for who carries out what others forward. Raises
+        NotNow unless this node writes."""
+        written = await self._opened().transact(work)
+        self._done(written)
+        return written
+
+    def _guard(self) -> None:
+        if self.router is not None and not self.router.may_write():
+            raise NotNow
+
     def _done[T](self, written: Written[T]) -> T:
         if written.position:
             self.position = written.position
@@ -291,3 +384,10 @@ class Repo:
             busy_timeout_s=self._busy_timeout_s,
             gives_positions=self._gives_positions,
         )
+
+
+def _not_sent() -> Operation:
+    raise CannotForward(
+        "the function of a transaction() runs on this node only; send statements(), or register() the function on "
+        "every node and call() it"
+    )

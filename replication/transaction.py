@@ -32,6 +32,8 @@ class Surroundings:
     """The time now, as it is written into inserted_at and updated_at."""
     gives_positions: bool = False
     """Whether what is written becomes changesets, so that others can wait for it."""
+    guard: Callable[[], None] = lambda: None
+    """Raises what keeps a transaction from writing now. Asked in the writer's thread, when the lock is had."""
 
 
 class Verbs:
@@ -188,6 +190,7 @@ class Transaction(Verbs):
 
     def begun(self) -> None:
         """The transaction has the write lock: from now on no fold comes between it and its commit."""
+        self._surroundings.guard()
         if self._surroundings.gives_positions:
             self.position = of_next_fold(self._connection)
 

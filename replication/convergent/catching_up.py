@@ -114,7 +114,11 @@ class CatchUp:
         """Does whatever there is to do now. Raises what the engine raises."""
         while True:
             await self._close_forked()  # before each: who is asked may wait for that before it answers
-            if (peer := self._peer_to_ask()) is not None:
+            if (peer := self._peer_to_reset_by()) is not None:
+                await self._with(peer, self._fetch_instead_of_tail)
+            elif self._here.view().is_resetting:
+                return
+            elif (peer := self._peer_to_ask()) is not None:
                 await self._with(peer, self._ask_until_done)
             elif (peer := self._peer_to_heal()) is not None:
                 await self._with(peer, self._fetch_all)
@@ -122,6 +126,20 @@ class CatchUp:
                 await self._fetch_wanted(*self._wanted.popleft())
             else:
                 return
+
+    # --- instead of a tail ---
+
+    def _peer_to_reset_by(self) -> str | None:
+        """Whose state is to come in the place of a tail: one of those who know the newest epoch."""
+        view = self._here.view()
+        if not view.is_resetting:
+            return None
+        newest = self._exchange.in_newest_epoch()
+        return next((peer for peer in newest if not self._exchange.is_paused(peer, _now_s())), None)
+
+    async def _fetch_instead_of_tail(self, peer: str, under_way: Progress) -> bool:
+        await self._fetch_snapshot(peer, under_way)
+        return True
 
     # --- what is missing ---
 

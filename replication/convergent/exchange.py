@@ -21,6 +21,7 @@ from typing import Final
 
 from replication.convergent.inbox import Lacking
 from replication.convergent.messages import Heads
+from replication.engine.epochs import epoch_of, newest
 from replication.engine.stamps import Site, Stamp, first_after, is_baseline, ms_of
 
 GRACE_S: Final = 0.1
@@ -68,6 +69,15 @@ class Exchange:
     def heads(self) -> Mapping[str, Heads]:
         """What each peer said last, of those that spoke."""
         return {name: peer.heads for name, peer in self._peers.items() if peer.heads is not None}
+
+    def in_newest_epoch(self) -> list[str]:
+        """Peers that have merged something of the newest epoch that any of them knows; none if none knows of any."""
+        epochs = {
+            name: epoch_of(site)
+            for name, heads in self.heads().items()
+            if heads.ready and (site := newest(heads.vector)) is not None
+        }
+        return [name for name, epoch in epochs.items() if epoch == max(epochs.values())]
 
     def peers(self) -> tuple[str, ...]:
         """The peers that are up."""

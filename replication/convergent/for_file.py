@@ -37,9 +37,11 @@ def replication_for_file(
     journal_max_bytes: int,
     join_timeout_s: float,
     expects_peers: bool,
+    fence: str | None = None,
 ) -> Replication:
     """Opens nothing yet. `path` is that of the file itself, links resolved; its lock is held by who calls this, as
-    that of `data_dir` is, where the nonce of the run is kept."""
+    that of `data_dir` is, where the nonce of the run is kept. `fence`: in mode primary, what a write to the tables is
+    told until this node is the primary, or knows who is."""
     return Replication(
         Store(
             lambda: connect(path),
@@ -54,6 +56,7 @@ def replication_for_file(
                 clock_bound_ms=clock_bound_ms,
                 journal_max_age_ms=int(journal_max_age_s * 1000),
                 journal_max_bytes=journal_max_bytes,
+                fence=fence,
             ),
         ),
         Shelf(lambda: connect(path)),

@@ -37,19 +37,21 @@ from replication.convergent.members import Cluster, Members, was_forgotten
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
 from replication.convergent.own_clock import OwnClock
-from replication.convergent.saying import forgotten_said, notes
+from replication.convergent.saying import forgotten_said, notes, tail_said
 from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas
 from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
 from replication.convergent.stamping_again import StampingAgain
 from replication.convergent.status import ReplicationStatus, Tally
 from replication.convergent.store import Broken, Done, Store, View
+from replication.convergent.tails import Tails
 from replication.convergent.telling import HEADS_INTERVAL_S, Telling
 from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
-from replication.engine.applying import Closed, Fork, Merged, Refused, Repeat, TooEarly, Waits
+from replication.engine.applying import Closed, Deposed, Fork, Merged, Over, Refused, Repeat, TooEarly, Waits
 from replication.engine.changesets import ChangesetError, digest, header
 from replication.engine.closing import FORGOTTEN
+from replication.engine.epochs import epoch_of
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
@@ -123,6 +125,7 @@ class Replication:
         )
         self._trying = Trying(self.tally, lambda: bool(self._forgotten_by))
         self._stamping_again = StampingAgain(self, self._exchange, self._clock)
+        self._tails = Tails(self)
         self._serving = Serving(self, shelf, shelf_engine, copies)
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
@@ -178,6 +181,7 @@ class Replication:
                 ("watching", self._watch_step, at_once),
                 ("trimming", self._trim_step, at_once),
                 ("stamping again", self._stamping_again.step, at_once),
+                ("setting a tail aside", self._tails.step, self._tails.due),
             ):
                 group.create_task(self._trying.keep_doing(what, step, event), name=f"replication: {what}")
 
@@ -394,9 +398,11 @@ class Replication:
                 f"since a merge, a row of table {found.table} breaks a {found.rule}: key {found.key!r}. It stays, on "
                 "every node; mend it with SQL",
             )
+        if done.view.tail:
+            self._tails.found(done.view.tail)
         peers = self._members.up()
         tell = done.tell
-        for encoded in done.made:
+        for encoded in () if done.view.tail else done.made:  # nobody would take a tail
             if len(encoded) > CAST_MAX_BYTES:
                 tell = True
                 continue
@@ -426,6 +432,8 @@ class Replication:
 
     def _next_batch(self) -> list[Arrived]:
         view = self.view()
+        if view.is_resetting:
+            return []
         return self._inbox.batch(
             self.stamps(), own=view.site, closed=frozenset(view.closed), before_ms=self.before_ms()
         )
@@ -461,11 +469,15 @@ class Replication:
                     self._lacking.set()
                 case Closed():
                     pass
+                case Over(site=site):
+                    self._refuse(arrived, outcome, f"epoch {epoch_of(site)} is over: it is a tail of its node's")
+                case Deposed(tail=tail):
+                    self._tails.found(tail)
                 case Refused(reason=reason) | Broken(reason=reason):
                     self._refuse(arrived, outcome, reason)
 
-    def _refuse(self, arrived: Arrived, outcome: Refused | Broken, reason: str) -> None:
-        if isinstance(outcome, Refused):
+    def _refuse(self, arrived: Arrived, outcome: Refused | Broken | Over, reason: str) -> None:
+        if not isinstance(outcome, Broken):
             self.tally.refused += 1
         else:
             self.tally.broken += 1
@@ -485,6 +497,11 @@ class Replication:
     def state_has_moved(self) -> None:
         """No more of a peer's state comes: readers of the feed have waited for that."""
         self.feed.moved()
+        self._arrived.set()
+
+    def has_something_lacking(self) -> None:
+        """There is something to be asked for."""
+        self._lacking.set()
 
     def take_in(self, peer: str, encoded: bytes) -> None:
         """A changeset that was asked for. Raises ChangesetError."""
@@ -568,6 +585,14 @@ class Replication:
             ready=not self._is_between_states(),
         )
 
+    def heads(self) -> Heads | None:
+        """What is durable here, as it is told to peers; None before the node runs."""
+        return self._heads_to_tell()
+
+    def hear_heads(self, peer: str, heads: Heads) -> None:
+        """What a peer answered who was asked for it."""
+        self._hear(peer, heads)
+
     def _schemas_here(self) -> Schemas:
         return self.durable_view().schemas  # it is looked at each second, the other when something is folded
 
@@ -650,14 +675,19 @@ class Replication:
 
     def _is_between_states(self) -> bool:
         """Whether readers may see a part of a transaction: state is being merged; or it broke off, perhaps in a former
-        run; or it is merged, and some changesets up to where it was read have not come yet."""
-        return bool(self.view().seen or self.view().parts) or self.is_moving_state()
+        run; or it is merged, and some changesets up to where it was read have not come yet; or a tail was set aside."""
+        view = self.view()
+        return bool(view.seen or view.parts or view.is_resetting) or self.is_moving_state()
 
     def _standing_still(self) -> list[str]:
         if self._forgotten_by:
             return [forgotten_said(self._forgotten_by)]
-        clock_off_ms = self._clock.off_ms()
-        return [*self._trying.problems(), *([off_said(clock_off_ms)] if clock_off_ms else [])]
+        clock_off_ms, tail = self._clock.off_ms(), self.view().tail
+        return [
+            *self._trying.problems(),
+            *([off_said(clock_off_ms)] if clock_off_ms else []),
+            *([tail_said(tail)] if tail else []),
+        ]
 
     def status(self) -> ReplicationStatus:
         """How replication stands, now."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from replication.convergent.store import View
 from replication.engine.closing import branches
+from replication.engine.epochs import epoch_of
+from replication.engine.stamps import Site, Stamp
 
 
 def forgotten_said(peer: str) -> str:
@@ -12,6 +14,15 @@ def forgotten_said(peer: str) -> str:
         f"this node was forgotten, says {peer}: what it has cannot be merged any more. "
         "Stop it, move its database away, and start it without one: it copies a peer's. What it wrote "
         "since is in the old file"
+    )
+
+
+def tail_said(tail: Mapping[Site, Stamp]) -> str:
+    """What is to be known of a node that has a tail."""
+    epochs = ", ".join(str(epoch) for epoch in sorted({epoch_of(site) for site in tail}))
+    return (
+        f"this node has what was written in epoch {epochs} after another one had begun: a tail, which is kept here and "
+        "merged nowhere"
     )
 
 

@@ -15,7 +15,7 @@ from replication.convergent.messages import Closed, Vector
 from replication.convergent.schemas import Schemas, schemas_of
 from replication.convergent.sidecar import Sidecar
 from replication.declared import TableDeclaration
-from replication.engine import epochs, held, state
+from replication.engine import epochs, held, state, tails
 from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, closed, forget_site, keep_parts, unite_tips
@@ -69,7 +69,11 @@ class View:
     epoch: Epoch | None = None
     """The newest epoch of which anything is merged; None where many nodes write at a time."""
     tail: Mapping[Site, Stamp] = field(default_factory=dict[Site, Stamp])
-    """What is here of earlier epochs beyond where that one began, by site, from which stamp on: see `epochs`."""
+    """What is here of earlier epochs beyond where that one began, by site, after which stamp: see `epochs`."""
+    tails: int = 0
+    """How many changesets of such are kept: see `tails`."""
+    is_resetting: bool = False
+    """One was set aside, and the cluster's rows in its place have not all come yet."""
     number: int = field(default=0, compare=False)
     """A later look has a higher one."""
 
@@ -320,6 +324,18 @@ class Store:
         folded = epochs.end(self._connection, fence, now_ms=now_ms, expected=self._remembered)
         return self._done(folded, changed=True)
 
+    def set_tail_aside(self, tail: Mapping[Site, Stamp]) -> Done:
+        """What was written in an epoch that is over is kept apart, and taken out of the tables."""
+        settings = self._settings
+        tails.set_aside(
+            self._connection,
+            tail,
+            new_site=settings.new_site(),
+            now_ms=settings.now_ms(),
+            expected=self._remembered,
+        )
+        return self._done(changed=True, tell=True)
+
     def adopt(self, table: str, keys: Sequence[Key]) -> Done:
         """Takes what damaged rows show for writes of now. Raises NotComparable."""
         now_ms = self._settings.now_ms()
@@ -502,6 +518,8 @@ class Store:
             refusals=self._refusals,
             schemas=self._schemas_now(),
             epoch=epoch,
+            tails=0 if epoch is None else tails.count(self._connection),
+            is_resetting=epoch is not None and tails.is_resetting(self._connection),
             tail={} if epoch is None else epoch.tail_of(epochs.heads_of(heads)),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from replication.engine import baseline, capture, catalogue, fence, forwarded, held, refusals, state
+from replication.engine import baseline, capture, catalogue, fence, forwarded, held, refusals, state, tails
 from replication.engine.catalogue import MergeRule
 from replication.engine.detaching import NOTE, STATE, detach_table, our_tables
 from replication.engine.detaching import detach as detach
@@ -207,6 +207,7 @@ def _begin_with(
         _begin_state(connection, cluster, new_site, mode_before)
     if one_writer and not catalogue.is_one_writer(connection):
         fence.create(connection)
+        connection.execute(tails.CREATE)
         forwarded.create(connection)
 
 

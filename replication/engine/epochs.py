@@ -102,12 +102,13 @@ def note(connection: sqlite3.Connection, site: Site, began: Mapping[Site, Stamp]
     connection.execute(f"UPDATE main.{ONE_WRITER} SET epoch = ?, began = ?", (site, packed))
 
 
-def note_of_state(session: Session, heads: Mapping[Site, Head]) -> None:
+def note_of_state(session: Session, heads: Mapping[Site, Head]) -> bool:
     """All of somebody's state is merged who had these heads: if he had merged an epoch's beginning, so has this
-    database now. In the transaction at work."""
+    database now. In the transaction at work. False where many nodes write at a time."""
     epoch, site = read(session.connection), newest(heads)
     if epoch is not None and site is not None and epoch_of(site) > epoch.number:
         note(session.connection, site, _began(site, heads))
+    return epoch is not None
 
 
 def against_state(session: Session, heads: Mapping[Site, Head]) -> str:

@@ -21,7 +21,8 @@ _EVENTS = ("insert", "update", "delete")
 def create(connection: sqlite3.Connection) -> None:
     """Makes the table, with no fence up. Inside a transaction."""
     connection.execute(
-        f"CREATE TABLE {ONE_WRITER} (id INTEGER PRIMARY KEY CHECK (id = 1), fence TEXT, epoch TEXT, began BLOB)"
+        f"CREATE TABLE {ONE_WRITER} (id INTEGER PRIMARY KEY CHECK (id = 1), fence TEXT, epoch TEXT, began BLOB,"
+        " resetting INTEGER NOT NULL DEFAULT 0)"
     )
     connection.execute(f"INSERT INTO main.{ONE_WRITER} (id) VALUES (1)")
 

@@ -12,25 +12,17 @@ from replication.engine import capture, catalogue
 from replication.engine.catalogue import MergeRule
 
 TABLE: Final = "_litecast_forwarded"
-_CREATE: Final = f"CREATE TABLE {TABLE} (key TEXT PRIMARY KEY NOT NULL, outcome BLOB NOT NULL) WITHOUT ROWID"
+_CREATE: Final = (
+    f"CREATE TABLE {TABLE} (key TEXT PRIMARY KEY NOT NULL, at INTEGER NOT NULL, outcome BLOB NOT NULL) WITHOUT ROWID",
+    f"CREATE INDEX {TABLE}_at ON {TABLE} (at)",
+)
+"""`at`: milliseconds since 1970, by the clock of the node that carried it out."""
 
 
 def create(connection: sqlite3.Connection) -> None:
     """Makes the table and attaches it. Inside a transaction."""
-    connection.execute(_CREATE)
+    for statement in _CREATE:
+        connection.execute(statement)
     spec = catalogue.add(connection, name=TABLE, counters=(), rule=MergeRule.ROW)
     for statement in capture.create_statements(spec):
         connection.execute(statement)
-
-
-def outcome(connection: sqlite3.Connection, key: str) -> bytes | None:
-    """What came of the write with this key; None if it was not carried out."""
-    row = connection.execute(f"SELECT outcome FROM main.{TABLE} WHERE key = ?", (key,)).fetchone()
-    return None if row is None else bytes(row[0])
-
-
-def note(connection: sqlite3.Connection, key: str, found: bytes, *, forget_before: str) -> None:
-    """Notes what came of a write, in its transaction, and forgets those with smaller keys than that. Keys begin with
-    the time at which they were made."""
-    connection.execute(f"INSERT INTO main.{TABLE} (key, outcome) VALUES (?, ?)", (key, found))
-    connection.execute(f"DELETE FROM main.{TABLE} WHERE key < ?", (forget_before,))

@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from replication.engine import catalogue, epochs, generation, held, state
+from replication.engine import catalogue, epochs, generation, held, state, tails
 from replication.engine.absorbing import Absorbed, absorb
 from replication.engine.absorbing_state import Authority, absorb_range
 from replication.engine.applying import CLOCK_BOUND_MS
@@ -256,7 +256,8 @@ def finish(
             if not session.sites.is_closed(origin) and (mine is None or mine.stamp < head.stamp):
                 session.sites.jump(origin, head, start.runs[origin])
                 move_clock(session, head.stamp)
-        epochs.note_of_state(session, start.vector)
+        if epochs.note_of_state(session, start.vector):
+            tails.has_been_reset(connection)
         for table in session.tables.values():
             if table.spec.uniques and held.is_any(connection, table.spec.tid):
                 show_held(table)  # what stood in its way is of another range, and has changed since

@@ -1,0 +1,178 @@
+"""Where a write of this node's Repo goes: here while this node is the primary, else to the node that is.
+
+A write that is forwarded is asked for again, with the same key, until it is answered or the time is over: of whoever is
+the primary by then. While nobody is, it is held. Then it waits until what it wrote can be read here."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from cluster.errors import CallError, CallTimeout, NoSuchActor
+from replication.errors import NoPrimary, NotVisibleYet, OutcomeUnknown, PositionTimeout, PrimaryFailed
+from replication.positions import Position, PositionError
+from replication.primary.operations import NotNow, Operation
+from replication.primary.refusals import raised
+from replication.primary.standing import Role, RoleStatus
+from replication.primary.travelling import NotAValue, unpacked
+
+log = logging.getLogger(__name__)
+
+WRITES: Final = "Writes"
+"""The actor's name on every node."""
+RETRY_S: Final = 0.1
+LOOK_S: Final = 0.5
+
+
+class Leading(Protocol):
+    """Who is the primary."""
+
+    def may_write(self) -> bool: ...
+    def status(self) -> RoleStatus: ...
+    async def next_change(self) -> None: ...
+
+
+class Bus(Protocol):
+    """What forwarding needs of `cluster.Node`."""
+
+    @property
+    def name(self) -> str: ...
+    async def call(self, node: str, actor: str, message: object, *, timeout_s: float) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """`hold_s`: how long a write waits for a primary. `call_s`: how long for its answer, all attempts together.
+    `visible_s`: how long until it can be read here."""
+
+    hold_s: float = 5.0
+    call_s: float = 5.0
+    visible_s: float = 5.0
+
+
+class _NotPrimary(Exception):
+    """Who was asked does not write."""
+
+
+class Forwarding:
+    """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here."""
+
+    def __init__(
+        self,
+        leading: Leading,
+        wait_for: Callable[..., Awaitable[None]],
+        *,
+        new_key: Callable[[], str],
+        timeouts: Timeouts,
+    ) -> None:
+        self.forwarded = 0
+        self._leading = leading
+        self._wait_for = wait_for
+        self._new_key = new_key
+        self._timeouts = timeouts
+        self._bus: Bus | None = None
+
+    def start(self, bus: Bus) -> None:
+        """The node runs."""
+        self._bus = bus
+
+    def may_write(self) -> bool:
+        """Whether this node may write now."""
+        return self._leading.may_write()
+
+    async def write[T](
+        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool
+    ) -> T | Any:
+        """What the write returns. `here` carries it out on this node, and raises `NotNow` if it may not write.
+
+        Raises what the verb raises, wherever it was carried out, and a ForwardingError."""
+        loop = asyncio.get_running_loop()
+        began_s, key, maybe_sent = loop.time(), "", ""
+        plain: list[object] | None = None
+        deadline_s = began_s + self._timeouts.hold_s
+        while True:
+            status = self._leading.status()
+            if self._leading.may_write():
+                with contextlib.suppress(NotNow):
+                    return await self._here(here)
+            elif status.role is not Role.PRIMARY and status.primary is not None:
+                if plain is None:
+                    plain, key = operation().plain(), self._new_key()
+                timeout_s = min(self._timeouts.call_s, max(RETRY_S, began_s + self._give_up_s - loop.time()))
+                try:
+                    return await self._forwarded(status.primary, ["write", key, *plain], timeout_s, wait=wait)
+                except _NotPrimary:
+                    pass
+                except NoSuchActor as error:
+                    log.debug("not forwarded: %s", error)
+                except CallError as error:
+                    maybe_sent = str(error)
+                    if isinstance(error, CallTimeout):
+                        deadline_s = min(deadline_s, loop.time() + RETRY_S)
+            if loop.time() >= deadline_s:
+                if maybe_sent:
+                    raise OutcomeUnknown(maybe_sent)
+                raise NoPrimary(status.problem or "nobody holds the lease", self._timeouts.hold_s, LOOK_S)
+            await self._pause(maybe_sent=bool(maybe_sent) or status.primary is not None)
+
+    @property
+    def _give_up_s(self) -> float:
+        return self._timeouts.hold_s + self._timeouts.call_s
+
+    async def _here[T](self, here: Callable[[], Awaitable[T]]) -> T:
+        result = await here()
+        if not self._leading.may_write():
+            raise OutcomeUnknown("this node lost its lease while it was written")
+        return result
+
+    async def _pause(self, *, maybe_sent: bool) -> None:
+        """Until somebody else is the primary, or for a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S if maybe_sent else LOOK_S):
+                await self._leading.next_change()
+
+    async def _forwarded(self, primary: str, request: list[object], timeout_s: float, *, wait: bool) -> Any:
+        assert self._bus is not None, "forwarding was started"
+        answer = await self._bus.call(primary, WRITES, request, timeout_s=timeout_s)
+        try:
+            result, position = _read(answer, primary)
+        except NotAValue as error:
+            raise OutcomeUnknown(f"{primary} answered what cannot be read: {error}") from None
+        self.forwarded += 1
+        if wait:
+            await self._until_visible(position, result)
+        return result
+
+    async def _until_visible(self, position: Position, result: object) -> None:
+        visible_s = self._timeouts.visible_s
+        try:
+            await self._wait_for(position, timeout_s=visible_s)
+        except PositionTimeout:
+            raise NotVisibleYet(position, result, visible_s) from None
+
+
+def _read(answer: object, primary: str) -> tuple[Any, Position]:
+    match answer:
+        case ["done", result, str(position)]:
+            try:
+                at = Position.parse(position)
+            except PositionError as error:
+                raise NotAValue(str(error)) from None
+            found = unpacked(result)
+            if hasattr(found, "position"):
+                found.position = at
+            return found, at
+        case ["refused", name, parts]:
+            raise raised(name, parts, node=primary)
+        case ["not primary"]:
+            raise _NotPrimary
+        case ["failed", str(why), bool(unknown)]:
+            if unknown:
+                raise OutcomeUnknown(why)
+            raise PrimaryFailed(primary, why)
+        case ["error", str(why)]:
+            raise PrimaryFailed(primary, f"it did not take the request: {why}")
+        case _:
+            raise NotAValue("not an answer")

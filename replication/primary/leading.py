@@ -1,0 +1,457 @@
+"""Becoming the primary and ceasing to be it: what one node does about the lease.
+
+Two loops. One looks at the lease several times a second, renews it in time, and notes when this node was not awake. The
+other changes roles: it stands for the lease, and once that is granted
+
+1. asks the members for their heads, until a majority of the configured ones has answered (this node among them);
+2. fetches and merges whatever any of these has that this node has not;
+3. begins the epoch: a new site, no fence, and a first changeset that tells everybody.
+
+`may_write` says from moment to moment whether this node may write. It is false before the lease can run out, and after
+a stall until the provider has been asked; so it stops writes first, and the fence follows as soon as the lock is had.
+Who hears of a newer epoch than its own has lost the lease, whatever its clock says. A peer that goes down is no reason
+for anything here: only the provider knows who may follow."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cluster.errors import CallError, LeaseError, LeaseHeld, LeaseLost, LeaseUnusable
+from cluster.lease import deciding
+from cluster.lease.interface import Grant, Holding, Lease
+from cluster.seldom import SeldomLog
+from replication.convergent.messages import Heads, NotAMessage, parse_heads
+from replication.convergent.store import Done, Store, View
+from replication.engine.epochs import epoch_of, epoch_site, newest
+from replication.engine.stamps import Site, Stamp
+from replication.errors import PositionTimeout, ReplicationError
+from replication.positions import Position
+from replication.primary.beside import Beside
+from replication.primary.standing import Role, RoleStatus, Standing, fence_message, majority
+
+log = logging.getLogger(__name__)
+
+PRIMARY: Final = "Primary"
+"""The actor's name on every node."""
+TICK_S: Final = 0.2
+POLL_S: Final = 0.5
+"""So often does a node that does not hold the lease look for it; a released one is found as fast."""
+TELL_S: Final = 1.0
+ASK_TIMEOUT_S: Final = 1.0
+CATCH_UP_S: Final = 10.0
+"""A candidate that has not come so far in this time lets others try."""
+BACK_OFF_S: Final = 2.0
+
+
+class Replication(Protocol):
+    """What leading needs of this node's replication."""
+
+    def view(self) -> View: ...
+    def heads(self) -> Heads | None: ...
+    def hear_heads(self, peer: str, heads: Heads) -> None: ...
+    async def work(self, step: Callable[[Store], Done]) -> Done: ...
+    async def joined(self) -> None: ...
+    async def wait_for(self, position: Position, *, timeout_s: float) -> None: ...
+
+
+class Named(Protocol):
+    """Somebody with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Cluster(Protocol):
+    """What leading needs of `cluster.Node`."""
+
+    @property
+    def name(self) -> str: ...
+    def peers(self) -> Sequence[Named]: ...
+    def cast(self, node: str, actor: str, message: object) -> None: ...
+    async def call(self, node: str, actor: str, message: object, *, timeout_s: float) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`size`: how many nodes the cluster is meant to have, so that a majority can be told. `candidate`: whether this
+    node stands for the lease at all. `clock`: that of the lease's provider."""
+
+    size: int
+    candidate: bool
+    clock: Callable[[], float]
+    random_hex: Callable[[], str]
+    """At least 19 digits that nobody else draws."""
+
+
+class Leading:
+    """See the module. `start` once the node runs and replication was started, `stop` before either stops."""
+
+    def __init__(self, replication: Replication, lease: Lease, settings: Settings, *, beside: Beside | None) -> None:
+        self.standing = Standing()
+        self.role = Role.REPLICA
+        self._replication = replication
+        self._lease = lease
+        self._settings = settings
+        self._beside = beside
+        self._cluster: Cluster | None = None
+        self._grant: Grant | None = None
+        self._awake_s = 0.0
+        self._must_ask = False
+        self._renewing: asyncio.Task[None] | None = None
+        self._site: Site | None = None
+        """Under which this node writes, while it is the primary."""
+        self._fenced: str | None = None
+        self._problems: dict[str, str] = {}
+        """What is the matter with the lease, and with the role."""
+        self._not_before_s = 0.0
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seldom: SeldomLog | None = None
+
+    # --- what others ask ---
+
+    def may_write(self) -> bool:
+        """Whether this node may write now."""
+        grant = self._grant
+        return (
+            self.role is Role.PRIMARY
+            and grant is not None
+            and not self._must_ask
+            and deciding.may_write(now_s=self._settings.clock(), good_until_s=grant.good_until_s, awake_s=self._awake_s)
+        )
+
+    def epoch(self) -> int:
+        """In which this node writes; 0 if it does not."""
+        return 0 if self._site is None or self.role is not Role.PRIMARY else epoch_of(self._site)
+
+    def status(self) -> RoleStatus:
+        """The role, now."""
+        primary = self._name if self.role is Role.PRIMARY else self.standing.primary
+        epoch = max(self.standing.epoch, self._known_epoch())
+        return RoleStatus(role=self.role, epoch=epoch, primary=primary, problem="; ".join(self._problems.values()))
+
+    async def next_change(self) -> None:
+        """Returns when somebody else writes than before, or may write again."""
+        await self._changed.wait()
+
+    # --- life ---
+
+    def start(self, cluster: Cluster) -> None:
+        """Begins to look after the lease."""
+        self._cluster = cluster
+        self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
+        self._awake_s = self._settings.clock()
+        self._tasks = [
+            asyncio.create_task(self._look_after(), name="primary: lease"),
+            asyncio.create_task(self._lead(), name="primary: role"),
+            asyncio.create_task(self._tell_on(), name="primary: telling"),
+        ]
+
+    async def stop(self) -> None:
+        """Stops writing, fences, and gives the lease up, so that another node need not wait for it to run out."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._renewing is not None:
+            self._renewing.cancel()
+        grant, self._grant = self._grant, None
+        was_primary = self.role is Role.PRIMARY
+        self._become(Role.REPLICA)
+        with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
+            if was_primary:
+                await self._fence(None)
+        if was_primary:
+            self._tell_all(is_primary=False, epoch=self.standing.epoch)
+        if grant is not None:
+            with contextlib.suppress(LeaseError, LeaseUnusable):
+                await self._lease.release(grant)
+        if self._beside is not None:
+            with contextlib.suppress(OSError):
+                self._beside.clear()
+
+    def abandon(self) -> None:
+        """Ends at once, as a crash would: nothing is fenced, told or released."""
+        for task in self._tasks:
+            task.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self.role = Role.REPLICA
+
+    # --- what the actor hands over; never raises, never waits ---
+
+    def cast_from(self, peer: str, message: object) -> bool:
+        """A peer says whether it is the primary. False if it is no such message."""
+        match message:
+            case ["primary", int(epoch), bool(is_primary)] if type(epoch) is int and 0 <= epoch < 2**48:
+                self._hear(peer, epoch, is_primary=is_primary)
+                return True
+            case _:
+                return False
+
+    def came_up(self, peer: str) -> None:
+        """A peer is there, and hears at once whether this node is the primary."""
+        self._tell(peer, is_primary=self.role is Role.PRIMARY, epoch=self.epoch())
+
+    def answer(self, request: object) -> object:
+        """The heads of this node, for a candidate that asks."""
+        heads = self._replication.heads()
+        if request != ["heads"] or heads is None:
+            return ["error", "not now"]
+        return heads.plain()
+
+    def _hear(self, peer: str, epoch: int, *, is_primary: bool) -> None:
+        if self.role is Role.PRIMARY and is_primary and epoch >= self.epoch():
+            self._lose(f"{peer} is the primary of epoch {epoch}, and this node was of {self.epoch()}")
+        news = self.standing.claims(peer, epoch) if is_primary else epoch > 0 and self.standing.resigns(peer, epoch)
+        if news:
+            log.info("the primary is %s, of epoch %d", self.standing.primary or "nobody", self.standing.epoch)
+            self._wake.set()
+            self._has_changed()
+
+    # --- the lease ---
+
+    async def _look_after(self) -> None:
+        """Looks at the lease, several times a second."""
+        while True:
+            now_s = self._settings.clock()
+            if now_s - self._awake_s > deciding.STALL_S:
+                log.warning("this node was not awake for %.1f s: the lease is asked for", now_s - self._awake_s)
+                self._must_ask = True
+            self._awake_s = now_s
+            grant = self._grant
+            if grant is not None:
+                if now_s >= grant.good_until_s:
+                    self._lose(self._problems.get("lease") or "it could not be renewed in time")
+                elif (self._must_ask or now_s >= grant.renew_at_s) and self._is_idle():
+                    self._renewing = asyncio.create_task(self._renew(grant), name="primary: renewing")
+            else:
+                self._must_ask = False
+            self._check_site()
+            await asyncio.sleep(TICK_S)
+
+    def _is_idle(self) -> bool:
+        return self._renewing is None or self._renewing.done()
+
+    async def _renew(self, grant: Grant) -> None:
+        try:
+            renewed = await self._lease.renew(grant)
+        except LeaseLost as error:
+            if self._grant is grant:
+                self._lose(str(error))
+        except (LeaseError, LeaseUnusable) as error:
+            self._trouble(str(error), about="lease")
+        else:
+            self._problems.pop("lease", None)
+            if self._grant is grant:
+                self._grant, self._must_ask = renewed, False
+                self._has_changed()
+
+    def _lose(self, why: str) -> None:
+        log.warning("the lease is lost: %s", why)
+        self._grant = None
+        self._become(Role.REPLICA)
+        self._wake.set()
+
+    def _check_site(self) -> None:
+        """The database may have been put back to another state, or got a new site for another reason."""
+        if self.role is Role.PRIMARY and self._replication.view().site != self._site:
+            self._lose("the database goes on under another site than that of the epoch")
+
+    def _trouble(self, problem: str, *, about: str = "role") -> None:
+        self._problems[about] = problem
+        if self._seldom is not None:
+            self._seldom.warning(problem, problem)
+
+    # --- roles ---
+
+    async def _lead(self) -> None:
+        await self._replication.joined()
+        while True:
+            self._wake.clear()
+            try:
+                await self._step()
+            except (LeaseError, LeaseUnusable, PositionTimeout) as error:
+                self._trouble(str(error))
+            except (sqlite3.Error, OSError, ReplicationError) as error:
+                self._trouble(f"the role cannot be changed now: {error}")
+            except Exception as error:
+                log.exception("leading failed in a way nobody thought of; it is tried again")
+                self._trouble(f"leading failed: {type(error).__name__}: {error}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
+
+    async def _step(self) -> None:
+        if self.role is Role.PRIMARY:
+            return
+        await self._fence(self.standing.primary)
+        if self._grant is not None:
+            await self._promote(self._grant)
+        elif self._may_stand():
+            await self._stand()
+        else:
+            self._note_holding(await self._lease.read())
+            self._problems.clear()
+
+    def _may_stand(self) -> bool:
+        settings, view = self._settings, self._replication.view()
+        is_whole = not view.tail and not view.is_resetting
+        return settings.candidate and is_whole and settings.clock() >= self._not_before_s
+
+    async def _stand(self) -> None:
+        try:
+            self._grant = await self._lease.acquire(above=max(self.standing.epoch, self._known_epoch()))
+        except LeaseHeld:
+            self._problems.clear()
+            self._note_holding(await self._lease.read())
+            return
+        self._awake_s, self._must_ask = self._settings.clock(), False
+        self._become(Role.CANDIDATE)
+        log.info("the lease is granted to this node, epoch %d", self._grant.epoch)
+        self._wake.set()
+
+    async def _promote(self, grant: Grant) -> None:
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await self._catch_up(grant)
+        except TimeoutError:
+            return await self._give_up(f"what a majority of {self._settings.size} nodes has could not be fetched")
+        if self._grant is None or self._grant.epoch != grant.epoch:
+            return None
+        site = epoch_site(grant.epoch, self._settings.random_hex())
+        await self._replication.work(lambda store: store.begin_epoch(site))
+        self._fenced = None
+        if self._grant is None:  # lost meanwhile: what was written in between is a tail
+            return None
+        self._site = site
+        self._problems.clear()
+        self.standing.claims(self._name, grant.epoch)
+        self._become(Role.PRIMARY)
+        self._tell_all(is_primary=True, epoch=grant.epoch)
+        log.info("this node is the primary, epoch %d", grant.epoch)
+        return None
+
+    async def _catch_up(self, grant: Grant) -> None:
+        """Returns once this node has all that a majority has. Cancelled when that takes too long."""
+        while True:
+            heard = await self._ask_peers()
+            needed = majority(self._settings.size)
+            if 1 + len(heard) >= needed:
+                break
+            self._trouble(f"{1 + len(heard)} of {self._settings.size} nodes are there, and {needed} have to be")
+            await asyncio.sleep(POLL_S)
+        epochs = [epoch_of(site) for heads in heard.values() if (site := newest(heads.vector)) is not None]
+        if max(epochs, default=0) >= grant.epoch:
+            self.standing.knows_of(max(epochs))
+            await self._give_up(f"somebody has written in epoch {max(epochs)} already")
+            raise LeaseLost(grant.epoch, "a newer epoch is known")
+        for peer, heads in heard.items():
+            self._replication.hear_heads(peer, heads)
+        await self._replication.wait_for(self._wanted(heard.values()), timeout_s=CATCH_UP_S)
+
+    def _wanted(self, heard: Iterable[Heads]) -> Position:
+        """What any of these has, but for tails, and sites of which no head proves anything."""
+        view = self._replication.view()
+        stamps: dict[Site, Stamp] = {}
+        for heads in heard:
+            tail = {} if view.epoch is None else view.epoch.tail_of({s: h.stamp for s, h in heads.vector.items()})
+            for site, head in heads.vector.items():
+                if site not in view.closed and site not in heads.closed and site not in tail:
+                    stamps[site] = max(head.stamp, stamps.get(site, head.stamp))
+        return Position(stamps)
+
+    async def _ask_peers(self) -> dict[str, Heads]:
+        assert self._cluster is not None, "leading was started"
+        names = [peer.name for peer in self._cluster.peers()]
+        answers = await asyncio.gather(*(self._ask(name) for name in names))
+        return {name: heads for name, heads in zip(names, answers, strict=True) if heads is not None}
+
+    async def _ask(self, peer: str) -> Heads | None:
+        assert self._cluster is not None, "leading was started"
+        try:
+            answer = await self._cluster.call(peer, PRIMARY, ["heads"], timeout_s=ASK_TIMEOUT_S)
+            heads = parse_heads(answer) if isinstance(answer, list) else None
+        except (CallError, NotAMessage):
+            return None
+        return heads if heads is not None and heads.ready else None  # of one that is fetching state they say too little
+
+    async def _give_up(self, why: str) -> None:
+        """Lets the lease go, and others try."""
+        self._trouble(why)
+        grant, self._grant = self._grant, None
+        self._become(Role.REPLICA)
+        self._not_before_s = self._settings.clock() + BACK_OFF_S
+        if grant is not None:
+            await self._lease.release(grant)
+
+    async def _fence(self, primary: str | None) -> None:
+        """The tables say who writes them, as far as is known."""
+        message = fence_message(primary, self._name)
+        if message != self._fenced:
+            await self._replication.work(lambda store: store.end_epoch(message))
+            self._fenced = message
+
+    def _note_holding(self, holding: Holding | None) -> None:
+        if holding is not None and not holding.is_released:
+            self.standing.knows_of(holding.epoch)
+
+    def _known_epoch(self) -> int:
+        epoch = self._replication.view().epoch
+        return 0 if epoch is None else epoch.number
+
+    def _become(self, role: Role) -> None:
+        if role is not self.role:
+            before, self.role = self.role, role
+            if before is Role.PRIMARY:
+                self.standing.resigns(self._name, self.standing.epoch)
+                self._tell_all(is_primary=False, epoch=self.standing.epoch)
+            self._has_changed()
+
+    def _has_changed(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- telling ---
+
+    async def _tell_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        told_s = loop.time()
+        while True:
+            if self.role is Role.PRIMARY and loop.time() - told_s >= TELL_S:
+                self._tell_all(is_primary=True, epoch=self.epoch())
+                told_s = loop.time()
+            self._tell_beside()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self.next_change()
+
+    def _tell_beside(self) -> None:
+        if self._beside is None:
+            return
+        view = self._replication.view()
+        site = None if view.epoch is None else view.epoch.site
+        position = Position({site: view.vector[site].stamp}) if site in view.vector and site is not None else Position()
+        other = None if self.role is Role.PRIMARY else self.standing.primary
+        try:
+            self._beside.tell(primary=other, position=str(position))
+        except OSError as error:
+            self._trouble(f"the files beside the database cannot be written: {error}")
+
+    def _tell_all(self, *, is_primary: bool, epoch: int) -> None:
+        for peer in () if self._cluster is None else self._cluster.peers():
+            self._tell(peer.name, is_primary=is_primary, epoch=epoch)
+
+    def _tell(self, peer: str, *, is_primary: bool, epoch: int) -> None:
+        if self._cluster is not None:
+            self._cluster.cast(peer, PRIMARY, ["primary", epoch, is_primary])
+
+    @property
+    def _name(self) -> str:
+        return "" if self._cluster is None else self._cluster.name

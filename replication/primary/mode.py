@@ -1,0 +1,74 @@
+"""All that mode primary adds to a node, put together."""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from cluster.lease.boot_clock import boot_clock_s
+from cluster.lease.interface import Lease
+from cluster.node import Node
+from cluster.seldom import SeldomLog
+from cluster.supervisor import ActorChild
+from replication.convergent.for_file import now_ms
+from replication.convergent.replication import Replication
+from replication.primary.beside import Beside
+from replication.primary.carrying_out import CarryingOut
+from replication.primary.forwarding import WRITES, Forwarding, Timeouts
+from replication.primary.leading import PRIMARY, Leading, Settings
+from replication.primary.workers import PrimaryWorker, WritesWorker, log
+from replication.repo import Repo
+
+_RANDOM_BYTES: Final = 16
+
+
+class PrimaryMode:
+    """`children` are this node's actors; `start` once it runs, `stop` before its replication stops."""
+
+    def __init__(
+        self,
+        repo: Repo,
+        replication: Replication,
+        lease: Lease,
+        *,
+        size: int,
+        candidate: bool = True,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = boot_clock_s,
+    ) -> None:
+        """Begins nothing yet. The repo is open: from now on its writes go where they should."""
+        self.leading = Leading(
+            replication,
+            lease,
+            Settings(size=size, candidate=candidate, clock=clock, random_hex=_random_hex),
+            beside=Beside(repo.path),
+        )
+        self.forwarding = Forwarding(
+            self.leading,
+            replication.wait_for,
+            new_key=_random_hex,
+            timeouts=timeouts or Timeouts(),
+        )
+        self._carrying_out = CarryingOut(
+            repo.transact_here, self.leading.may_write, functions=repo.functions, now_ms=now_ms
+        )
+        repo.router = self.forwarding
+
+    def children(self, node: Callable[[], Node], clock: Callable[[], float]) -> list[ActorChild]:
+        """`clock`: for lines in the log that are not to come too often."""
+        return [
+            ActorChild(PRIMARY, lambda: PrimaryWorker(self.leading, node(), SeldomLog(log, clock))),
+            ActorChild(WRITES, lambda: WritesWorker(self._carrying_out)),
+        ]
+
+    def start(self, node: Node) -> None:
+        """The node runs, and its replication was started."""
+        self.forwarding.start(node)
+        self.leading.start(node)
+
+    async def stop(self) -> None:
+        """Stops writing, and gives the lease up."""
+        await self.leading.stop()
+
+
+def _random_hex() -> str:
+    return os.urandom(_RANDOM_BYTES).hex()

@@ -1,0 +1,74 @@
+"""Errors on their way back: what the primary raised is raised where the write was asked for, as the same kind."""
+
+from typing import Any
+
+from replication import errors
+from replication.errors import CannotForward, OutcomeUnknown, ReplicationError
+from replication.primary.travelling import NotAValue
+
+
+def plain_error(error: ReplicationError) -> list[object]:
+    """As it is sent: what it is called, and what it is made of."""
+    return ["refused", type(error).__name__, _parts(error)]
+
+
+def _parts(error: ReplicationError) -> list[object]:
+    match error:
+        case errors.NoSuchTable():
+            return [error.table]
+        case errors.NoSuchColumn():
+            return [error.table, error.column]
+        case errors.NoSuchRow():
+            key = error.key
+            return [error.table, list(key) if isinstance(key, tuple) else key]
+        case errors.DuplicateRow():
+            return [error.table, list(error.columns)]
+        case errors.ConstraintFailed():
+            return [error.table, error.reason]
+        case errors.UnsupportedValue():
+            return [error.reason]
+        case errors.QueryFailed():
+            return [error.sql[:1000], error.reason]
+        case errors.NoSuchFunction():
+            return [error.name]
+        case errors.CannotForward():
+            return [error.reason]
+        case _:
+            return [str(error)]
+
+
+def raised(name: object, parts: object, *, node: str) -> ReplicationError:
+    """The error that `plain_error` was given. Raises NotAValue."""
+    if not isinstance(name, str) or not isinstance(parts, list) or len(parts) > 3:
+        raise NotAValue("not an error")
+    return _raised(name, parts, node)
+
+
+def _raised(name: str, parts: list[Any], node: str) -> ReplicationError:
+    match name, parts:
+        case "NoSuchTable", [str(table)]:
+            return errors.NoSuchTable(table)
+        case "NoSuchColumn", [str(table), str(column)]:
+            return errors.NoSuchColumn(table, column)
+        case "NoSuchRow", [str(table), key]:
+            return errors.NoSuchRow(table, tuple(key) if isinstance(key, list) else key)
+        case "DuplicateRow", [str(table), list(columns)] if all(isinstance(one, str) for one in columns):
+            return errors.DuplicateRow(table, tuple(columns))
+        case "ConstraintFailed", [str(table), str(reason)]:
+            return errors.ConstraintFailed(table, reason)
+        case "UnsupportedValue", [str(reason)]:
+            return errors.UnsupportedValue(reason)
+        case "QueryFailed", [str(sql), str(reason)]:
+            return errors.QueryFailed(sql, reason)
+        case "NoSuchFunction", [str(function)]:
+            return errors.NoSuchFunction(function)
+        case "CannotTravel", [str(reason)]:
+            return errors.CannotTravel(reason)
+        case "CannotForward", [str(reason)]:
+            return CannotForward(reason)
+        case "OutcomeUnknown", [str(reason)]:
+            return OutcomeUnknown(reason)
+        case _, [str(text)]:
+            return errors.PrimaryFailed(node, text)
+        case _:
+            raise NotAValue("not an error")

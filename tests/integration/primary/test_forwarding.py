@@ -1,0 +1,157 @@
+"""Writes on any node of a cluster with one primary: carried out there, once, and readable where they were asked for."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from replication.errors import CannotForward, CannotTravel, DuplicateRow, NoPrimary, NoSuchFunction, NoSuchRow
+from replication.positions import Position
+from replication.primary.forwarding import Timeouts
+from replication.primary.standing import Role
+from tests.support.eventually import eventually
+from tests.support.primary_nodes import PrimaryCluster
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
+    cluster = PrimaryCluster(tmp_path)
+    yield cluster
+    await cluster.close()
+
+
+async def test_a_write_on_a_replica_is_carried_out_on_the_primary_and_can_be_read_here_at_once(
+    cluster: PrimaryCluster,
+) -> None:
+    a, b, _ = await cluster.trio()
+    row = await b.repo.insert("users", {"email": "x@y"})
+    assert (row["id"], row["email"], row.table) == (1, "x@y", "users")
+    assert b.rows() == [(1, "x@y", 0)]
+    assert (await b.repo.update("users", 1, {"visits": 5}))["visits"] == 5
+    assert await b.repo.execute("UPDATE users SET visits = visits + :more", {"more": 2}) == 1
+    assert await b.repo.insert_many("users", [{"email": "1"}, {"email": "2"}]) == 2
+    assert await b.repo.statements([("DELETE FROM users WHERE email = ?", ("1",)), "DELETE FROM users WHERE 0"]) == [
+        1,
+        0,
+    ]
+    assert (await b.repo.call("visit", "x@y"))["visits"] == 8
+    assert (await b.repo.delete("users", 3))["email"] == "2"
+    assert a.rows() == b.rows() == [(1, "x@y", 8)]
+    assert await cluster.equal() == [(1, "x@y", 8)]
+    assert (await a.repo.call("visit", "x@y"))["visits"] == 9
+
+
+async def test_an_error_of_the_primarys_is_raised_where_the_write_was_asked_for(cluster: PrimaryCluster) -> None:
+    _, b, _ = await cluster.trio()
+    await b.repo.insert("users", {"email": "x@y"})
+    with pytest.raises(DuplicateRow) as raised:
+        await b.repo.insert("users", {"email": "x@y"})
+    assert (raised.value.table, raised.value.columns) == ("users", ("email",))
+    with pytest.raises(NoSuchRow, match="7"):
+        await b.repo.delete("users", 7)
+    with pytest.raises(NoSuchFunction, match="'nothing'"):
+        await b.repo.call("nothing")
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("SELECT 1", "writes nothing"),
+        ("WITH x AS (SELECT 'DELETE') SELECT * FROM x", "writes nothing"),
+        ("ATTACH 'x' AS y", "only INSERT"),
+        ("PRAGMA foreign_keys = 0", "only INSERT"),
+        ("CREATE TABLE t (x)", "on each node by itself"),
+    ],
+)
+async def test_what_is_no_write_is_refused_before_anybody_is_asked(
+    sql: str, why: str, cluster: PrimaryCluster
+) -> None:
+    _, b, _ = await cluster.trio()
+    with pytest.raises(CannotForward, match=why):
+        await b.repo.execute(sql)
+
+
+async def test_what_cannot_travel_and_a_function_of_this_node_are_refused_at_once(cluster: PrimaryCluster) -> None:
+    _, b, _ = await cluster.trio()
+    with pytest.raises(CannotTravel, match="a object has no form"):
+        await b.repo.insert("users", {"email": object()})
+    with pytest.raises(CannotTravel, match="64 bits"):
+        await b.repo.insert("users", {"email": 2**70})
+    with pytest.raises(CannotForward, match=r"send statements\(\), or register\(\)"):
+        await b.repo.transaction(lambda tx: tx.execute("DELETE FROM users"))
+
+
+async def test_other_processes_on_a_replica_are_told_who_writes(cluster: PrimaryCluster) -> None:
+    a, b, _ = await cluster.trio()
+
+    def refused() -> str:
+        with pytest.raises(sqlite3.IntegrityError) as raised:
+            b.other.execute("INSERT INTO users (email) VALUES ('q')")
+        return str(raised.value)
+
+    await eventually(lambda: "written on the primary, which is node a; node b is a replica" in refused())
+    a.other.execute("INSERT INTO users (email) VALUES ('q')")
+    assert await cluster.equal() == [(1, "q", 0)]
+    position = str(Position(a.replication.stamps()))
+    told = cluster.folder / "b"
+    await eventually(lambda: (told / ".primary").exists() and (told / "app.db-pos").read_text().strip()[:4] == "p000")
+    await eventually(lambda: (told / "app.db-pos").read_text().strip() in position)
+    assert (told / ".primary").read_text() == "a\n"
+    assert not (cluster.folder / "a" / ".primary").exists()
+
+
+async def test_a_write_is_carried_out_once_however_often_it_is_asked_for(cluster: PrimaryCluster) -> None:
+    a, b, _ = await cluster.trio()
+    request = ["write", "000000000001-key", "insert", ["l", [["v", "users"], ["m", ["email"], [["v", "x@y"]]]]]]
+    first: list[object] = await b.node.call("a", "Writes", request)  # type: ignore[assignment]
+    assert (await b.node.call("a", "Writes", request))[:2] == first[:2]  # type: ignore[index]
+    assert a.rows() == [(1, "x@y", 0)]
+    del b
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        None,
+        [],
+        ["write"],
+        ["write", "k" * 1000, "insert", ["l", []]],
+        ["write", "k", "drop", ["l", []]],
+        ["write", "k", "insert", ["l", [["v", 1], ["v", 2]]]],
+        ["write", "k", "execute", ["l", [["v", "ATTACH 'x' AS y"], ["l", []]]]],
+        ["write", "k", "execute", ["l", [["v", "SELECT 1"], ["m", [1], [["v", 2]]]]]],
+        ["write", "k", "statements", ["l", [["l", [["v", 1]]]]]],
+    ],
+)
+async def test_what_a_peer_sends_that_is_no_write_is_answered_and_harms_nobody(
+    request_: object, cluster: PrimaryCluster
+) -> None:
+    a, b, _ = await cluster.trio()
+    answer = await b.node.call("a", "Writes", request_)
+    assert isinstance(answer, list)
+    assert answer[0] in ("error", "refused")
+    b.node.cast("a", "Writes", request_)
+    b.node.cast("a", "Primary", request_)
+    assert (await b.repo.insert("users", {"email": "x@y"}))["id"] == 1
+    assert a.role is Role.PRIMARY
+
+
+async def test_without_a_primary_a_write_is_held_and_then_refused(cluster: PrimaryCluster) -> None:
+    cluster.timeouts = Timeouts(hold_s=0.3)
+    cluster.size = 3
+    b = await cluster.start("b")  # one of three: no majority
+    with pytest.raises(NoPrimary) as raised:
+        await b.repo.insert("users", {"email": "x@y"})
+    assert raised.value.retry_after_s > 0
+    assert "1 of 3 nodes are there, and 2 have to be" in b.mode.leading.status().problem
+
+
+async def test_a_write_that_is_held_is_carried_out_when_there_is_a_primary(cluster: PrimaryCluster) -> None:
+    b = await cluster.start("b")
+    writing = asyncio.ensure_future(b.repo.insert("users", {"email": "x@y"}))
+    await asyncio.sleep(0.2)
+    assert not writing.done()
+    await cluster.start("a", candidate=False)
+    assert (await writing)["id"] == 1

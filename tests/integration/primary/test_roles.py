@@ -1,0 +1,186 @@
+"""Who is the primary, and what becomes of what was written: killed, stopped, stalled and cut-off primaries."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cluster.lease.boot_clock import boot_clock_s
+from replication.errors import OutcomeUnknown
+from replication.primary.forwarding import Timeouts
+from replication.primary.standing import Role
+from tests.support.eventually import eventually
+from tests.support.primary_nodes import TTL_S, Member, PrimaryCluster
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
+    cluster = PrimaryCluster(tmp_path)
+    yield cluster
+    await cluster.close()
+
+
+async def candidates(cluster: PrimaryCluster) -> tuple[Member, Member, Member]:
+    """Three nodes, of which the first is the primary, and any may be."""
+    a = await cluster.start("a")
+    b, c = await cluster.start("b"), await cluster.start("c")
+    await cluster.is_primary(a)
+    return a, b, c
+
+
+async def next_primary(cluster: PrimaryCluster) -> Member:
+    await eventually(
+        lambda: [one for one in cluster.members.values() if one.role is Role.PRIMARY],
+        why=lambda: {name: one.mode.leading.status() for name, one in cluster.members.items()},
+    )
+    (found,) = [one for one in cluster.members.values() if one.role is Role.PRIMARY]
+    await cluster.is_primary(found)
+    return found
+
+
+async def test_a_killed_primary_is_followed_within_the_leases_time_and_a_second_and_nothing_is_lost(
+    cluster: PrimaryCluster,
+) -> None:
+    _, b, _ = await candidates(cluster)
+    await b.repo.insert("users", {"email": "before"})
+    killed_s = time.monotonic()
+    await cluster.kill("a")
+    row = await b.repo.insert("users", {"email": "after"})  # held, and carried out by whoever follows
+    assert time.monotonic() - killed_s < TTL_S + 1
+    assert row["id"] == 2
+    assert await cluster.equal() == [(1, "before", 0), (2, "after", 0)]
+    assert (await next_primary(cluster)).mode.leading.status().epoch == 2
+
+
+async def test_a_primary_that_stops_gives_the_lease_up_and_is_followed_at_once(cluster: PrimaryCluster) -> None:
+    a, _, _ = await candidates(cluster)
+    await a.repo.insert("users", {"email": "x"})
+    await cluster.stop("a")
+    stopped_s = time.monotonic()
+    await next_primary(cluster)
+    assert time.monotonic() - stopped_s < 1.0
+    assert await cluster.equal() == [(1, "x", 0)]
+
+
+async def test_the_former_primary_comes_back_as_a_replica(cluster: PrimaryCluster) -> None:
+    await candidates(cluster)
+    await cluster.kill("a")
+    follower = await next_primary(cluster)
+    a = await cluster.start("a")
+    await cluster.is_primary(follower)
+    with pytest.raises(sqlite3.IntegrityError, match="written on the primary"):
+        a.other.execute("INSERT INTO users (email) VALUES ('q')")
+    await a.repo.insert("users", {"email": "x"})
+    assert await cluster.equal() == [(1, "x", 0)]
+
+
+async def test_what_only_the_former_primary_had_is_kept_apart_and_its_node_shows_the_clusters_rows(
+    cluster: PrimaryCluster,
+) -> None:
+    a, b, c = await candidates(cluster)
+    await b.repo.insert("users", {"email": "before"})
+    await cluster.equal()
+    for one in (b, c):
+        cluster.network.cut(a.node.address, one.node.address)
+    a.other.execute("INSERT INTO users (email) VALUES ('tail')")
+    a.other.execute("UPDATE users SET email = 'changed' WHERE id = 1")
+    await eventually(lambda: a.replication.status().counts["folded"] >= 2)
+    cluster.stores["a"].is_down = True
+    await eventually(lambda: Role.PRIMARY in (b.role, c.role))
+    await b.repo.insert("users", {"email": "new"})
+    for one in (b, c):
+        cluster.network.heal(a.node.address, one.node.address)
+    assert await cluster.equal() == [(1, "before", 0), (2, "new", 0)]
+    assert a.replication.view().tails >= 1
+    await b.repo.update("users", 1, {"visits": 3})
+    assert await cluster.equal() == [(1, "before", 3), (2, "new", 0)]
+    await eventually(lambda: not a.replication.unready(), why=a.replication.unready)
+
+
+async def test_what_was_written_while_the_node_was_dead_is_a_tail_too(cluster: PrimaryCluster) -> None:
+    a, _, _ = await candidates(cluster)
+    await a.repo.insert("users", {"email": "x"})
+    await cluster.equal()
+    await cluster.kill("a")
+    with sqlite3.connect(cluster.folder / "a" / "app.db") as other:
+        other.execute("INSERT INTO users (email) VALUES ('unfenced')")
+    other.close()
+    follower = await next_primary(cluster)
+    await follower.repo.insert("users", {"email": "new"})
+    a = await cluster.start("a")
+    assert await cluster.equal() == [(1, "x", 0), (2, "new", 0)]
+    assert a.replication.view().tails == 1
+
+
+async def test_a_primary_that_was_not_awake_asks_before_it_writes_again(cluster: PrimaryCluster) -> None:
+    cluster.size = 1
+    slept_s = 0.0
+    cluster.clock = lambda: boot_clock_s() + slept_s
+    a = await cluster.start("a")
+    await cluster.is_primary(a)
+    assert a.mode.leading.may_write()
+    cluster.stores["a"].is_down = True
+    slept_s = 0.9 * TTL_S + 0.15  # longer than a heartbeat, and the lease has run out
+    assert not a.mode.leading.may_write()
+    await eventually(lambda: a.role is Role.REPLICA)
+    cluster.stores["a"].is_down = False
+    await cluster.is_primary(a)
+    assert a.mode.leading.status().epoch == 2
+
+
+async def test_a_provider_that_is_away_for_the_leases_time_demotes_and_fences(cluster: PrimaryCluster) -> None:
+    cluster.timeouts = Timeouts(hold_s=0.1)
+    cluster.size = 1
+    a = await cluster.start("a")
+    await cluster.is_primary(a)
+    cluster.stores["a"].is_down = True
+
+    def is_fenced() -> bool:
+        try:
+            a.other.execute("INSERT INTO users (email) VALUES (NULL)")
+        except sqlite3.IntegrityError as error:
+            return "there is none just now" in str(error)
+        return False
+
+    await eventually(is_fenced)
+    assert a.role is Role.REPLICA
+    assert "the store is down" in a.mode.leading.status().problem
+
+
+async def test_a_write_that_commits_after_the_lease_ran_out_is_not_acknowledged(cluster: PrimaryCluster) -> None:
+    cluster.size = 1
+    a = await cluster.start("a")
+    await cluster.is_primary(a)
+
+    async def late() -> None:
+        await a.repo.transaction(lambda tx: (tx.insert("users", {"email": "x"}), time.sleep(TTL_S * 1.2)))
+
+    cluster.stores["a"].is_down = True
+    with pytest.raises(OutcomeUnknown, match="lost its lease"):
+        await late()
+
+
+async def test_a_minority_makes_nobody_the_primary_and_lets_the_lease_go(cluster: PrimaryCluster) -> None:
+    a = await cluster.start("a")
+    await asyncio.sleep(1.0)
+    assert a.role is not Role.PRIMARY
+    assert not a.mode.leading.may_write()
+    await cluster.start("b", candidate=False)
+    await cluster.is_primary(a)
+
+
+async def test_a_candidate_fetches_what_others_have_before_it_writes(cluster: PrimaryCluster) -> None:
+    a, b = await cluster.start("a"), await cluster.start("b")
+    await cluster.is_primary(a)
+    await cluster.stop("b")
+    c = await cluster.start("c", candidate=False)
+    await a.repo.insert_many("users", [{"email": str(n)} for n in range(50)])
+    await cluster.equal()
+    await cluster.kill("a")
+    b = await cluster.start("b")
+    await cluster.is_primary(b)
+    assert (await c.repo.insert("users", {"email": "new"}))["id"] == 51
+    assert len(await cluster.equal()) == 51
