@@ -1,6 +1,6 @@
 """What a node needs to be compared with others, and to compare them, made from its settings."""
 
-from app.config import Config, Mode
+from app.config import Config
 from cluster.node import Node
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.for_file import connect
@@ -18,7 +18,7 @@ from replication.opening import resolved
 def desk_for(config: Config) -> Desk:
     """Where this node answers for its rows, whatever the mode. Opens nothing yet."""
     path = resolved(config.database.path)
-    reader = Reader(lambda: connect(path), clocks=config.replication.mode is Mode.CONVERGENT)
+    reader = Reader(lambda: connect(path), clocks=config.replication.mode.makes_changesets)
     return Desk(reader, ThreadEngine("litecast digests"))
 
 

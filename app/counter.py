@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from app.errors import AppError
 from replication.declared import TableDeclaration
-from replication.errors import DatabaseError, ReplicationError, RepoClosed
+from replication.errors import DatabaseError, NotVisibleYet, ReplicationError, RepoClosed
 from replication.rows import Op, Row
 
 TABLE = "page_counts"
+COUNT_VIEW = "count a view"
 
 # In naive mode every replica stamps its own time: the two times say nothing of drift.
 DECLARATION = TableDeclaration(name=TABLE, counters=("count",), drift_ignore=("inserted_at", "updated_at"))
@@ -47,7 +48,8 @@ class CounterRepo(Protocol):
     """What the counter needs of a `replication.Repo`."""
 
     async def get(self, table: str, key: Any, /) -> Row | None: ...
-    async def transaction[T](self, work: Callable[[Any], T], /) -> T: ...
+    def register(self, name: str, function: Callable[..., Any], /) -> None: ...
+    async def call(self, name: str, /, *arguments: Any) -> Any: ...
     def replicate(self, result: Row, op: Op, /) -> Row: ...
 
 
@@ -56,21 +58,27 @@ class PageCounter:
 
     def __init__(self, repo: CounterRepo) -> None:
         self._repo = repo
+        repo.register(COUNT_VIEW, _one_more)
 
     async def count_view(self, page: str) -> Row:
         """Count one view of `page` and cast the row to the peers; the row as it stands after the commit.
+
+        In mode primary it is counted on the node that writes, whichever node is asked.
 
         Raises `NotCounted` if nothing was counted for certain. After any other error, and after a cancellation, the
         view may have been counted.
         """
         try:
-            row, op = await self._repo.transaction(lambda tx: _one_more(tx, page))
+            row, op = await self._repo.call(COUNT_VIEW, page)
+        except NotVisibleYet as late:
+            row, op = late.result
         except ReplicationError as exc:
             if exc.outcome_unknown:
                 raise
             raise NotCounted(_why(exc)) from exc
-        self._repo.replicate(row, op)
-        return row
+        found: Row = row
+        self._repo.replicate(found, Op(op))
+        return found
 
     async def current(self, page: str) -> int | None:
         """The count of `page` on this node, None if it was never counted here. Raises `ReplicationError`."""
@@ -78,12 +86,12 @@ class PageCounter:
         return None if row is None else int(row["count"])
 
 
-def _one_more(tx: Transaction, page: str) -> tuple[Row, Op]:
-    """Runs in the writer's thread, inside BEGIN IMMEDIATE."""
+def _one_more(tx: Transaction, page: str) -> tuple[Row, str]:
+    """Runs in the writer's thread, inside BEGIN IMMEDIATE. The row, and what was done to it."""
     row = tx.get(TABLE, page)
     if row is None:
-        return tx.insert(TABLE, {"page": page, "count": 1}), Op.INSERT
-    return tx.update(TABLE, page, {"count": row["count"] + 1}), Op.UPDATE
+        return tx.insert(TABLE, {"page": page, "count": 1}), Op.INSERT.value
+    return tx.update(TABLE, page, {"count": row["count"] + 1}), Op.UPDATE.value
 
 
 def _why(exc: ReplicationError) -> str:

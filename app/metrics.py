@@ -17,6 +17,7 @@ from app.standing import StatusOf
 from replication.convergent.status import ReplicationStatus, Tally
 from replication.engine.comparing import Verdict
 from replication.measuring.watching import Measured
+from replication.primary.standing import Role
 
 STATES = ("connecting", "up", "suspect", "down")
 
@@ -92,7 +93,14 @@ class NodeCollector(Collector):
 
 
 def _replication(status: ReplicationStatus) -> Iterator[Metric]:
-    """How replication stands, in mode convergent."""
+    """How replication stands, in modes convergent and primary."""
+    if status.role:
+        role = GaugeMetricFamily("litecast_role", "In mode primary: 1 for this node's role.", labels=["role"])
+        for one in Role:
+            role.add_metric([one.value], status.role == one.value)
+        yield role
+        yield GaugeMetricFamily("litecast_epoch", "The newest epoch that is known here.", value=status.epoch)
+        yield GaugeMetricFamily("litecast_tails", "Changesets of epochs that are over, kept here.", value=status.tails)
     events = CounterMetricFamily("litecast_replication_events", "What replication did, by kind.", labels=["kind"])
     # Also those that never happened: else the first of them would not show as an increase.
     for kind in Tally.__slots__:

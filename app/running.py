@@ -20,7 +20,9 @@ from app.admin_token import admin_token
 from app.comparing import desk_for, drift_watch
 from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
+from app.leasing import lease_for
 from app.report import ClusterReport, PageReader, PageReport
+from app.standing import StatusOf
 from app.web.admin import AdminGate
 from app.web.application import WebApp
 from app.web.server import WebServer, bind
@@ -47,6 +49,9 @@ from replication.measuring.questions import DIGESTS
 from replication.measuring.repairing import OwnRepair
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
 from replication.opening import resolved
+from replication.primary.forwarding import WRITES, Timeouts
+from replication.primary.mode import PrimaryMode
+from replication.primary.standing import fence_message
 from replication.repo import Repo
 
 log = logging.getLogger(__name__)
@@ -135,15 +140,16 @@ async def running_node(
         if counts:
             await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
+        primary = _primary(config, repo, replication)
         desk = desk_for(config)
         stack.push_async_callback(desk.close)
         page_source = repo if counts else None
-        node = _node(config, repo, replication, desk, page_source)
+        status = _status(replication, primary)
+        node = _node(config, repo, replication, primary, desk, page_source, status)
         if replication is not None:
             desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         if config.replication.mode is Mode.NAIVE:
             repo.replicator = cast_to_peers(node)
-        status = None if replication is None else replication.status
         report = ClusterReport(node, PageReader(page_source, node.counters, status=status))
         drift = drift_watch(config, node, replication)
         web = WebApp(
@@ -168,6 +174,9 @@ async def running_node(
         if replication is not None:
             replication.start(node)
             stack.push_async_callback(replication.stop)
+        if primary is not None:
+            primary.start(node)
+            stack.push_async_callback(primary.stop)
         await server.start()
         stack.push_async_callback(server.stop)
         yield RunningNode(node=node, repo=repo, url=server.url, replication=replication)
@@ -177,7 +186,7 @@ def _repo(config: Config) -> Repo:
     return Repo(
         config.database.path,
         synchronous=config.database.synchronous,
-        gives_positions=config.replication.mode is Mode.CONVERGENT,
+        gives_positions=config.replication.mode.makes_changesets,
     )
 
 
@@ -194,7 +203,7 @@ async def _refuse_attached(repo: Repo) -> None:
 async def _first_copy(config: Config) -> None:
     """A node whose database does not exist yet takes a copy of a peer's, where there is a peer that has something."""
     path = resolved(config.database.path)
-    if config.replication.mode is not Mode.CONVERGENT or config.discovery.method is Method.NONE or path.exists():
+    if not config.replication.mode.makes_changesets or config.discovery.method is Method.NONE or path.exists():
         return
     engine = ThreadEngine("litecast first copy")
     try:
@@ -215,7 +224,7 @@ async def _first_copy(config: Config) -> None:
 
 async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Replication | None:
     """What folds and merges, opened, in the modes that do; the repo knows of it."""
-    if config.replication.mode is not Mode.CONVERGENT:
+    if not config.replication.mode.makes_changesets:
         return None
     replication = replication_for_file(
         resolved(config.database.path),
@@ -227,6 +236,7 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
         clock_bound_ms=int(config.replication.clock_bound_s * 1000),
         join_timeout_s=config.replication.join_timeout_s,
         expects_peers=config.discovery.method is not Method.NONE,
+        fence=fence_message(None, config.node.name) if config.replication.mode is Mode.PRIMARY else None,
     )
     stack.push_async_callback(replication.close)
     with told_to_the_operator(resolved(config.database.path), config.node.data_dir):
@@ -235,7 +245,38 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
     return replication
 
 
-def _node(config: Config, repo: Repo, replication: Replication | None, desk: Desk, page_source: Repo | None) -> Node:
+def _primary(config: Config, repo: Repo, replication: Replication | None) -> PrimaryMode | None:
+    """What mode primary adds; the repo's writes go where they should from now on. Raises LeaseUnusable."""
+    if config.replication.mode is not Mode.PRIMARY or replication is None:
+        return None
+    leased = lease_for(config)
+    forwarding = config.forwarding
+    return PrimaryMode(
+        repo,
+        replication,
+        leased.lease,
+        size=config.cluster.size,
+        candidate=leased.candidate,
+        timeouts=Timeouts(hold_s=forwarding.hold_s, call_s=forwarding.call_s, visible_s=forwarding.visible_s),
+    )
+
+
+def _status(replication: Replication | None, primary: PrimaryMode | None) -> StatusOf | None:
+    """How replication stands, in the modes that have something to say of it."""
+    if replication is None:
+        return None
+    return replication.status if primary is None else primary.status
+
+
+def _node(
+    config: Config,
+    repo: Repo,
+    replication: Replication | None,
+    primary: PrimaryMode | None,
+    desk: Desk,
+    page_source: Repo | None,
+    status: StatusOf | None,
+) -> Node:
     children: list[Child] = []
     if replication is not None:
         children.append(ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)))
@@ -246,7 +287,8 @@ def _node(config: Config, repo: Repo, replication: Replication | None, desk: Des
                 lambda: RepoReplication(repo, dropped=lambda: node.counters.increment(Count.BAD_FRAME)),
             )
         )
-    status = None if replication is None else replication.status
+    if primary is not None:
+        children += primary.children(lambda: node, asyncio.get_running_loop().time)
     children.append(ActorChild(DIGESTS, lambda: Digests(desk)))
     children.append(
         ActorChild(PageReport.name, lambda: PageReport(PageReader(page_source, node.counters, status=status)))
@@ -299,7 +341,9 @@ def _unready(config: Config, node: Node, replication: Replication | None) -> Seq
         case Mode.NAIVE:
             if REPO_REPLICATION not in node.processes:
                 reasons.append("the replication actor is not running")
-        case Mode.CONVERGENT:
+        case Mode.CONVERGENT | Mode.PRIMARY:
+            if config.replication.mode is Mode.PRIMARY and WRITES not in node.processes:
+                reasons.append("the actor for forwarded writes is not running")
             if replication is None or REPLICATION not in node.processes:
                 reasons.append("the replication actor is not running")
             else:

@@ -47,7 +47,7 @@ After any of these, except where `outcome_unknown` is true, nothing of the faile
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ReplicationError(Exception):
@@ -255,7 +255,7 @@ class PrimaryFailed(ForwardingError):
 class NotVisibleYet(ForwardingError):
     """It is written, on the primary. It could not be read here within the time that was waited, and will be."""
 
-    def __init__(self, position: object, result: object, timeout_s: float) -> None:
+    def __init__(self, position: object, result: Any, timeout_s: float) -> None:
         self.position = position
         self.result = result
         super().__init__(

@@ -28,7 +28,7 @@ def register(subparsers: Subparsers) -> None:
         "before it changes anything; exit status 1 then. Attaching what is attached changes nothing. "
         "`--counter`, `--merge` and `--shared-ids` belong to the `--table` before them. With `--config` instead of a "
         "database, the tables that the file declares are attached in the database that it names, as a node does when "
-        "it starts in mode convergent. See docs/attach.md.",
+        "it starts in mode convergent or primary. See docs/attach.md.",
     )
     parser.set_defaults(wrong=parser.error)
     parser.add_argument("database", nargs="?", type=Path, metavar="DB", help="the database file")
@@ -52,6 +52,12 @@ def register(subparsers: Subparsers) -> None:
         nargs=0,
         help="the application chooses the table's integer keys itself, and no two nodes choose one twice",
     )
+    parser.add_argument(
+        "--mode",
+        choices=("convergent", "primary"),
+        help="for which mode (default: that of --config, else convergent): in primary, one node writes at a time, and "
+        "UNIQUE, CHECK and keys that SQLite hands out are kept",
+    )
     parser.add_argument("--cluster", metavar="NAME", help="the cluster it will belong to (default: as cluster.name)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, or refused, and change nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -70,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             cluster=wanted.cluster,
             dry_run=args.dry_run,
             skip_missing=wanted.skip_missing,
+            one_writer=wanted.one_writer,
         )
     except AttachRefused as refused:
         _print_refusals(args, wanted, refused)
@@ -87,6 +94,7 @@ class _Wanted:
     cluster: str
     skip_missing: bool
     """Tables that do not exist are for later, instead of being a mistake."""
+    one_writer: bool
 
 
 def _wanted(args: argparse.Namespace) -> _Wanted:
@@ -98,7 +106,13 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
             wrong("name the database and its tables, DB --table NAME, or a node's settings, --config FILE")
         choices = [_choice(table) for table in args.tables]
         cluster = load_config(None, os.environ).cluster.name if args.cluster is None else args.cluster
-        return _Wanted(database=args.database, choices=choices, cluster=cluster, skip_missing=False)
+        return _Wanted(
+            database=args.database,
+            choices=choices,
+            cluster=cluster,
+            skip_missing=False,
+            one_writer=args.mode == "primary",
+        )
     if args.database is not None or args.tables:
         wrong("--config FILE names the database and its tables: leave DB and --table out")
     config = load_config(args.config, os.environ)
@@ -109,7 +123,14 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
             "litecast attach DB --table NAME"
         )
     choices = [declared.choice for declared in config.replication.tables]
-    return _Wanted(database=config.database.path, choices=choices, cluster=cluster, skip_missing=True)
+    mode = config.replication.mode.value if args.mode is None else args.mode
+    return _Wanted(
+        database=config.database.path,
+        choices=choices,
+        cluster=cluster,
+        skip_missing=True,
+        one_writer=mode == "primary",
+    )
 
 
 class _Chosen:

@@ -55,9 +55,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _replication(replication: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """How replication stands, in mode convergent: label, text and style of each line."""
+    """How replication stands, in modes convergent and primary: label, text and style of each line."""
     from app.standing import in_words
 
+    if role := replication.get("role"):
+        primary = replication.get("primary") or "nobody"
+        yield "role", role if role == "primary" else f"{role}; the primary is {primary}", ""
+        yield "epoch", str(replication.get("epoch")), ""
+    if tails := replication.get("tails"):
+        yield "tails", f"{tails:,} changeset(s) of epochs that are over are kept here and merged nowhere", "yellow"
     yield "site", f"{replication.get('site')}, {replication.get('sites')} known", ""
     behind = {peer: sites for peer, sites in (replication.get("behind") or {}).items() if sites}
     waiting = replication.get("waiting") or 0

@@ -17,6 +17,7 @@ from cluster.security import Secret
 
 _SHOWN_MAX_CHARS = 60
 _DAY_S = 86_400
+_NODES_MAX = 512  # as many as the bus keeps
 _BYTES_MAX = 2**63 - 1  # what SQLite can count
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -109,6 +110,24 @@ def _bytes(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _BYTES_MAX:
         raise ValueError(f"= {shown(value)} is not a number of bytes: a whole number from 1 to {_BYTES_MAX} is needed")
     return value
+
+
+def _size(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _NODES_MAX:
+        raise ValueError(f"= {shown(value)} is not a number of nodes: a whole number from 1 to {_NODES_MAX} is needed")
+    return value
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    scheme, colon, rest = text.partition("://")
+    if not colon or not scheme.isalnum() or not rest or not text.isprintable():
+        raise ValueError("is not a URL: write one such as 's3://bucket/folder' or 'file:///srv/lease'")
+    if "@" in rest.partition("/")[0]:
+        raise ValueError(
+            "has a user or a password in it: leave those to the environment, AWS_ACCESS_KEY_ID for instance"
+        )
+    return text
 
 
 def _boolean(value: object) -> bool:
@@ -226,6 +245,8 @@ PORT = Kind("port", _port, _number)
 SECONDS = _seconds(_DAY_S)
 AGE = _seconds(3660 * _DAY_S)
 BYTES = Kind("bytes", _bytes, _number)
+SIZE = Kind("number of nodes", _size, _number)
+URL = Kind("URL", _url)
 BOOLEAN = Kind("true or false", _boolean, _truth)
 COLUMNS = Kind("list of columns", _columns, _items)
 RENAMES = Kind("old and new names of columns", _renames, _pairs)

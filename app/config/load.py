@@ -17,7 +17,10 @@ from app.config.model import (
     Config,
     DatabaseConfig,
     DiscoveryConfig,
+    ForwardingConfig,
     HttpConfig,
+    LeaseConfig,
+    LeaseProvider,
     LogConfig,
     LogFormat,
     LogLevel,
@@ -41,6 +44,8 @@ _DEFAULT_HTTP_BIND = "127.0.0.1:8080"
 _DEFAULT_POLL_INTERVAL_S = 5.0
 _DEFAULT_JOIN_TIMEOUT_S = 2.0
 _DEFAULT_CLOCK_BOUND_S = 60.0
+_DEFAULT_LEASE_TTL_S = 10.0
+_DEFAULT_FORWARDING_S = 5.0
 _DEFAULT_JOURNAL_MAX_AGE_S = 604_800.0  # a week
 _DEFAULT_JOURNAL_MAX_BYTES = 2**30
 
@@ -72,8 +77,11 @@ def load_config(
     database = None if slots_dir else values.path(table.DATABASE_PATH)
     bind = values.get(table.BUS_BIND) or parse_address(_DEFAULT_BUS_BIND)
     secret, secret_file, warnings = _secret(values)
+    discovery = _discovery(values, bind)
     return Config(
-        cluster=ClusterConfig(name=values.get(table.CLUSTER_NAME) or "litecast"),
+        cluster=ClusterConfig(
+            name=values.get(table.CLUSTER_NAME) or "litecast", size=values.get(table.CLUSTER_SIZE) or 1
+        ),
         node=NodeConfig(
             name=name, region=values.get(table.NODE_REGION) or "local", data_dir=data_dir, slots_dir=slots_dir
         ),
@@ -82,7 +90,7 @@ def load_config(
             synchronous=values.get(table.DATABASE_SYNCHRONOUS) or Synchronous.FULL,
         ),
         bus=BusConfig(bind=bind, advertise=values.get(table.BUS_ADVERTISE), secret=secret, secret_file=secret_file),
-        discovery=_discovery(values, bind),
+        discovery=discovery,
         replication=ReplicationConfig(
             mode=values.get(table.REPLICATION_MODE) or Mode.NONE,
             tables=tuple(
@@ -92,6 +100,12 @@ def load_config(
             clock_bound_s=values.get(table.REPLICATION_CLOCK_BOUND_S) or _DEFAULT_CLOCK_BOUND_S,
             journal_max_age_s=values.get(table.REPLICATION_JOURNAL_MAX_AGE_S) or _DEFAULT_JOURNAL_MAX_AGE_S,
             journal_max_bytes=values.get(table.REPLICATION_JOURNAL_MAX_BYTES) or _DEFAULT_JOURNAL_MAX_BYTES,
+        ),
+        lease=_lease(values, discovery.method),
+        forwarding=ForwardingConfig(
+            hold_s=values.get(table.FORWARDING_HOLD_S) or _DEFAULT_FORWARDING_S,
+            call_s=values.get(table.FORWARDING_CALL_S) or _DEFAULT_FORWARDING_S,
+            visible_s=values.get(table.FORWARDING_VISIBLE_S) or _DEFAULT_FORWARDING_S,
         ),
         http=HttpConfig(bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND)),
         log=LogConfig(
@@ -214,6 +228,38 @@ def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
         dns_name=dns_name,
         dns_port=values.get(table.DISCOVERY_DNS_PORT) or bind.port or BUS_PORT,
         poll_interval_s=values.get(table.DISCOVERY_POLL_INTERVAL_S) or _DEFAULT_POLL_INTERVAL_S,
+    )
+
+
+def _lease(values: _Values, method: Method) -> LeaseConfig:
+    provider = values.get(table.LEASE_PROVIDER) or LeaseProvider.STATIC
+    primary, region = values.get(table.LEASE_PRIMARY), values.get(table.LEASE_REGION)
+    url, candidate = values.get(table.LEASE_URL), values.get(table.LEASE_CANDIDATE)
+    if values.get(table.REPLICATION_MODE) is Mode.PRIMARY:
+        place = values.place(table.REPLICATION_MODE)
+        if provider is LeaseProvider.STATIC and method is not Method.NONE and primary is None and region is None:
+            raise ConfigError(
+                f"{place} = 'primary' needs to know which node writes: {table.LEASE_PRIMARY} names it, or "
+                f"{table.LEASE_REGION} where it is, or {table.LEASE_PROVIDER} = 'object_store' lets nodes take turns"
+            )
+        if provider is LeaseProvider.OBJECT_STORE:
+            if url is None:
+                raise ConfigError(
+                    f"{values.place(table.LEASE_PROVIDER)} = 'object_store' needs {table.LEASE_URL}, a place that all "
+                    "nodes reach"
+                )
+            if method is not Method.NONE and values.get(table.CLUSTER_SIZE) is None:
+                raise ConfigError(
+                    f"{values.place(table.LEASE_PROVIDER)} = 'object_store' needs {table.CLUSTER_SIZE}: a node that "
+                    "takes over asks a majority of so many what they have"
+                )
+    return LeaseConfig(
+        provider=provider,
+        primary=primary,
+        region=region,
+        candidate=candidate is not False,
+        ttl_s=values.get(table.LEASE_TTL_S) or _DEFAULT_LEASE_TTL_S,
+        url=url,
     )
 
 

@@ -17,6 +17,19 @@ class Mode(StrEnum):
     NONE = "none"
     NAIVE = "naive"
     CONVERGENT = "convergent"
+    PRIMARY = "primary"
+
+    @property
+    def makes_changesets(self) -> bool:
+        """Whether the engine runs: what is written is folded, and merged elsewhere."""
+        return self in (Mode.CONVERGENT, Mode.PRIMARY)
+
+
+class LeaseProvider(StrEnum):
+    """Who says which node may write, in mode primary."""
+
+    STATIC = "static"
+    OBJECT_STORE = "object_store"
 
 
 class LogLevel(StrEnum):
@@ -37,9 +50,10 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """`[cluster]`: nodes of different clusters refuse each other."""
+    """`[cluster]`: nodes of different clusters refuse each other. `size`: how many nodes it is meant to have."""
 
     name: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +111,28 @@ class ReplicationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseConfig:
+    """`[lease]`: `url` is never None where the provider is an object store. With neither `primary` nor `region`, a
+    static lease is this node's."""
+
+    provider: LeaseProvider
+    primary: str | None
+    region: str | None
+    candidate: bool
+    ttl_s: float
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardingConfig:
+    """`[forwarding]`: how long a write on a replica waits for what."""
+
+    hold_s: float
+    call_s: float
+    visible_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
     """`[http]`: where browsers reach this node."""
 
@@ -124,6 +160,8 @@ class Config:
     bus: BusConfig
     discovery: DiscoveryConfig
     replication: ReplicationConfig
+    lease: LeaseConfig
+    forwarding: ForwardingConfig
     http: HttpConfig
     log: LogConfig
     file: Path | None = None

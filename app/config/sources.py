@@ -22,6 +22,7 @@ from app.config.table import (
     DISCOVERY_DNS_NAME,
     DISCOVERY_METHOD,
     HTTP_BIND,
+    LEASE_REGION,
     NODE_NAME,
     NODE_REGION,
     SETTINGS,
@@ -198,7 +199,8 @@ def read_database_path(environ: Mapping[str, str]) -> Layer:
 
 
 def read_fly(environ: Mapping[str, str]) -> Layer:
-    """What a machine on Fly.io is told about itself. Empty elsewhere, but for `MY_REGION`.
+    """What a machine on Fly.io is told about itself. Empty elsewhere, but for `MY_REGION` and
+    `PRIMARY_REGION`.
 
     Raises ConfigError if `FLY_PRIVATE_IP` is not an IP address.
     """
@@ -210,6 +212,8 @@ def read_fly(environ: Mapping[str, str]) -> Layer:
     for variable in ("MY_REGION", "FLY_REGION"):
         if region := environ.get(variable):
             put(NODE_REGION, variable, region)
+    if primary_region := environ.get("PRIMARY_REGION"):
+        put(LEASE_REGION, "PRIMARY_REGION", primary_region)
     if machine := environ.get("FLY_MACHINE_ID"):
         put(NODE_NAME, "FLY_MACHINE_ID", machine)
     if app := environ.get("FLY_APP_NAME"):

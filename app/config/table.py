@@ -22,10 +22,12 @@ from app.config.kinds import (
     RENAMES,
     SECONDS,
     SECRET,
+    SIZE,
+    URL,
     Kind,
     choice,
 )
-from app.config.model import LogFormat, LogLevel, Mode
+from app.config.model import LeaseProvider, LogFormat, LogLevel, Mode
 from cluster.discovery import Method
 from replication.engine.catalogue import MergeRule
 from replication.opening import Synchronous
@@ -84,6 +86,10 @@ def section_of_table(name: str) -> str:
 CLUSTER_NAME = Setting(
     section="cluster", key="name", kind=NAME, default="litecast",
     doc="The cluster's name. Nodes of another name are refused.",
+)  # fmt: skip
+CLUSTER_SIZE = Setting(
+    section="cluster", key="size", kind=SIZE, default="1",
+    doc="How many nodes it is meant to have. In mode `primary` a majority of them is asked before another one writes.",
 )  # fmt: skip
 NODE_NAME = Setting(
     section="node", key="name", kind=NAME, default="the host name",
@@ -147,7 +153,7 @@ DISCOVERY_POLL_INTERVAL_S = Setting(
 )  # fmt: skip
 REPLICATION_MODE = Setting(
     section="replication", key="mode", kind=choice(Mode), default="none",
-    doc="How writes reach the other nodes. `naive` loses some, and exists to show that; `convergent` loses none.",
+    doc="How writes reach the other nodes. `naive` loses some, `convergent` none; in `primary` one node writes.",
 )  # fmt: skip
 REPLICATION_JOIN_TIMEOUT_S = Setting(
     section="replication", key="join_timeout_s", kind=SECONDS, default="2",
@@ -186,6 +192,42 @@ TABLE_RENAMED = Setting(
     section=TABLE_SECTION, key="renamed", kind=RENAMES, default="none",
     doc="Columns that a migration renames, `{old = \"new\"}`: what comes for one goes to that which is there.",
 )  # fmt: skip
+LEASE_PROVIDER = Setting(
+    section="lease", key="provider", kind=choice(LeaseProvider), default="static",
+    doc="Who says which node writes: the settings (`static`), or objects in a bucket or folder (`object_store`).",
+)  # fmt: skip
+LEASE_PRIMARY = Setting(
+    section="lease", key="primary", kind=NAME, default="this node, if nobody is looked for",
+    doc="With `static`: the name of the node that writes.",
+)  # fmt: skip
+LEASE_REGION = Setting(
+    section="lease", key="region", kind=NAME, default="`PRIMARY_REGION`, else any",
+    doc="The region whose nodes may write. With `static` there is one node in it, unless `primary` names one.",
+)  # fmt: skip
+LEASE_CANDIDATE = Setting(
+    section="lease", key="candidate", kind=BOOLEAN, default="true",
+    doc="Whether this node may be the one that writes.",
+)  # fmt: skip
+LEASE_TTL_S = Setting(
+    section="lease", key="ttl_s", kind=SECONDS, default="10",
+    doc="With `object_store`: how long a node that died keeps others from writing. It is renewed at a third of that.",
+)  # fmt: skip
+LEASE_URL = Setting(
+    section="lease", key="url", kind=URL, default="none",
+    doc="With `object_store`: a place that all nodes reach, `s3://BUCKET/FOLDER` or `file:///FOLDER`.",
+)  # fmt: skip
+FORWARDING_HOLD_S = Setting(
+    section="forwarding", key="hold_s", kind=SECONDS, default="5",
+    doc="How long a write waits for a node that may write, before it is refused.",
+)  # fmt: skip
+FORWARDING_CALL_S = Setting(
+    section="forwarding", key="call_s", kind=SECONDS, default="5",
+    doc="How long a forwarded write waits for the primary's answer.",
+)  # fmt: skip
+FORWARDING_VISIBLE_S = Setting(
+    section="forwarding", key="visible_s", kind=SECONDS, default="5",
+    doc="How long it then waits until it can be read on the node that forwarded it.",
+)  # fmt: skip
 HTTP_BIND = Setting(
     section="http", key="bind", kind=ADDRESS, default="127.0.0.1:8080",
     doc="Where browsers and `litecast status` reach this node: `HOST:PORT`.",
@@ -204,9 +246,11 @@ TABLE_SETTINGS: tuple[Setting[Any], ...] = (
 )  # fmt: skip
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    CLUSTER_NAME, NODE_NAME, NODE_REGION, NODE_DATA_DIR, NODE_SLOTS_DIR, DATABASE_PATH, DATABASE_SYNCHRONOUS, BUS_BIND,
-    BUS_ADVERTISE, BUS_SECRET, BUS_SECRET_FILE, DISCOVERY_METHOD, DISCOVERY_PEERS, DISCOVERY_DNS_NAME,
-    DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, REPLICATION_JOIN_TIMEOUT_S,
-    REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, *TABLE_SETTINGS, HTTP_BIND,
+    CLUSTER_NAME, CLUSTER_SIZE, NODE_NAME, NODE_REGION, NODE_DATA_DIR, NODE_SLOTS_DIR, DATABASE_PATH,
+    DATABASE_SYNCHRONOUS, BUS_BIND, BUS_ADVERTISE, BUS_SECRET, BUS_SECRET_FILE, DISCOVERY_METHOD, DISCOVERY_PEERS,
+    DISCOVERY_DNS_NAME, DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, REPLICATION_JOIN_TIMEOUT_S,
+    REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, *TABLE_SETTINGS,
+    LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
+    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, HTTP_BIND,
     LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

@@ -1,7 +1,6 @@
 """The lease of who is named in the settings: nobody is asked, nothing runs out, and nobody takes over."""
 
 import math
-from collections.abc import Callable
 
 from cluster.errors import LeaseHeld
 from cluster.lease.interface import Grant, Holding
@@ -10,10 +9,9 @@ from cluster.lease.interface import Grant, Holding
 class StaticLease:
     """`primary` is the node that holds it."""
 
-    def __init__(self, *, node: str, primary: str, clock: Callable[[], float]) -> None:
+    def __init__(self, *, node: str, primary: str) -> None:
         self._node = node
         self._primary = primary
-        self._clock = clock
         self._epoch = 0
 
     async def read(self) -> Holding | None:

@@ -600,6 +600,11 @@ class Replication:
         """Whether what this node stamped far ahead is going to be stamped again."""
         return self._clock.is_ahead(self.view())
 
+    def clock_off(self) -> str:
+        """What is the matter with this node's clock; "" if it is near those of its peers."""
+        off = self._clock.off_ms()
+        return off_said(off) if off else ""
+
     def has_everybody_spoken(self) -> bool:
         """Whether each member has said what it has."""
         return not self._members.silent(self.view())

@@ -81,7 +81,7 @@ class Serving:
         """The answer to what a peer asks for."""
         try:
             if isinstance(request, list) and request and request[0] in ("snapshot", "range", "copy"):
-                self._refuse_what_is_stamped_again()
+                self._refuse_what_does_not_stay()
             match request:
                 case ["ask", have]:
                     return await self._page(parse_stamps(have))
@@ -105,10 +105,12 @@ class Serving:
             self.refused += 1
             return ["error", str(error)]
 
-    def _refuse_what_is_stamped_again(self) -> None:
+    def _refuse_what_does_not_stay(self) -> None:
         view = self._here.view()
         if view.site in view.closed or self._here.is_ahead():
             raise NotNow("what this node wrote is about to be stamped again")
+        if view.tail or view.is_resetting:
+            raise NotNow("this node has a tail, and takes a peer's rows itself")
 
     async def _page(self, have: dict[Site, Stamp]) -> list[object]:
         site = self._here.view().site

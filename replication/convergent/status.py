@@ -72,6 +72,13 @@ class ReplicationStatus:
     schemas_of_peers: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """A few digits for the schema of each attached table, here, and on each peer that said it."""
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    role: str = ""
+    """In mode primary: replica, candidate or primary. The others mean something only there."""
+    epoch: int = 0
+    primary: str | None = None
+    """The node that writes, as far as is known here."""
+    tails: int = 0
+    """Changesets of epochs that are over, kept here and merged nowhere."""
 
     def as_json(self) -> dict[str, Any]:
         """As `/api/cluster` and `litecast status --json` show it."""
@@ -98,4 +105,9 @@ class ReplicationStatus:
             "schemas": dict(self.schemas),
             "schemas_of_peers": {peer: dict(schemas) for peer, schemas in self.schemas_of_peers.items()},
             "counts": self.counts,
+            **(
+                {"role": self.role, "epoch": self.epoch, "primary": self.primary, "tails": self.tails}
+                if self.role
+                else {}
+            ),
         }

@@ -19,6 +19,7 @@ from replication.engine import epochs, held, state, tails
 from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
 from replication.engine.closing import close_site, closed, forget_site, keep_parts, unite_tips
+from replication.engine.comparable import NotComparable
 from replication.engine.copying import begin_copy
 from replication.engine.epochs import Epoch
 from replication.engine.folding import NOTHING_OWED, Folded, fold
@@ -338,6 +339,9 @@ class Store:
 
     def adopt(self, table: str, keys: Sequence[Key]) -> Done:
         """Takes what damaged rows show for writes of now. Raises NotComparable."""
+        view = self._view()
+        if view.epoch is not None and view.site != view.epoch.site:
+            raise NotComparable("this node is a replica: restore its rows, or adopt them on the primary")
         now_ms = self._settings.now_ms()
         return self._done(adopt(self._connection, table, keys, now_ms=now_ms, expected=self._remembered))
 

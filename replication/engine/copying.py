@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from replication.engine import tails
+from replication.engine.catalogue import is_one_writer
 from replication.engine.folding import Folded, fold, is_due
 from replication.engine.identity import Remembered, RunBegan, begin_run
 from replication.engine.stamps import Site
@@ -80,4 +82,7 @@ def copy_to(reader: sqlite3.Connection, target: Path) -> int:
 def make_own(path: Path, *, new_site: Callable[[], Site], new_nonce: bytes) -> RunBegan:
     """Gives a copy that was received a site and a nonce of its own. Nobody else has opened it yet."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return begin_run(connection, known_nonce=None, new_nonce=new_nonce, new_site=new_site)
+        began = begin_run(connection, known_nonce=None, new_nonce=new_nonce, new_site=new_site)
+        if is_one_writer(connection):
+            tails.forget_all(connection)  # whose they are has them
+        return began

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
-from replication.engine import held, state
+from replication.engine import generation, held, state
 from replication.engine.catalogue import ONE_WRITER
 from replication.engine.changesets import decode
 from replication.engine.epochs import epoch_of
@@ -38,6 +38,11 @@ def count(connection: sqlite3.Connection) -> int:
     return int(found)
 
 
+def forget_all(connection: sqlite3.Connection) -> None:
+    """Forgets those that are kept."""
+    connection.execute(f"DELETE FROM main.{TABLE}")
+
+
 def is_resetting(connection: sqlite3.Connection) -> bool:
     """Whether a tail was set aside, and the cluster's rows in its place have not all come yet."""
     (found,) = connection.execute(f"SELECT resetting FROM main.{ONE_WRITER}").fetchone()
@@ -57,8 +62,9 @@ def set_aside(
     now_ms: int,
     expected: Remembered | None = None,
 ) -> int:
-    """Sets it aside: `tail` has, by site, the stamp after which it begins. This database goes on under a new site. Gives
-    how many rows were taken out. Commits. Raises as a merge does, with nothing changed."""
+    """Sets it aside: `tail` has, by site, the stamp after which it begins. This database goes on under a new site.
+
+    Gives how many rows were taken out. Commits. Raises as a merge does, with nothing changed."""
     with merging_transaction(connection):
         check_remembered(connection, expected)
         session = open_session(connection)
@@ -81,6 +87,7 @@ def set_aside(
         )
         state.write_site(connection, new_site)
         connection.execute(f"UPDATE main.{ONE_WRITER} SET resetting = 1")
+        generation.advance(connection)
         return sum(map(len, keys.values()))
 
 

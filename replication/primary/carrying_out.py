@@ -1,7 +1,7 @@
 """Carrying out on the primary what another node asks for, once, however often it asks.
 
-The key of a write is a row of `_litecast_forwarded`, inserted in the transaction of the write, with what it returned. So
-who asks again gets that. A write that failed left nothing, its key neither: it fails again, or succeeds now."""
+The key of a write is a row of `_litecast_forwarded`, inserted in the transaction of the write, with what it returned.
+So who asks again gets that. A write that failed left nothing, its key neither: it fails again, or succeeds now."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

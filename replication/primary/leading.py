@@ -15,6 +15,7 @@ for anything here: only the provider knows who may follow."""
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Replication(Protocol):
     def heads(self) -> Heads | None: ...
     def hear_heads(self, peer: str, heads: Heads) -> None: ...
     async def work(self, step: Callable[[Store], Done]) -> Done: ...
+    def clock_off(self) -> str: ...
     async def joined(self) -> None: ...
     async def wait_for(self, position: Position, *, timeout_s: float) -> None: ...
 
@@ -165,7 +167,7 @@ class Leading:
         was_primary = self.role is Role.PRIMARY
         self._become(Role.REPLICA)
         with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
-            if was_primary:
+            if was_primary and (grant is None or grant.good_until_s != math.inf):  # else nobody follows
                 await self._fence(None)
         if was_primary:
             self._tell_all(is_primary=False, epoch=self.standing.epoch)
@@ -289,7 +291,11 @@ class Leading:
                     await self._wake.wait()
 
     async def _step(self) -> None:
-        if self.role is Role.PRIMARY:
+        off = self._replication.clock_off()
+        if self.role is Role.PRIMARY and not off:
+            return
+        if self._grant is not None and off:  # what it writes is not sent
+            await self._give_up(f"this node gives the lease up: {off}")
             return
         await self._fence(self.standing.primary)
         if self._grant is not None:
@@ -302,8 +308,8 @@ class Leading:
 
     def _may_stand(self) -> bool:
         settings, view = self._settings, self._replication.view()
-        is_whole = not view.tail and not view.is_resetting
-        return settings.candidate and is_whole and settings.clock() >= self._not_before_s
+        is_well = not view.tail and not view.is_resetting and not self._replication.clock_off()
+        return settings.candidate and is_well and settings.clock() >= self._not_before_s
 
     async def _stand(self) -> None:
         try:
@@ -388,6 +394,7 @@ class Leading:
         grant, self._grant = self._grant, None
         self._become(Role.REPLICA)
         self._not_before_s = self._settings.clock() + BACK_OFF_S
+        await self._fence(None)
         if grant is not None:
             await self._lease.release(grant)
 

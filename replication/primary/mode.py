@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from cluster.lease.boot_clock import boot_clock_s
@@ -11,6 +12,7 @@ from cluster.seldom import SeldomLog
 from cluster.supervisor import ActorChild
 from replication.convergent.for_file import now_ms
 from replication.convergent.replication import Replication
+from replication.convergent.status import ReplicationStatus
 from replication.primary.beside import Beside
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
@@ -36,6 +38,7 @@ class PrimaryMode:
         clock: Callable[[], float] = boot_clock_s,
     ) -> None:
         """Begins nothing yet. The repo is open: from now on its writes go where they should."""
+        self._replication = replication
         self.leading = Leading(
             replication,
             lease,
@@ -64,6 +67,21 @@ class PrimaryMode:
         """The node runs, and its replication was started."""
         self.forwarding.start(node)
         self.leading.start(node)
+
+    def status(self) -> ReplicationStatus:
+        """How replication stands, and this node's role in it."""
+        found, role = self._replication.status(), self.leading.status()
+        problem = "; ".join(filter(None, (found.problem, role.problem)))
+        forwarded = {"forwarded": n} if (n := self.forwarding.forwarded) else {}
+        return replace(
+            found,
+            problem=problem,
+            role=role.role.value,
+            epoch=role.epoch,
+            primary=role.primary,
+            tails=self._replication.view().tails,
+            counts={**found.counts, **forwarded},
+        )
 
     async def stop(self) -> None:
         """Stops writing, and gives the lease up."""

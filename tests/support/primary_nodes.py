@@ -1,9 +1,8 @@
-"""Nodes of a cluster in mode primary in one process: real database files, the bus in memory, one store for the lease."""
+"""Nodes of a cluster in mode primary in one process: real files, the bus in memory, one place for the lease."""
 
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ class Member:
 
 
 class PrimaryCluster:
-    """Starts, stops and looks at nodes. `stores` is where the lease is, as each node reaches it; `network` is where links
-    are broken."""
+    """Starts, stops and looks at nodes. `stores` is where the lease is, as each node reaches it; links are broken in
+    `network`."""
 
     def __init__(self, folder: Path, *, size: int = 3) -> None:
         self.folder = folder
@@ -68,7 +67,8 @@ class PrimaryCluster:
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
         self.timeouts = Timeouts()
-        self.clock: Callable[[], float] = boot_clock_s
+        self.slept_s = 0.0
+        """So far are the clocks of all ahead, as after a suspension."""
 
     async def start(self, name: str, *, candidate: bool = True) -> Member:
         path, data_dir = self.folder / name / "app.db", self.folder / name
@@ -98,7 +98,7 @@ class PrimaryCluster:
             cluster=CLUSTER,
             node=name,
             ttl_s=TTL_S,
-            clock=lambda: self.clock(),
+            clock=self._clock,
             nonce=lambda: os.urandom(8).hex(),
         )
         mode = PrimaryMode(
@@ -108,7 +108,7 @@ class PrimaryCluster:
             size=self.size,
             candidate=candidate,
             timeouts=self.timeouts,
-            clock=lambda: self.clock(),
+            clock=self._clock,
         )
         nodes: list[Node] = []
         node = Node(
@@ -179,6 +179,9 @@ class PrimaryCluster:
     async def close(self) -> None:
         for name in list(self.members):
             await self.stop(name)
+
+    def _clock(self) -> float:
+        return boot_clock_s() + self.slept_s
 
     def _roles(self) -> object:
         return {name: one.mode.leading.status() for name, one in self.members.items()}

@@ -65,9 +65,7 @@ async def test_an_error_of_the_primarys_is_raised_where_the_write_was_asked_for(
         ("CREATE TABLE t (x)", "on each node by itself"),
     ],
 )
-async def test_what_is_no_write_is_refused_before_anybody_is_asked(
-    sql: str, why: str, cluster: PrimaryCluster
-) -> None:
+async def test_what_is_no_write_is_refused_before_anybody_is_asked(sql: str, why: str, cluster: PrimaryCluster) -> None:
     _, b, _ = await cluster.trio()
     with pytest.raises(CannotForward, match=why):
         await b.repo.execute(sql)

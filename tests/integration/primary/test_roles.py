@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.lease.boot_clock import boot_clock_s
 from replication.errors import OutcomeUnknown
 from replication.primary.forwarding import Timeouts
 from replication.primary.standing import Role
+from replication.transaction import Transaction
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import TTL_S, Member, PrimaryCluster
 
@@ -117,13 +117,11 @@ async def test_what_was_written_while_the_node_was_dead_is_a_tail_too(cluster: P
 
 async def test_a_primary_that_was_not_awake_asks_before_it_writes_again(cluster: PrimaryCluster) -> None:
     cluster.size = 1
-    slept_s = 0.0
-    cluster.clock = lambda: boot_clock_s() + slept_s
     a = await cluster.start("a")
     await cluster.is_primary(a)
     assert a.mode.leading.may_write()
     cluster.stores["a"].is_down = True
-    slept_s = 0.9 * TTL_S + 0.15  # longer than a heartbeat, and the lease has run out
+    cluster.slept_s = 0.9 * TTL_S + 0.15  # longer than a heartbeat, and the lease has run out
     assert not a.mode.leading.may_write()
     await eventually(lambda: a.role is Role.REPLICA)
     cluster.stores["a"].is_down = False
@@ -155,12 +153,13 @@ async def test_a_write_that_commits_after_the_lease_ran_out_is_not_acknowledged(
     a = await cluster.start("a")
     await cluster.is_primary(a)
 
-    async def late() -> None:
-        await a.repo.transaction(lambda tx: (tx.insert("users", {"email": "x"}), time.sleep(TTL_S * 1.2)))
+    def late(transaction: Transaction) -> None:
+        transaction.insert("users", {"email": "x"})
+        time.sleep(TTL_S * 1.2)
 
     cluster.stores["a"].is_down = True
     with pytest.raises(OutcomeUnknown, match="lost its lease"):
-        await late()
+        await a.repo.transaction(late)
 
 
 async def test_a_minority_makes_nobody_the_primary_and_lets_the_lease_go(cluster: PrimaryCluster) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import SETTINGS, Config, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
+from app.config import SETTINGS, Config, LeaseProvider, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
 from app.errors import ConfigError
 from cluster.address import Address
 from replication.declared import TableDeclaration
@@ -28,6 +28,7 @@ def declared(config: Config, table: str) -> TableDeclaration:
 # Of each key: a text for its variable, and what must come of it.
 OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_CLUSTER__NAME": ("other", lambda c: c.cluster.name, "other"),
+    "LITECAST_CLUSTER__SIZE": ("5", lambda c: c.cluster.size, 5),
     "LITECAST_NODE__NAME": ("beta", lambda c: c.node.name, "beta"),
     "LITECAST_NODE__REGION": ("fra", lambda c: c.node.region, "fra"),
     "LITECAST_NODE__DATA_DIR": ("/srv/beta", lambda c: c.node.data_dir, Path("/srv/beta")),
@@ -61,6 +62,15 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
         lambda c: declared(c, "name").renamed,
         {"a": "b", "c": "d"},
     ),
+    "LITECAST_LEASE__PROVIDER": ("static", lambda c: c.lease.provider, LeaseProvider.STATIC),
+    "LITECAST_LEASE__PRIMARY": ("beta", lambda c: c.lease.primary, "beta"),
+    "LITECAST_LEASE__REGION": ("fra", lambda c: c.lease.region, "fra"),
+    "LITECAST_LEASE__CANDIDATE": ("true", lambda c: c.lease.candidate, True),
+    "LITECAST_LEASE__TTL_S": ("3", lambda c: c.lease.ttl_s, 3.0),
+    "LITECAST_LEASE__URL": ("s3://other/place", lambda c: c.lease.url, "s3://other/place"),
+    "LITECAST_FORWARDING__HOLD_S": ("1", lambda c: c.forwarding.hold_s, 1.0),
+    "LITECAST_FORWARDING__CALL_S": ("2", lambda c: c.forwarding.call_s, 2.0),
+    "LITECAST_FORWARDING__VISIBLE_S": ("3", lambda c: c.forwarding.visible_s, 3.0),
     "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
     "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),
     "LITECAST_LOG__FORMAT": ("json", lambda c: c.log.format, LogFormat.JSON),
@@ -80,6 +90,7 @@ def sample(tmp_path: Path) -> Path:
         bus = {bind = "127.0.0.1:7400", secret = "a secret of the file, of enough characters"}
         discovery = {method = "static", peers = ["127.0.0.1:7401"]}
         replication = {mode = "naive", tables.name = {counters = ["n"]}}
+        lease = {provider = "object_store", primary = "alpha", region = "lhr", candidate = false, url = "file:///lease"}
         http.bind = "127.0.0.1:8080"
         log = {level = "warning", format = "text"}
     """)

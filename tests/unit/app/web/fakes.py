@@ -84,6 +84,7 @@ class FakeRepo:
         self.replicating: Callable[[Row, Op], None] = lambda row, op: None
         self.reads = 0
         self.stuck = False
+        self.functions: dict[str, Callable[..., Any]] = {}
 
     def _check(self) -> None:
         if self.failing is not None:
@@ -99,6 +100,12 @@ class FakeRepo:
         if self.stuck:
             await asyncio.Event().wait()
         return [Row("", dict(row)) for row in self.connection.execute(sql, params)]
+
+    def register(self, name: str, function: Callable[..., Any]) -> None:
+        self.functions[name] = function
+
+    async def call(self, name: str, *arguments: Any) -> Any:
+        return await self.transaction(lambda transaction: self.functions[name](transaction, *arguments))
 
     async def transaction[T](self, work: Callable[[Any], T]) -> T:
         self._check()
