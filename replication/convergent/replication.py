@@ -389,6 +389,8 @@ class Replication:
         self._view_now = done.view
         if done.durable:
             self._durable_view = done.view
+        if done.fold_due:
+            self._noticed.set()
         self.tally.folded += len(done.made)
         self.tally.folded_rows += done.rows
         self.tally.violations += len(done.violations)

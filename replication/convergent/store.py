@@ -26,10 +26,11 @@ from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
+from replication.engine.session import NOTHING_FORGOTTEN
 from replication.engine.sites import Head, parts, seen, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamping_again import set_aside, stamp_again
-from replication.engine.stamps import Site, Stamp
+from replication.engine.stamps import Site, Stamp, stamp_at
 from replication.engine.trimming import trim_journal, trim_tombstones
 from replication.engine.values import Key
 from replication.engine.violations import Violation
@@ -95,6 +96,8 @@ class Done:
     """What was read for a peer."""
     range_rows: int = 0
     """Rows of a range that was merged."""
+    fold_due: bool = False
+    """Something is to be folded that nobody committed: see `engine.again`."""
     tell: bool = False
     """Peers should hear at once how it is now: nothing is cast that would show it."""
 
@@ -223,10 +226,11 @@ class Store:
             start,
             now_ms=settings.now_ms(),
             clock_bound_ms=settings.clock_bound_ms,
+            forgets_before=self._forgets_before(),
             authority=authority,
             expected=self._remembered,
         )
-        return self._done(merged.folded, changed=True, range_rows=merged.rows)
+        return self._done(merged.folded, changed=True, fold_due=bool(merged.again), range_rows=merged.rows)
 
     def finish_snapshot(self, start: SnapshotStart) -> Done:
         """All ranges are merged: the heads move."""
@@ -369,7 +373,7 @@ class Store:
             pinned=pinned,
         )
         tombstones = 0
-        if members is not None:
+        if members is not None and pinned is None:  # no delete may be in a journal whose tombstone is gone
             tombstones = trim_tombstones(
                 self._connection,
                 members=members,
@@ -460,6 +464,7 @@ class Store:
         *folded: Folded | None,
         changed: bool = False,
         tell: bool = False,
+        fold_due: bool = False,
         outcomes: tuple[Outcome | Broken, ...] = (),
         start: SnapshotStart | None = None,
         range_: RangeRead | None = None,
@@ -468,6 +473,8 @@ class Store:
         """After a transaction of this process's: what was folded in it is made durable, to be cast."""
         self._remembered = remember(self._connection)  # first: it is committed, also if it cannot be synced
         made = [one for one in folded if one is not None]
+        if fold_due := fold_due or any(isinstance(one, Merged) and one.again for one in outcomes):
+            self._data_version = -1
         self._unsynced = self._unsynced or changed or tell or bool(made)
         if made or tell:
             self.sync()
@@ -476,6 +483,7 @@ class Store:
             durable=not self._unsynced,
             made=tuple(one.encoded for one in made),
             tell=tell,
+            fold_due=fold_due,
             start=start,
             range=range_,
             range_rows=range_rows,
@@ -491,8 +499,16 @@ class Store:
             changesets,
             now_ms=settings.now_ms(),
             clock_bound_ms=settings.clock_bound_ms,
+            forgets_before=self._forgets_before(),
             expected=self._remembered,
         )
+
+    def _forgets_before(self) -> Stamp:
+        """Deletes that are older may have been trimmed by a node whose clock is as far off as it may be."""
+        settings = self._settings
+        if settings.one_writer:
+            return NOTHING_FORGOTTEN
+        return stamp_at(max(0, settings.now_ms() - settings.journal_max_age_ms + 2 * settings.clock_bound_ms))
 
     def _merge_alone(self, encoded: bytes) -> Outcome | Broken:
         try:

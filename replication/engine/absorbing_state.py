@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from replication.engine import held
 from replication.engine.absorbing import Absorbed
+from replication.engine.again import is_refused, tell_again
 from replication.engine.contributions import Shares, saturated
 from replication.engine.entries import Entry, Later, decode_entry, encode_entry
 from replication.engine.held import HeldCell
@@ -72,6 +73,8 @@ class _StateAbsorption:
         self._ended: list[Key] = []
         self._gone: list[Key] = []
         self._to_show: list[Key] = []
+        self._again: list[Key] = []
+        self._forgets_before = session.forgets_before
 
     def run(self) -> None:
         table, found = self._table, self._range
@@ -208,6 +211,8 @@ class _StateAbsorption:
         holding = held.of_key(table.connection, table.spec.tid, key) if self._any_held else {}
         merged = merge_row(entry, Incoming(life=life, born=born, cells=written), lambda: self._current(key, holding))
         if merged.entry is None or merged.entry.life != life:
+            if is_refused(entry, life, forgets_before=self._forgets_before) and self._sender_had(entry):
+                self._again.append(key)
             return
         if merged.entry is not entry:
             self._put(key, merged.entry)
@@ -218,6 +223,13 @@ class _StateAbsorption:
             self._begin(key, life, merged.write, shares, known=entry is not None)
         else:
             self._change(key, life, merged.write, shares, holding)
+
+    def _sender_had(self, entry: Entry | None) -> bool:
+        """Whether the sender of the state had merged the delete, as far as its vector tells."""
+        if entry is None:
+            return False
+        head = self._range.vector.get(entry.born.site)
+        return (head is not None and head.stamp >= entry.born.stamp) or entry.born.site in self._authority.closed
 
     # ---- what does not come
 
@@ -376,4 +388,6 @@ class _StateAbsorption:
         self.found.refusals.held += held_before
         for key in self._to_show:
             show_key(table, key)
+        tell_again(table, self._again)
+        self.found.again = len(self._again)
         self.found.deleted = len(self._gone)

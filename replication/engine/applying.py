@@ -28,7 +28,7 @@ from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.lacking import absorb_lacking, is_doubtful
 from replication.engine.runs import Place
-from replication.engine.session import NeedsCare, Session, open_session
+from replication.engine.session import NOTHING_FORGOTTEN, NeedsCare, Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction
@@ -44,13 +44,14 @@ class Merged:
     """It is merged. `folded` is what the log held before, to be cast like any fold's.
 
     `rows`: how many it carried. `held`: values that cannot be shown here. `dropped`: rows with values for a column
-    that was dropped here. `collisions`: inserts of a life that another site had begun too. `violations`: rows that
-    are there, and break a CHECK or a foreign key."""
+    that was dropped here. `collisions`: inserts of a life that another site had begun too. `again`: rows whose delete
+    the next fold tells again. `violations`: rows that are there, and break a CHECK or a foreign key."""
 
     rows: int
     held: int
     dropped: int
     collisions: int
+    again: int
     violations: tuple[Violation, ...]
     folded: Folded | None
 
@@ -133,10 +134,12 @@ def merge_all(
     *,
     now_ms: int,
     clock_bound_ms: int = CLOCK_BOUND_MS,
+    forgets_before: Stamp = NOTHING_FORGOTTEN,
     expected: Remembered | None = None,
 ) -> list[Outcome]:
     """`merge` for several, in the order given and in one transaction: what each came to.
 
+    Deletes before `forgets_before` may have been forgotten by others, and may have to be told again: see `again`.
     Raises StateReplaced as well, if the state is not as `expected`."""
     decoded: list[Changeset | Refused] = []
     for encoded in changesets:
@@ -149,6 +152,7 @@ def merge_all(
             check_remembered(connection, expected)
             session = open_session(connection)
             session.in_haste = in_haste
+            session.forgets_before = forgets_before
             merger = _Merger(session, now_ms, clock_bound_ms)
             outcomes = [
                 changeset if isinstance(changeset, Refused) else merger.merge(changeset, encoded)
@@ -179,6 +183,7 @@ class _Accepted:
             held=sum(one.refusals.held for one in absorbed),
             dropped=sum(one.dropped for one in absorbed),
             collisions=sum(one.collisions for one in absorbed),
+            again=sum(one.again for one in absorbed),
             violations=(*broken, *self.orphans),
             folded=self.folded,
         )

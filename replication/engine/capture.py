@@ -53,6 +53,8 @@ class LogKind(IntEnum):
     INSERT = 1
     UPDATE = 2
     DELETE = 3
+    AGAIN = 4
+    """Not by a trigger: a merge found that the row's delete has to be told again. See `again`."""
 
 
 def create_statements(spec: TableSpec) -> list[str]:

@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import Any, cast
 
 from replication.engine import held
+from replication.engine.again import is_refused, tell_again
 from replication.engine.changesets import ChangeKind, RowGroup
 from replication.engine.contributions import Shares, saturated
 from replication.engine.entries import Entry, decode_entry, encode_entry
@@ -26,7 +27,8 @@ from replication.engine.values import Key, Value, cell_hash, hash_columns, key_s
 
 @dataclass(slots=True)
 class Absorbed:
-    """What became of a table's rows. `deleted`: rows that went because the sender of a snapshot lacks them.
+    """What became of a table's rows. `deleted`: rows that went because the sender of a snapshot lacks them. `again`:
+    keys whose delete the next fold tells again.
 
     `writes` is what was written, if the rows were decided by themselves.
     """
@@ -36,6 +38,7 @@ class Absorbed:
     collisions: int = 0
     dropped: int = 0
     refusals: Refusals = field(default_factory=Refusals)
+    again: int = 0
     writes: RowWrites = field(default_factory=RowWrites)
 
     def touched(self, key_size: int) -> list[Key]:
@@ -88,6 +91,8 @@ class Decision:
         self._counts: list[tuple[Value, ...]] = []
         self._ended: list[Key] = []
         self._to_show: list[Key] = []
+        self._again: list[Key] = []
+        self._forgets_before = session.forgets_before
 
     def run(self, groups: Sequence[Rows]) -> None:
         """Decides and writes. Raises NeedsCare if the session is in haste."""
@@ -273,6 +278,9 @@ class Decision:
         incoming = Incoming(life=life, born=None if group.kind is ChangeKind.UPDATE else dot, cells=written)
         merged = merge_row(entry, incoming, lambda: self._current(key, holding))
         if merged.entry is None or (merged.entry.life != life):
+            if group.kind is ChangeKind.INSERT and is_refused(entry, life, forgets_before=self._forgets_before):
+                self._again.append(key)
+                origin.found.again += 1
             return True
         if merged.entry is not entry:
             self._put(key, merged.entry)
@@ -410,6 +418,7 @@ class Decision:
         self.any_held = self.any_held or self.refusals.held > 0
         for key in self._to_show:
             show_key(table, key)
+        tell_again(table, self._again)
 
 
 def _of_origins(origins: Sequence[Origin]) -> tuple[Any, Any]:

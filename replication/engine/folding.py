@@ -15,9 +15,11 @@ taken from it. So it does not matter how the application computed the number, or
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from replication.engine import held, journal, state
+from replication.engine.again import told_again
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import (
     ChangeKind,
@@ -195,6 +197,8 @@ class _TableFold:
             if life is None or not life & 1:
                 if there:
                     self._begin(row, _next_life(life, spec.floor))
+                elif life is not None and key in self._again:
+                    self._end_again(key, life)
             elif not there:
                 self._end(key, life)
             elif gone and table.was_ended(key):
@@ -257,6 +261,15 @@ class _TableFold:
         self._ended.append(key)
         self._entries.append((*key, life + 1, self._stamp, self._own, b""))
         self._groups.setdefault((ChangeKind.DELETE, (), ()), []).append((*key, life + 1))
+
+    def _end_again(self, key: Key, life: int) -> None:
+        self._entries.append((*key, life, self._stamp, self._own, b""))
+        self._groups.setdefault((ChangeKind.DELETE, (), ()), []).append((*key, life))
+
+    @cached_property
+    def _again(self) -> set[Key]:
+        """Keys whose delete is told again. Looked up when a key is come upon that neither is nor was there."""
+        return told_again(self._table)
 
     def _compare(self, row: tuple[Any, ...], hashes: tuple[int, ...]) -> None:
         table, spec = self._table, self._table.spec

@@ -2,6 +2,7 @@
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Final
 
 from replication.engine import catalogue, state
 from replication.engine.columns import Columns
@@ -10,6 +11,9 @@ from replication.engine.runs import run_of
 from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
 from replication.engine.table import Table
+
+NOTHING_FORGOTTEN: Final = Stamp(0)
+"""Nobody trims."""
 
 
 class NotAttached(Exception):
@@ -37,6 +41,8 @@ class Session:
     """schema_version when the schema was last looked at."""
     sites: Sites
     tables: dict[str, Table]
+    forgets_before: Stamp = NOTHING_FORGOTTEN
+    """Deletes that are older may have been forgotten by others: see `again`."""
     in_haste: bool = False
     """Rows that another site inserts are taken for new, and what is written for accepted, until NeedsCare is raised:
     then the transaction has to be rolled back. Looking first and keeping a savepoint cost as much again."""

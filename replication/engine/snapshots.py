@@ -49,7 +49,7 @@ from replication.engine.ranges import (
 from replication.engine.reading import HELD, NoSuchTable, RangeRead, read_range
 from replication.engine.received import SITES_MAX, Malformed, data, distinct_names, listed, site, whole
 from replication.engine.runs import RUNS_MAX, Began, Place, Runs, place_of, run_of
-from replication.engine.session import NotAttached, Session, move_clock, open_session
+from replication.engine.session import NOTHING_FORGOTTEN, NotAttached, Session, move_clock, open_session
 from replication.engine.showing import show_held
 from replication.engine.sites import Head, closed, runs, vector
 from replication.engine.stamps import STAMP_MAX, Dot, Site, Stamp, latest_ms, ms_of
@@ -155,6 +155,7 @@ class RangeMerged:
     held: int
     dropped: int
     collisions: int
+    again: int
     violations: tuple[Violation, ...]
     folded: Folded | None
 
@@ -185,6 +186,7 @@ def merge_range(
     *,
     now_ms: int,
     clock_bound_ms: int = CLOCK_BOUND_MS,
+    forgets_before: Stamp = NOTHING_FORGOTTEN,
     authority: bool,
     revives: bool = False,
     expected: Remembered | None = None,
@@ -203,6 +205,7 @@ def merge_range(
         _judge(session, found, start, now_ms, clock_bound_ms)
         if authority:
             _check_seen(session, start)
+        session.forgets_before = forgets_before
         folded = fold_inside(session, now_ms=now_ms)
         if isinstance(found, HeldRange):
             absorbed = _take_held(session, found)
@@ -225,6 +228,7 @@ def merge_range(
             held=absorbed.refusals.held,
             dropped=absorbed.dropped,
             collisions=absorbed.collisions,
+            again=absorbed.again,
             violations=_violations(session, found.table, absorbed),
             folded=folded,
         )

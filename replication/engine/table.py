@@ -51,6 +51,10 @@ class Table:
         (last,) = self.connection.execute(f"SELECT max(seq) FROM main.{self.spec.log}").fetchone()
         return None if last is None else int(last)
 
+    def logged(self, kind: int) -> list[Key]:
+        """Keys that the log has an entry of this kind of."""
+        return fetch(self.connection, f"SELECT {self.keys} FROM main.{self.spec.log} WHERE kind = ?", (kind,))
+
     def clear_log(self, upto: int) -> None:
         """Forgets what was logged up to a number."""
         self.connection.execute(f"DELETE FROM main.{self.spec.log} WHERE seq <= ?", (upto,))

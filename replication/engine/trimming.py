@@ -6,7 +6,9 @@ closed site wrote goes at once, since nobody is served it.
 
 **A tombstone** is what keeps an older insert of its row from bringing the row back. It can go when each known member
 covers it, and this node covers everything that those members have: then no older insert is on its way to here. The
-table's floor keeps its life: a new insert of the key begins a higher one.
+table's floor keeps its life: a new insert of the key begins a higher one. An older insert that comes all the same is of
+somebody who knew nothing of the delete; then those who have the tombstone still tell of it (`again`). So it must not go
+as long as the changeset that deleted is in the journal here: the journal is trimmed first, by the same age.
 
 Both look first, without the write lock, and then delete in short transactions."""
 
@@ -15,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from replication.engine import catalogue, held
+from replication.engine.capture import LogKind
 from replication.engine.journal import contradicts
 from replication.engine.session import load_tables
 from replication.engine.sites import Head, Sites, vector
@@ -146,7 +149,7 @@ def trim_tombstones(
 def _trim_table(table: Table, sites: Sites, limits: Mapping[Site, Stamp], before: Stamp) -> int:
     """`limits`: up to which stamp a site's deletes are known to everybody."""
     size = len(table.spec.key)
-    if not limits:
+    if not limits or table.logged(LogKind.AGAIN):  # a tombstone that is to be told again is needed until it is
         return 0
     cases = " ".join(f"WHEN {sites.short(site)} THEN {stamp}" for site, stamp in limits.items())
     dead = fetch(

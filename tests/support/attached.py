@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import finalize
 
-from replication.engine.applying import Fork, Merged, Outcome, Refused, Repeat, TooEarly, Waits, merge
+from replication.engine.applying import Fork, Merged, Outcome, Refused, Repeat, TooEarly, Waits, merge_all
 from replication.engine.attaching import TableChoice, attach
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import Changeset, RowChange, decode
 from replication.engine.folding import Folded, fold
 from replication.engine.journal import read
+from replication.engine.session import NOTHING_FORGOTTEN
 from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import Value, fetch
@@ -42,6 +43,7 @@ class Attached:
         finalize(self, self.connection.close)  # a test makes as many as it likes, and closes none
         self.connection.executescript(schema)
         self.now_ms = 1_700_000_000_000
+        self.forgets_before = NOTHING_FORGOTTEN
         self.site = Site(site or f"{next(_numbers):032x}")
         self.cluster = cluster
         if attached:
@@ -88,7 +90,8 @@ class Attached:
 
     def merge(self, changeset: Folded | bytes) -> Outcome:
         encoded = changeset.encoded if isinstance(changeset, Folded) else changeset
-        return merge(self.connection, encoded, now_ms=self.now_ms)
+        (outcome,) = merge_all(self.connection, [encoded], now_ms=self.now_ms, forgets_before=self.forgets_before)
+        return outcome
 
     def merged(self, changeset: Folded | bytes) -> Merged:
         """The merge of a changeset that nothing may speak against."""

@@ -4,7 +4,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from replication.engine.closing import unite_tips
+from replication.engine.session import NOTHING_FORGOTTEN
 from replication.engine.snapshots import RangeMerged, RangeRead, SnapshotStart, begin, finish, merge_range, read_range
+from replication.engine.stamps import Stamp
 from replication.engine.values import Key, pack, unpack
 
 MUCH = 10**9
@@ -45,8 +47,10 @@ class Moving:
         *,
         authority: bool = True,
         max_rows: int = MUCH,
+        forgets_before: Stamp = NOTHING_FORGOTTEN,
         told: Callable[[], None] = nothing,
     ) -> None:
+        self._forgets_before = forgets_before
         self.start = sent(begin(sender))
         self.merged: list[RangeMerged] = []
         self.is_done = False
@@ -72,7 +76,12 @@ class Moving:
             )
         elif self._read is not None:
             merged = merge_range(
-                self._receiver, self._read.encoded, self.start, now_ms=now_ms, authority=self._authority
+                self._receiver,
+                self._read.encoded,
+                self.start,
+                now_ms=now_ms,
+                forgets_before=self._forgets_before,
+                authority=self._authority,
             )
             self.merged.append(merged)
             self._after = self._read.next_after

@@ -27,7 +27,7 @@ def disk() -> Iterator[Disk]:
         yield disk
 
 
-def open_store(disk: Disk) -> Store:
+def open_store(disk: Disk, *, journal_max_age_ms: int = 3_600_000) -> Store:
     store = Store(
         disk.connect,
         StoreSettings(
@@ -38,6 +38,7 @@ def open_store(disk: Disk) -> Store:
             declared=DECLARED,
             sidecar=NonceOnDisk(disk),
             new_nonce=lambda: next(NUMBERS).to_bytes(16),
+            journal_max_age_ms=journal_max_age_ms,
         ),
     )
     store.open()
@@ -56,6 +57,17 @@ def test_what_could_not_be_made_durable_is_not_taken_for_somebody_elses_state(di
     assert done is not None
     assert len(done.made) == 1
     assert done.durable
+
+
+def test_no_tombstone_goes_while_a_journal_is_kept_for_somebody(disk: Disk) -> None:
+    """A delete that is in a journal here is told again by who has its tombstone, if that has to be."""
+    store, application = open_store(disk, journal_max_age_ms=-1_000), disk.connect()
+    for statement in ("INSERT INTO ops (op) VALUES ('a')", "DELETE FROM ops"):
+        application.execute(statement)
+        store.fold()
+    members = [store.look().vector]
+    assert store.trim({}, members) == (0, 0)
+    assert store.trim(None, members) == (2, 1)
 
 
 @pytest.mark.parametrize("draw", range(6))

@@ -1,7 +1,5 @@
-from replication.engine import sites, trimming
 from replication.engine.stamps import GENESIS, Site, is_baseline
 from tests.support.attached import PAGES, Attached, changes, exchange
-from tests.support.states import Moving
 
 NOTES = "CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, text);"
 
@@ -125,21 +123,3 @@ def test_the_first_fold_after_a_baseline_names_it() -> None:
     (baseline,) = [site for site in folded.changeset.deps if is_baseline(site)]
     assert folded.changeset.deps == {baseline: 0}
     assert [row.cells for row in changes(folded)] == [{"title": "B"}]
-
-
-def test_a_newcomers_row_comes_back_only_where_its_delete_is_forgotten_and_an_exchange_settles_it() -> None:
-    """Known to be wrong: nodes differ until they exchange state, as `drift --repair` has them do."""
-    a, b = Attached(), Attached()
-    a.write("INSERT INTO pages VALUES ('a', 'A', '', 1)")
-    exchange(a, b)
-    a.write("DELETE FROM pages")
-    exchange(a, b)
-    heads = [sites.vector(node.connection) for node in (a, b)]
-    assert trimming.trim_tombstones(a.connection, members=heads, min_age_ms=0, now_ms=a.now_ms + 1) == 1
-    newcomer = seeded("('a', 'A', 'of a newcomer', 5)")
-    for node in (a, b):
-        node.pull(newcomer)
-    assert (len(a.rows()), len(b.rows())) == (1, 0)
-    for sender, receiver in ((a, b), (b, a)):
-        Moving(sender.connection, receiver.connection, authority=False).run(a.now_ms)
-    assert a.rows() == b.rows() == []
