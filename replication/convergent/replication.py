@@ -316,25 +316,26 @@ class Replication:
     # --- joining ---
 
     async def _join_step(self) -> None:
-        """Waits until each member has said what it knows, or the time is over."""
+        """Waits until each member has said what it knows, or the time is over. Ends when that is done, once."""
+        if self._joined.is_set():
+            await asyncio.Event().wait()
         settings = self._settings
-        if settings.expects_peers and not self._joined.is_set():
+        if settings.expects_peers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.join_timeout_s):
                     while not self._members.have_all_spoken(self.view()):
                         self._spoken.clear()
                         await self._spoken.wait()
-        if not self._joined.is_set():
-            reason = older_than_peers_know(self.view(), self._exchange.heads())
-            if reason:
-                self.tally.new_sites += 1
-                former = self._view_now.site if self._view_now is not None else ""
-                await self.work(lambda store: store.adopt_new_site())
-                log.warning("%s: this database is an older state of itself, and goes on under a new site", reason)
-                log.info("the site was %s and is %s", former, self.view().site)
-            self._joined.set()
-            log.info("joined as site %s, %d sites known", self.view().site, len(self.view().vector))
-        await asyncio.Event().wait()
+        await self._look()  # a former try may have got as far as a new site
+        reason = older_than_peers_know(self.view(), self._exchange.heads())
+        if reason:
+            self.tally.new_sites += 1
+            former = self.view().site
+            await self.work(lambda store: store.adopt_new_site())
+            log.warning("%s: this database is an older state of itself, and goes on under a new site", reason)
+            log.info("the site was %s and is %s", former, self.view().site)
+        self._joined.set()
+        log.info("joined as site %s, %d sites known", self.view().site, len(self.view().vector))
 
     # --- folding ---
 
@@ -557,12 +558,7 @@ class Replication:
     async def _tell_step(self) -> None:
         """Each second, and at once to who has just come up. What is told is made durable first."""
         await self._telling.wait()
-        view = await self._in_engine(self._store.look)
-        if view.number > self.view().number and view != self.view():
-            self._view_now = view  # something was committed, and could not be made durable then
-            self._moved()
-            self._arrived.set()
-        self._durable_view = view
+        await self._look()
         if self._telling.tell_newcomers():
             return
         self._telling.tell_what_is_new()
@@ -573,6 +569,15 @@ class Replication:
             if self._joined.is_set():
                 self._catch_up.look_for_lost(everybody=self.has_everybody_spoken())
         self._lacking.set()
+
+    async def _look(self) -> None:
+        """How the database is, all of it durable now."""
+        view = await self._in_engine(self._store.look)
+        if view.number > self.view().number and view != self.view():
+            self._view_now = view  # something was committed, and could not be made durable then
+            self._moved()
+            self._arrived.set()
+        self._durable_view = view
 
     def _heads_to_tell(self) -> Heads | None:
         view = self._durable_view

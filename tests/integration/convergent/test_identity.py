@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from replication.convergent.for_file import connect
+from replication.convergent.sidecar import NONCE_FILE
+from replication.convergent.store import Done, Store
 from replication.engine.detaching import detach
-from tests.support.convergent import ConvergentCluster, Member
+from replication.engine.stamps import Site
+from tests.support.convergent import ConvergentCluster, Member, wait_until
 from tests.support.eventually import eventually
 
 ONE_MORE = "INSERT INTO pages VALUES ('home', 'Home', 1) ON CONFLICT DO UPDATE SET count = count + 1"
@@ -154,3 +158,35 @@ async def test_another_clusters_file_under_a_running_node_stops_its_work_and_not
     a.writer.execute(ONE_MORE)
     assert await count(cluster) == 5
     await eventually(lambda: not a.replication.status().problem)
+
+
+async def test_a_disk_that_fails_just_when_a_new_site_is_taken_costs_one_site_and_is_forgotten(
+    cluster: ConvergentCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _, _ = await cluster.trio()
+    assert await written(cluster, a, 3) == 3
+    backup(a, tmp_path / "older")
+    assert await written(cluster, a, 4) == 7
+    path = a.path
+    await cluster.stop("a")
+    nonce = (tmp_path / "a" / NONCE_FILE).read_bytes()
+    with contextlib.closing(sqlite3.connect(tmp_path / "older")) as older:
+        older.execute("UPDATE _litecast_state SET nonce = ?", (nonce,))  # so that only its peers can tell
+        older.commit()
+    path.unlink()
+    shutil.copyfile(tmp_path / "older", path)
+    adopt, tries = Store.adopt_new_site, list[Site]()
+
+    def fails_at_first(store: Store) -> Done:
+        done = adopt(store)
+        tries.append(done.view.site)
+        if len(tries) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return done
+
+    monkeypatch.setattr(Store, "adopt_new_site", fails_at_first)
+    a = await cluster.start("a")
+    assert await count(cluster) == 7
+    await wait_until(lambda: a.replication.status().ready, [a])
+    assert not a.replication.status().problem
+    assert tries == [a.replication.view().site]
