@@ -21,6 +21,8 @@ from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
 from benchmarks.report import as_json, table
 from benchmarks.seven import seven
+from benchmarks.storage import storage
+from benchmarks.throughput import throughput
 
 BENCHMARKS = {
     "casts": casts,
@@ -32,6 +34,8 @@ BENCHMARKS = {
     "lag": lag,
     "feed": feed,
     "join": join,
+    "throughput": throughput,
+    "storage": storage,
     "seven": seven,
     "idle": idle,
     "idle-convergent": idle_convergent,

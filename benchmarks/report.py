@@ -22,6 +22,7 @@ _UNITS = {
     "commits_per_s": "/s",
     "seconds": "s",
     "cpu_us": "µs",
+    "used_bytes": "B",
 }
 _LABELS = {
     "casts_per_s": "rate",
@@ -36,6 +37,7 @@ _LABELS = {
     "commits_per_s": "rate",
     "seconds": "time",
     "cpu_us": "processor time",
+    "used_bytes": "in use",
 }
 
 

@@ -18,7 +18,7 @@ from replication.declared import TableDeclaration
 from replication.engine import epochs, held, state, tails
 from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
-from replication.engine.closing import close_site, closed, forget_site, keep_parts, unite_tips
+from replication.engine.closing import close_site, forget_site, keep_parts, unite_tips
 from replication.engine.comparable import NotComparable
 from replication.engine.copying import begin_copy
 from replication.engine.epochs import Epoch
@@ -27,7 +27,7 @@ from replication.engine.identity import Remembered, StateReplaced, adopt_new_sit
 from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
 from replication.engine.session import NOTHING_FORGOTTEN
-from replication.engine.sites import Head, parts, seen, vector
+from replication.engine.sites import Head, known, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamping_again import set_aside, stamp_again
 from replication.engine.stamps import Site, Stamp, stamp_at
@@ -390,10 +390,13 @@ class Store:
 
     def sync(self) -> View:
         """Makes everything committed so far durable, if anything is not, and says what that is. Raises OSError."""
+        self._sync()
+        return self._view()
+
+    def _sync(self) -> None:
         if self._unsynced:
             self._settings.barrier(self._connection)
             self._unsynced = False
-        return self._view()
 
     def held_rows(self) -> object:
         """What changes when other rows cannot be shown here; None if all can."""
@@ -477,7 +480,7 @@ class Store:
             self._data_version = -1
         self._unsynced = self._unsynced or changed or tell or bool(made)
         if made or tell:
-            self.sync()
+            self._sync()
         return Done(
             view=self._view(),
             durable=not self._unsynced,
@@ -525,22 +528,22 @@ class Store:
     def _view(self) -> View:
         found = state.read(self._connection)
         assert found is not None, "the store has attached the database"
-        heads, epoch = vector(self._connection), epochs.read(self._connection)
+        sites, epoch = known(self._connection), epochs.read(self._connection)
         self._looks += 1
         return View(
             number=self._looks,
             site=found.site,
-            vector=heads,
-            closed=closed(self._connection),
+            vector=sites.vector,
+            closed=sites.closed,
             clock=found.clock,
-            seen=seen(self._connection),
-            parts=parts(self._connection),
+            seen=sites.seen,
+            parts=sites.parts,
             refusals=self._refusals,
             schemas=self._schemas_now(),
             epoch=epoch,
             tails=0 if epoch is None else tails.count(self._connection),
             is_resetting=epoch is not None and tails.is_resetting(self._connection),
-            tail={} if epoch is None else epoch.tail_of(epochs.heads_of(heads)),
+            tail={} if epoch is None else epoch.tail_of(epochs.heads_of(sites.vector)),
         )
 
     def _schemas_now(self) -> Schemas:

@@ -66,18 +66,42 @@ def seen(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
 
     One that nobody has any more, since its site was put back to an older state before it got around, will never come:
     then the site is forked, and has to be closed here."""
-    rows = connection.execute(f"SELECT site, head, seen FROM main.{TABLE} WHERE seen IS NOT NULL AND tips IS NULL")
-    ahead = {
-        Site(site): frozenset(one for one in _unpacked(packed) if head is None or one.stamp > head)
-        for site, head, packed in rows
-    }
-    return {site: heads for site, heads in ahead.items() if heads}
+    return known(connection).seen
 
 
 def parts(connection: sqlite3.Connection) -> dict[Site, frozenset[Head]]:
     """Tips of closed sites of which a part of the state was merged here, and the rest has not come yet."""
-    rows = connection.execute(f"SELECT site, seen FROM main.{TABLE} WHERE seen IS NOT NULL AND tips IS NOT NULL")
-    return {Site(site): _unpacked(packed) for site, packed in rows}
+    return known(connection).parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of all sites: see the functions of these names."""
+
+    vector: dict[Site, Head]
+    closed: dict[Site, frozenset[Head]]
+    seen: dict[Site, frozenset[Head]]
+    parts: dict[Site, frozenset[Head]]
+
+
+def known(connection: sqlite3.Connection) -> Known:
+    """All of it, by one query."""
+    found = Known(vector={}, closed={}, seen={}, parts={})
+    rows = connection.execute(f"SELECT site, head, hash, run, seen, tips FROM main.{TABLE}")
+    for name, head, digest_, run, packed, tips in rows:
+        site = Site(name)
+        if tips is not None:
+            found.closed[site] = _unpacked(tips)
+            if packed is not None:
+                found.parts[site] = _unpacked(packed)
+            continue
+        if head is not None:
+            found.vector[site] = Head(stamp=Stamp(head), digest=digest_, run=run or UNKNOWN)
+        if packed is not None:
+            ahead = frozenset(one for one in _unpacked(packed) if head is None or one.stamp > head)
+            if ahead:
+                found.seen[site] = ahead
+    return found
 
 
 class Sites:
