@@ -43,7 +43,7 @@ from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
 from replication.convergent.stamping_again import StampingAgain
 from replication.convergent.status import ReplicationStatus, Tally
-from replication.convergent.store import Broken, Done, Store, View
+from replication.convergent.store import BegunAgain, Broken, Done, Store, View
 from replication.convergent.tails import Tails
 from replication.convergent.telling import HEADS_INTERVAL_S, Telling
 from replication.convergent.trying import Trying
@@ -370,9 +370,11 @@ class Replication:
         self._take(done)
         return bool(done.made)
 
-    async def _in_engine[T](self, step: Callable[[], T]) -> T:
+    async def _in_engine[T](self, step: Callable[[], T], *, rests_on_state: bool = False) -> T:
         """Has the engine do something. If somebody put another state in the place of the one that was, it begins again
-        with that one, under a new site, before it does it."""
+        with that one, under a new site, before it does it.
+
+        Not if it `rests_on_state`, what was known of the one that was: then it raises BegunAgain, with nothing done."""
         try:
             return await self._engine.run(step)
         except StateReplaced:
@@ -383,6 +385,8 @@ class Replication:
             self._exchange.look_back()
             self._telling.tell(self._members.up())
             self._lacking.set()
+            if rests_on_state:
+                raise BegunAgain from None
             return await self._engine.run(step)
 
     def _take(self, done: Done) -> None:
@@ -518,13 +522,13 @@ class Replication:
 
     async def work(self, step: Callable[[Store], Done]) -> Done:
         """Has the engine do something, and takes what it made."""
-        done = await self._in_engine(lambda: step(self._store))
+        done = await self._in_engine(lambda: step(self._store), rests_on_state=True)
         self._take(done)
         return done
 
     async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
         """Sets damaged rows back to what was written. Raises NotComparable, sqlite3.Error, OSError."""
-        restored, done = await self._in_engine(lambda: self._store.restore(table, rows))
+        restored, done = await self._in_engine(lambda: self._store.restore(table, rows), rests_on_state=True)
         self._take(done)
         return restored
 
@@ -633,7 +637,9 @@ class Replication:
         pinned = self._serving.pinned()
         view = self.view()
         members, settled = self._members.vectors(view), self._members.settled_sites(view)
-        changesets, tombstones = await self._in_engine(lambda: self._store.trim(pinned, members, settled))
+        changesets, tombstones = await self._in_engine(
+            lambda: self._store.trim(pinned, members, settled), rests_on_state=True
+        )
         self.tally.trimmed_changesets += changesets
         self.tally.trimmed_tombstones += tombstones
 

@@ -34,6 +34,7 @@ from replication.engine.stamps import Site, Stamp, stamp_at
 from replication.engine.trimming import trim_journal, trim_tombstones
 from replication.engine.values import Key
 from replication.engine.violations import Violation
+from replication.errors import ReplicationError
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,11 @@ class Broken:
     reason: str
 
 
-class BegunAgain(Exception):
+class BegunAgain(ReplicationError):
     """Another state is in the place of the one of which something was known: what rests on that is not done."""
+
+    def __init__(self) -> None:
+        super().__init__("the database was replaced under the running node meanwhile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +314,7 @@ class Store:
     def check_begun(self, begun: int) -> None:
         """Raises BegunAgain if another state was put in the place of the one with which `begun` was read."""
         if self.begun != begun:
-            raise BegunAgain("the database was replaced meanwhile")
+            raise BegunAgain
 
     def adopt_new_site(self) -> Done:
         """Goes on under a new site: a peer knows more of the present one than this database does."""

@@ -12,7 +12,7 @@ import pytest
 
 from replication.convergent.for_file import connect
 from replication.convergent.sidecar import NONCE_FILE
-from replication.convergent.store import Done, Store
+from replication.convergent.store import BegunAgain, Done, Store
 from replication.engine.detaching import detach
 from replication.engine.stamps import Site
 from tests.support.convergent import ConvergentCluster, Member, wait_until
@@ -190,3 +190,26 @@ async def test_a_disk_that_fails_just_when_a_new_site_is_taken_costs_one_site_an
     await wait_until(lambda: a.replication.status().ready, [a])
     assert not a.replication.status().problem
     assert tries == [a.replication.view().site]
+
+
+async def test_what_rests_on_the_state_that_was_is_not_done_with_the_one_that_is_there_now(
+    cluster: ConvergentCluster, tmp_path: Path
+) -> None:
+    a, _, _ = await cluster.trio()
+    assert await written(cluster, a, 3) == 3
+    backup(a, tmp_path / "older")
+    assert await written(cluster, a, 4) == 7
+    site = a.replication.view().site
+    with contextlib.closing(sqlite3.connect(tmp_path / "older")) as older:
+        older.backup(a.writer)
+    done: list[Site] = []
+
+    def rests_on_it(store: Store) -> Done:
+        done.append(site)
+        return store.close_site(site)
+
+    with pytest.raises(BegunAgain):
+        await a.replication.work(rests_on_it)
+    assert done == [site]  # tried, refused, and not tried again with a state of which nothing was known
+    assert await count(cluster) == 7
+    assert site not in a.replication.view().closed
