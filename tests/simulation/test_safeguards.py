@@ -26,7 +26,7 @@ FOUND = {
     "without_the_nonce": 108,
     "without_hearing_what_peers_know": 18,
     "without_stamping_again": 20,
-    "without_telling_deletes_again": 893,
+    "without_telling_deletes_again": 363,
     "without_taking_shares_over": 20,
     "without_asking_for_rows_that_are_held": 13,
     "without_triggers_put_back": 4,
