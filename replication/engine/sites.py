@@ -258,8 +258,8 @@ class Sites:
         if found == known:
             return False
         self._write_tips(site, found)
-        if site in self._seen:
-            self._write_seen(site, self._seen[site] - found if known is not None else frozenset())
+        if known is None and site in self._seen:
+            self._write_seen(site, frozenset())
         return True
 
     def set_aside(self, site: Site, tips: Iterable[Head] = ()) -> None:
@@ -282,6 +282,8 @@ class Sites:
 
     def _write_tips(self, site: Site, tips: frozenset[Head]) -> None:
         self._tips[site] = tips
+        if site in self._seen:
+            self._write_seen(site, self._seen[site] - tips)
         self._connection.execute(f"UPDATE main.{TABLE} SET tips = ? WHERE short = ?", (_packed(tips), self.short(site)))
 
     # ---- deps

@@ -24,6 +24,7 @@ from replication.engine.snapshots import (
     read_range,
 )
 from replication.engine.stamps import Site, Stamp
+from replication.engine.transacting import transaction
 from tests.support.attached import PAGES, Attached, exchange
 from tests.support.playing import known_of
 from tests.support.states import MUCH, Moving, ranges
@@ -314,6 +315,22 @@ def test_the_rest_of_a_closed_sites_history_that_is_lost_leaves_its_part_to_all(
     unite_tips(c.connection, closed(b.connection))
     assert parts(c.connection) == {}
     assert c.rows() == b.rows() == [("a", "A", "body", 1)]
+
+
+def test_a_part_is_none_any_more_where_a_site_is_cut_at_its_tip() -> None:
+    """The own site, stamped far ahead and set aside, while state came of somebody who had closed it there already."""
+    a = Attached()
+    a.write(INSERT)
+    site = a.site
+    (tip,) = vector(a.connection).values()
+    with transaction(a.connection):
+        found = a.sites()
+        found.set_aside(site)
+        found.see_tips(site, {tip})
+    assert parts(a.connection) == {site: {tip}}
+    with transaction(a.connection):
+        a.sites().cut(site, {tip})
+    assert not any(parts(a.connection).values())
 
 
 def test_the_clock_moves_by_state() -> None:
