@@ -72,10 +72,16 @@ class Oracle:
         return len(gone)
 
     def pending(self, connection: sqlite3.Connection) -> set[Cell]:
-        """What a database's log holds: whoever uses a copy of it stamps that again, as if it were written then."""
+        """What a database's log holds: whoever uses a copy of it stamps that again, as if it were written then. So it
+        is with a table that was rebuilt and has no triggers yet: the log does not say what was written there."""
         found: set[Cell] = set()
+        triggers = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
         for tid, name in connection.execute("SELECT tid, name FROM _litecast_catalogue").fetchall():
             found |= {(name, key) for (key,) in connection.execute(f"SELECT DISTINCT k0 FROM _litecast_log_{tid}")}
+            if f"_litecast_{tid}_insert" not in triggers:
+                found |= {(name, key) for (key,) in connection.execute(f"SELECT k0 FROM _litecast_clock_{tid}")}
+                key = {"pages": "page", "ops": "op", "notes": "id"}[name]
+                found |= {(name, one) for (one,) in connection.execute(f"SELECT {key} FROM {name}")}
         return found
 
     # --- at any moment ---
