@@ -39,7 +39,8 @@ class Attached:
         attached: bool = True,
         path: Path | str = ":memory:",
     ) -> None:
-        self.connection = sqlite3.connect(path, isolation_level=None)
+        # The garbage collector may close it, in whichever thread it runs.
+        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         finalize(self, self.connection.close)  # a test makes as many as it likes, and closes none
         self.connection.executescript(schema)
         self.now_ms = 1_700_000_000_000
