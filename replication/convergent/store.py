@@ -24,6 +24,7 @@ from replication.engine.copying import begin_copy
 from replication.engine.epochs import Epoch
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
+from replication.engine.known_tables import KnownTables
 from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
 from replication.engine.session import NOTHING_FORGOTTEN
@@ -31,6 +32,7 @@ from replication.engine.sites import Head, known, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish, merge_range, read_range
 from replication.engine.stamping_again import set_aside, stamp_again
 from replication.engine.stamps import Site, Stamp, stamp_at
+from replication.engine.transacting import keep_ready_to_merge
 from replication.engine.trimming import trim_journal, trim_tombstones
 from replication.engine.values import Key
 from replication.engine.violations import Violation
@@ -142,6 +144,7 @@ class Store:
         self._refusals: tuple[Refusal, ...] = ()
         self._schemas: tuple[int, Schemas] = (-1, {})
         """SQLite's count of schema changes, and what was read then."""
+        self._known = KnownTables()
         self._remembered: Remembered | None = None
         """How this process left the state: what it finds otherwise somebody put there."""
         self._unsynced = False
@@ -157,6 +160,7 @@ class Store:
         Raises AttachRefused if the database is another cluster's or a newer Litecast's, and sqlite3.Error.
         """
         self._opened = self._connect()
+        keep_ready_to_merge(self._opened)
         return self._begin(known_nonces=self._settings.sidecar.read())
 
     def close(self) -> None:
@@ -172,7 +176,6 @@ class Store:
         (version,) = self._connection.execute("PRAGMA main.data_version").fetchone()
         if version == self._data_version and owed == NOTHING_OWED:
             return None
-        check_remembered(self._connection, self._remembered)  # before anything is attached to what somebody put there
         attached = self._attach_declared()
         done = self.fold(owed)
         self._data_version = version
@@ -181,7 +184,7 @@ class Store:
     def fold(self, owed: Stamp = NOTHING_OWED) -> Done | None:
         """Folds what was written here; None if nothing was. Raises sqlite3.Error and OSError."""
         now_ms = self._settings.now_ms()
-        folded = fold(self._connection, now_ms=now_ms, owed=owed, expected=self._remembered)
+        folded = fold(self._connection, now_ms=now_ms, owed=owed, expected=self._remembered, known=self._known)
         return None if folded is None else self._done(folded)
 
     def merge(self, changesets: Sequence[bytes]) -> Done:
@@ -413,6 +416,8 @@ class Store:
         version = state.schema_version(self._connection)
         if version == self._schema_version:
             return False
+        if self._schema_version != -1:
+            check_remembered(self._connection, self._remembered)  # nothing is attached to what somebody put there
         outcome = attach_declared(
             self._connection,
             self._settings.declared,
@@ -508,6 +513,7 @@ class Store:
             clock_bound_ms=settings.clock_bound_ms,
             forgets_before=self._forgets_before(),
             expected=self._remembered,
+            known=self._known,
         )
 
     def _forgets_before(self) -> Stamp:

@@ -26,6 +26,7 @@ from replication.engine.changesets import (
 from replication.engine.epochs import Epoch, epoch_of
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
+from replication.engine.known_tables import KnownTables
 from replication.engine.lacking import absorb_lacking, is_doubtful
 from replication.engine.runs import Place
 from replication.engine.session import NOTHING_FORGOTTEN, NeedsCare, Session, open_session
@@ -136,29 +137,34 @@ def merge_all(
     clock_bound_ms: int = CLOCK_BOUND_MS,
     forgets_before: Stamp = NOTHING_FORGOTTEN,
     expected: Remembered | None = None,
+    known: KnownTables | None = None,
 ) -> list[Outcome]:
     """`merge` for several, in the order given and in one transaction: what each came to.
 
     Deletes before `forgets_before` may have been forgotten by others, and may have to be told again: see `again`.
-    Raises StateReplaced as well, if the state is not as `expected`."""
+    `known`: what this connection keeps of its tables. Raises StateReplaced as well, if the state is not
+    as `expected`."""
     decoded: list[Changeset | Refused] = []
     for encoded in changesets:
         try:
             decoded.append(decode(encoded))
         except ChangesetError as error:
             decoded.append(Refused(reason=str(error)))
+    known = known or KnownTables()
     for in_haste in (True, False):
-        with suppress(NeedsCare), merging_transaction(connection):
-            check_remembered(connection, expected)
-            session = open_session(connection)
-            session.in_haste = in_haste
-            session.forgets_before = forgets_before
-            merger = _Merger(session, now_ms, clock_bound_ms)
-            outcomes = [
-                changeset if isinstance(changeset, Refused) else merger.merge(changeset, encoded)
-                for changeset, encoded in zip(decoded, changesets, strict=True)
-            ]
-            merger.finish()
+        with suppress(NeedsCare):
+            with merging_transaction(connection):
+                check_remembered(connection, expected)
+                session = open_session(connection, known)
+                session.in_haste = in_haste
+                session.forgets_before = forgets_before
+                merger = _Merger(session, now_ms, clock_bound_ms)
+                outcomes = [
+                    changeset if isinstance(changeset, Refused) else merger.merge(changeset, encoded)
+                    for changeset, encoded in zip(decoded, changesets, strict=True)
+                ]
+                merger.finish()
+            known.keep(session.attached)
             return [outcome.merged() if isinstance(outcome, _Accepted) else outcome for outcome in outcomes]
     raise AssertionError("only haste needs care")
 
@@ -226,7 +232,7 @@ class _Merger:
         if not self._is_folded:
             folded = fold_inside(self._session, now_ms=self._now_ms)
             self._is_folded = True
-            self._foreign_keys = ForeignKeys(self._session.connection, self._session.tables)
+            self._foreign_keys = self._session.attached.foreign_keys
         if self._epoch is not None and epoch_of(changeset.site) > self._epoch.number:
             begins = Epoch(site=changeset.site, began=changeset.deps)
             tail = begins.tail_of(epochs.heads_of(self._session.sites.heads()))

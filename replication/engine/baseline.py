@@ -21,6 +21,7 @@ from replication.engine.changesets import (
     encode,
 )
 from replication.engine.entries import Shapes
+from replication.engine.logs import last_logged
 from replication.engine.session import Session, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Site, first_after
@@ -43,9 +44,10 @@ def take(connection: sqlite3.Connection, specs: Sequence[TableSpec]) -> Changese
         for one in sorted(taken, key=lambda one: one.spec.name)
         if one.group.rows
     )
+    logged = last_logged(connection, [spec.tid for spec in specs])
     for one in taken:
         one.table.columns.look(one.spec)
-        if last := one.table.last_logged():
+        if last := logged[one.spec.tid]:
             one.table.clear_log(last)
     if not tables:
         return None

@@ -34,6 +34,8 @@ from replication.engine.contributions import Shares
 from replication.engine.counting import CounterFold
 from replication.engine.entries import Later, split
 from replication.engine.identity import Remembered, check_remembered
+from replication.engine.known_tables import KnownTables
+from replication.engine.logs import last_logged
 from replication.engine.looking import look
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
@@ -63,37 +65,45 @@ class Folded:
 
 
 def fold(
-    connection: sqlite3.Connection, *, now_ms: int, owed: Stamp = NOTHING_OWED, expected: Remembered | None = None
+    connection: sqlite3.Connection,
+    *,
+    now_ms: int,
+    owed: Stamp = NOTHING_OWED,
+    expected: Remembered | None = None,
+    known: KnownTables | None = None,
 ) -> Folded | None:
     """Makes a changeset of what was written here since the last fold; None if nothing changed. Commits.
 
     `owed` is a position that somebody waits for elsewhere: if the writes that it was given out for changed nothing, an
-    empty changeset brings the head there. Looks first, without the write lock, and writes nothing at all if the log is
-    empty and the schema what it was. Raises NotAttached, StateReplaced if the state is not as `expected`,
-    sqlite3.OperationalError (the lock, the disk), and RuntimeError inside a transaction; nothing is changed then."""
-    check_remembered(connection, expected)
-    if not is_due(connection) and owed == NOTHING_OWED:
-        return None
-    if _is_schema_new(connection):
-        with merging_transaction(connection):
-            check_remembered(connection, expected)
-            return fold_inside(open_session(connection), now_ms=now_ms, owed=owed)
-    with transaction(connection):
+    empty changeset brings the head there. `known`: what this connection keeps of its tables. Looks first, without the
+    write lock, and writes nothing at all if the log is empty and the schema what it was. Raises NotAttached,
+    StateReplaced if the state is not as `expected`, sqlite3.OperationalError (the lock, the disk), and RuntimeError
+    inside a transaction; nothing is changed then."""
+    is_schema_new = _is_schema_new(connection)
+    if not is_schema_new and owed == NOTHING_OWED and not _is_anything_logged(connection):
         check_remembered(connection, expected)
-        if not _is_schema_new(connection):
-            return fold_inside(open_session(connection), now_ms=now_ms, owed=owed)
-    # The schema changed between the look and the lock.
-    return fold(connection, now_ms=now_ms, owed=owed, expected=expected)
+        return None
+    known = known or KnownTables()
+    folded: Folded | None = None
+    # Looking at a new schema takes a transaction of the other kind. It may have changed between the look and the lock.
+    with merging_transaction(connection) if is_schema_new else transaction(connection):
+        check_remembered(connection, expected)
+        session = open_session(connection, known)
+        is_done = is_schema_new or not session.is_schema_new
+        if is_done:
+            folded = fold_inside(session, now_ms=now_ms, owed=owed)
+    known.keep(session.attached)
+    return folded if is_done else fold(connection, now_ms=now_ms, owed=owed, expected=expected, known=known)
 
 
 def is_due(connection: sqlite3.Connection) -> bool:
     """True if a fold would have something to look at. Only reads."""
-    if _is_schema_new(connection):
-        return True
-    logs = connection.execute("SELECT tid FROM main._litecast_catalogue").fetchall()
-    return any(
-        connection.execute(f"SELECT 1 FROM main._litecast_log_{tid} LIMIT 1").fetchone() is not None for (tid,) in logs
-    )
+    return _is_schema_new(connection) or _is_anything_logged(connection)
+
+
+def _is_anything_logged(connection: sqlite3.Connection) -> bool:
+    tids = [tid for (tid,) in connection.execute("SELECT tid FROM main._litecast_catalogue")]
+    return any(last is not None for last in last_logged(connection, tids).values())
 
 
 def _is_schema_new(connection: sqlite3.Connection) -> bool:
@@ -107,8 +117,9 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
     looked = look(session)
     tables: list[TableChange] = []
     clamped = not_integers = 0
+    logged = last_logged(session.connection, [table.spec.tid for table in session.tables.values()])
     for name, table in session.tables.items():
-        last = table.last_logged()
+        last = logged[table.spec.tid]
         if last is None and name not in looked:
             continue
         work = _TableFold(session, table, stamp, looked.get(name))

@@ -15,8 +15,9 @@ from replication.engine import filling, held, state
 from replication.engine.absorbing import absorb
 from replication.engine.changesets import decode_table
 from replication.engine.columns import Looked
+from replication.engine.known_tables import AttachedTables
 from replication.engine.mending import mend
-from replication.engine.session import Session, load_tables
+from replication.engine.session import Session
 from replication.engine.showing import show_held
 from replication.engine.table import Table
 from replication.engine.uniting import unite
@@ -25,7 +26,7 @@ from replication.engine.uniting import unite
 def look(session: Session) -> dict[str, Looked]:
     """Does the above if the schema is new. Gives the tables to compare, with what is new in them."""
     _empty_logs_of_the_gone(session)
-    if state.schema_version(session.connection) == session.schema:
+    if not session.is_schema_new:
         return {}
     uncaptured = mend(session.connection).uncaptured
     looked: dict[str, Looked] = {}
@@ -38,12 +39,12 @@ def look(session: Session) -> dict[str, Looked]:
             unite(table, renamed)
         if name in uncaptured or found.cells or found.counters:
             looked[name] = replace(found, uncaptured=name in uncaptured)
-    session.tables = load_tables(session.connection)
+    session.attached = AttachedTables(session.connection)
     for table in session.tables.values():
         _absorb_waiting(session, table)
         if held.is_any(session.connection, table.spec.tid):
             show_held(table, fresh.get(table.spec.name, ()))
-    session.schema = state.schema_version(session.connection)
+    session.schema = session.schema_now = state.schema_version(session.connection)
     state.write_schema(session.connection, session.schema)
     return looked
 

@@ -4,9 +4,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from replication.engine import catalogue, state
-from replication.engine.columns import Columns
-from replication.engine.entries import Shapes
+from replication.engine import state
+from replication.engine.known_tables import AttachedTables, KnownTables
 from replication.engine.runs import run_of
 from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
@@ -39,22 +38,37 @@ class Session:
     clock: Stamp
     schema: int
     """schema_version when the schema was last looked at."""
+    schema_now: int
+    """schema_version when the transaction began."""
     sites: Sites
-    tables: dict[str, Table]
+    attached: AttachedTables
     forgets_before: Stamp = NOTHING_FORGOTTEN
     """Deletes that are older may have been forgotten by others: see `again`."""
     in_haste: bool = False
     """Rows that another site inserts are taken for new, and what is written for accepted, until NeedsCare is raised:
     then the transaction has to be rolled back. Looking first and keeping a savepoint cost as much again."""
 
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The attached tables by name."""
+        return self.attached.by_name
 
-def open_session(connection: sqlite3.Connection) -> Session:
-    """A session of the transaction that was begun. Raises NotAttached, and OldFormat if nobody upgraded it."""
+    @property
+    def is_schema_new(self) -> bool:
+        """Whether it has to be looked at again: see `looking`."""
+        return self.schema_now != self.schema
+
+
+def open_session(connection: sqlite3.Connection, known: KnownTables | None = None) -> Session:
+    """A session of the transaction that was begun. Raises NotAttached, and OldFormat if nobody upgraded it.
+
+    `known`: what the connection keeps of its tables; it is given them back with `KnownTables.keep` after the commit."""
     found = state.read(connection)
     if found is None:
         raise NotAttached
     if found.format < state.NEWEST_FORMAT:
         raise state.OldFormat(found.format)
+    schema_now = state.schema_version(connection)
     return Session(
         connection=connection,
         cluster=found.cluster,
@@ -62,18 +76,10 @@ def open_session(connection: sqlite3.Connection) -> Session:
         run=run_of(found.nonce),
         clock=found.clock,
         schema=found.schema,
+        schema_now=schema_now,
         sites=Sites(connection),
-        tables=load_tables(connection),
+        attached=AttachedTables(connection) if known is None else known.take(connection, schema_now),
     )
-
-
-def load_tables(connection: sqlite3.Connection) -> dict[str, Table]:
-    """The attached tables by name."""
-    shapes = Shapes()
-    return {
-        name: Table(connection, spec, Columns(connection, spec.tid), shapes)
-        for name, spec in catalogue.load(connection).items()
-    }
 
 
 def move_clock(session: Session, stamp: Stamp) -> None:

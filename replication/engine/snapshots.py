@@ -55,7 +55,7 @@ from replication.engine.sites import Head, closed, runs, vector
 from replication.engine.stamps import STAMP_MAX, Dot, Site, Stamp, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction, reading, transaction
 from replication.engine.values import Key, Value, pack
-from replication.engine.violations import ForeignKeys, Violation
+from replication.engine.violations import Violation
 
 __all__ = [
     "NoSuchTable", "RangeMerged", "RangeRead", "RangeRefused", "SnapshotStart", "begin", "finish", "merge_range",
@@ -381,7 +381,7 @@ def _violations(session: Session, table: str, absorbed: Absorbed) -> tuple[Viola
     broken = [Violation(table=table, key=key, rule="CHECK") for key in absorbed.refusals.broken]
     known = session.tables.get(table)
     touched = {} if known is None else {table: absorbed.touched(len(known.spec.key))}
-    return (*broken, *ForeignKeys(session.connection, session.tables).orphans(touched))
+    return (*broken, *session.attached.foreign_keys.orphans(touched))
 
 
 def as_changes(found: TableRange) -> list[tuple[Dot, TableChange]]:

@@ -46,11 +46,6 @@ class Table:
 
     # ---- the log
 
-    def last_logged(self) -> int | None:
-        """The newest log entry's number, or None if the log is empty."""
-        (last,) = self.connection.execute(f"SELECT max(seq) FROM main.{self.spec.log}").fetchone()
-        return None if last is None else int(last)
-
     def logged(self, kind: int) -> list[Key]:
         """Keys that the log has an entry of this kind of."""
         return fetch(self.connection, f"SELECT {self.keys} FROM main.{self.spec.log} WHERE kind = ?", (kind,))

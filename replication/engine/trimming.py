@@ -19,7 +19,7 @@ from typing import Final
 from replication.engine import catalogue, held
 from replication.engine.capture import LogKind
 from replication.engine.journal import contradicts
-from replication.engine.session import load_tables
+from replication.engine.known_tables import load_tables
 from replication.engine.sites import Head, Sites, vector
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after, stamp_at
 from replication.engine.statements import HOLE, Statement

@@ -7,8 +7,8 @@ from replication.engine.catalogue import MergeRule
 from replication.engine.comparing import Verdict, compare
 from replication.engine.converting import affinity, converted, may_convert
 from replication.engine.digesting import attached_tables, digest
+from replication.engine.known_tables import load_tables
 from replication.engine.scanning import scan
-from replication.engine.session import load_tables
 from replication.engine.values import Value, same
 from tests.support.attached import Attached, exchange
 
