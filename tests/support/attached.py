@@ -13,6 +13,7 @@ from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import Changeset, RowChange, decode
 from replication.engine.folding import Folded, fold
 from replication.engine.journal import read
+from replication.engine.known_tables import KnownTables
 from replication.engine.session import NOTHING_FORGOTTEN
 from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
@@ -43,6 +44,7 @@ class Attached:
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         finalize(self, self.connection.close)  # a test makes as many as it likes, and closes none
         self.connection.executescript(schema)
+        self._known = KnownTables()
         self.now_ms = 1_700_000_000_000
         self.forgets_before = NOTHING_FORGOTTEN
         self.site = Site(site or f"{next(_numbers):032x}")
@@ -62,7 +64,7 @@ class Attached:
 
     def fold(self) -> Folded | None:
         self.now_ms += 1
-        return fold(self.connection, now_ms=self.now_ms)
+        return fold(self.connection, now_ms=self.now_ms, known=self._known)
 
     def published(self) -> Folded:
         """The fold of what was written, which there must be something of."""
@@ -73,7 +75,7 @@ class Attached:
     def fold_now(self, now_ms: int) -> Folded | None:
         """`fold`, at a time that a test's own clock shows."""
         self.now_ms = now_ms
-        return fold(self.connection, now_ms=now_ms)
+        return fold(self.connection, now_ms=now_ms, known=self._known)
 
     def merge_now(self, encoded: bytes, now_ms: int) -> Outcome:
         """`merge`, at such a time."""
@@ -91,7 +93,13 @@ class Attached:
 
     def merge(self, changeset: Folded | bytes) -> Outcome:
         encoded = changeset.encoded if isinstance(changeset, Folded) else changeset
-        (outcome,) = merge_all(self.connection, [encoded], now_ms=self.now_ms, forgets_before=self.forgets_before)
+        (outcome,) = merge_all(
+            self.connection,
+            [encoded],
+            now_ms=self.now_ms,
+            forgets_before=self.forgets_before,
+            known=self._known,
+        )
         return outcome
 
     def merged(self, changeset: Folded | bytes) -> Merged:

@@ -19,6 +19,7 @@ from replication.engine.attaching import TableChoice, attach
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import Changeset, decode, digest
 from replication.engine.folding import Folded, fold
+from replication.engine.known_tables import KnownTables
 from replication.engine.sites import Head, vector
 from replication.engine.stamps import Site
 from tests.support.sql_schema import COUNTER, TABLES, Table
@@ -80,6 +81,7 @@ class Replica:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.engine = open_database(path)
+        self._known = KnownTables()
         self.published: list[bytes] = []
         """Everything in the journal under the own site and the own baseline, in order."""
         self.merged: set[bytes] = set()
@@ -101,7 +103,7 @@ class Replica:
         return vector(self.engine)
 
     def fold(self, now_ms: int) -> Folded | None:
-        folded = fold(self.engine, now_ms=now_ms)
+        folded = fold(self.engine, now_ms=now_ms, known=self._known)
         self.collect()
         return folded
 
@@ -120,7 +122,7 @@ class Replica:
         return outcome
 
     def merge_all(self, changesets: Sequence[bytes], now_ms: int) -> list[Outcome]:
-        outcomes = merge_all(self.engine, changesets, now_ms=now_ms)
+        outcomes = merge_all(self.engine, changesets, now_ms=now_ms, known=self._known)
         for encoded, outcome in zip(changesets, outcomes, strict=True):
             if isinstance(outcome, Merged | Repeat):
                 self.merged.add(digest(encoded))
