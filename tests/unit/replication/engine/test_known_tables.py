@@ -28,7 +28,7 @@ def node(tmp_path: Path) -> Attached:
 @pytest.fixture
 def other(node: Attached, tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """Another process's connection."""
-    assert node.connection
+    assert node.rows()
     with closing(sqlite3.connect(tmp_path / "pages.db", isolation_level=None)) as connection:
         yield connection
 
