@@ -8,8 +8,9 @@ SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers
 `ReplicationWorker`, as `mode = "convergent"` does. Each row that a `Repo` writes then has the `Position` that a `Repo`
 on another node can wait for, and `Repo.changes` tells of each `Change`, as a `ChangeFeed` that goes on from any
 `FeedPosition` or says `StartOver`. `attach` prepares tables of any SQLite database for replication, as
-`litecast attach` does, and `detach` leaves it as it was. The command `litecast` (package `app`) runs all of it from a
-`config.toml`.
+`litecast attach` does, and `detach` leaves it as it was. `PrimaryWsgi` and `PrimaryAsgi` are middleware for web
+programs beside a node in `mode = "primary"`: whole requests that write go to the node that may. The command `litecast`
+(package `app`) runs all of it from a `config.toml`.
 """
 
 from cluster.actor import Actor
@@ -32,6 +33,8 @@ from replication.errors import PositionTimeout, ReplicationError, StartOver
 from replication.feed.change import Change, ChangeOp
 from replication.feed.feed import ChangeFeed
 from replication.feed.position import FeedPosition
+from replication.middleware.asgi import PrimaryAsgi
+from replication.middleware.wsgi import PrimaryWsgi
 from replication.naive import RepoReplication, cast_to_peers
 from replication.positions import Position
 from replication.repo import Repo
@@ -57,6 +60,8 @@ __all__ = [
     "Op",
     "Position",
     "PositionTimeout",
+    "PrimaryAsgi",
+    "PrimaryWsgi",
     "Replication",
     "ReplicationError",
     "ReplicationWorker",

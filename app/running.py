@@ -17,6 +17,8 @@ from random import Random
 from typing import assert_never
 
 from app.admin_token import admin_token
+from app.beside.doors import DOORS, DoorKeeper
+from app.beside.saying import SayingToPrograms
 from app.comparing import desk_for, drift_watch
 from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
@@ -176,6 +178,9 @@ async def running_node(
             stack.push_async_callback(replication.stop)
         if primary is not None:
             primary.start(node)
+            saying = SayingToPrograms(config, node, primary.leading)
+            saying.start()
+            stack.push_async_callback(saying.stop)
             stack.push_async_callback(primary.stop)
         await server.start()
         stack.push_async_callback(server.stop)
@@ -289,6 +294,7 @@ def _node(
         )
     if primary is not None:
         children += primary.children(lambda: node, asyncio.get_running_loop().time)
+        children.append(ActorChild(DOORS, lambda: DoorKeeper(config.http.program)))
     children.append(ActorChild(DIGESTS, lambda: Digests(desk)))
     children.append(
         ActorChild(PageReport.name, lambda: PageReport(PageReader(page_source, node.counters, status=status)))

@@ -116,6 +116,14 @@ def derive_admin_token(secret: Secret, cluster: str) -> str:
     return derive(secret, cluster, "litecast admin token v1").hex()
 
 
+def derive_token_key(secret: Secret | None, cluster: str) -> bytes:
+    """Signs the positions that clients of programs carry along, and what nodes say of requests that they forward. A
+    program beside a node is told it, and can make no other key of it. Without a secret anybody can make it."""
+    if secret is None:
+        return hmac.digest(cluster.encode(), b"litecast tokens without a secret v1", "sha256")
+    return derive(secret, cluster, "litecast position tokens v1")
+
+
 def derive(secret: Secret, cluster: str, purpose: str) -> bytes:
     """32 bytes for one purpose (HKDF-SHA256, salt: the cluster's name, info: the purpose)."""
     hkdf = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=cluster.encode(), info=purpose.encode())

@@ -17,7 +17,8 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXAMPLES = ("django", "flask", "node")
+EXAMPLES = ("django", "flask", "flask-accounts", "node")
+WITH_ONE_WRITER = ("flask-accounts",)
 NAMES = ("alpha", "beta", "gamma")
 READY_WITHIN_S = 60.0
 
@@ -43,6 +44,11 @@ class Node:
             "LITECAST_BUS__BIND": f"127.0.0.1:{bus_ports[number]}",
             "LITECAST_DISCOVERY__PEERS": ",".join(f"127.0.0.1:{port}" for port in bus_ports),
         }
+        if example in WITH_ONE_WRITER:
+            lease = data / "lease"
+            lease.mkdir(parents=True, exist_ok=True)
+            self._environment["LITECAST_LEASE__URL"] = f"file://{lease}"
+            self._environment["LITECAST_HTTP__PROGRAM"] = f"127.0.0.1:{first_port + number}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -107,7 +107,10 @@ def load_config(
             call_s=values.get(table.FORWARDING_CALL_S) or _DEFAULT_FORWARDING_S,
             visible_s=values.get(table.FORWARDING_VISIBLE_S) or _DEFAULT_FORWARDING_S,
         ),
-        http=HttpConfig(bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND)),
+        http=HttpConfig(
+            bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND),
+            program=_program(values, values.get(table.BUS_ADVERTISE) or bind),
+        ),
         log=LogConfig(
             level=values.get(table.LOG_LEVEL) or LogLevel.INFO,
             format=values.get(table.LOG_FORMAT) or LogFormat.TEXT,
@@ -229,6 +232,20 @@ def _discovery(values: _Values, bind: Address) -> DiscoveryConfig:
         dns_port=values.get(table.DISCOVERY_DNS_PORT) or bind.port or BUS_PORT,
         poll_interval_s=values.get(table.DISCOVERY_POLL_INTERVAL_S) or _DEFAULT_POLL_INTERVAL_S,
     )
+
+
+def _program(values: _Values, reached_at: Address) -> Address | None:
+    """Where other nodes reach the program; at the host of the bus if it listens at all of this machine's."""
+    program = values.get(table.HTTP_PROGRAM)
+    if program is None:
+        return None
+    host = reached_at.host if program.is_wildcard else program.host
+    if Address(host, program.port).is_wildcard or program.port == 0:
+        raise ConfigError(
+            f"{values.place(table.HTTP_PROGRAM)} is no address at which other nodes could reach the program: name this "
+            f"machine's, or {table.BUS_ADVERTISE}"
+        )
+    return Address(host, program.port)
 
 
 def _lease(values: _Values, method: Method) -> LeaseConfig:

@@ -134,9 +134,10 @@ class ForwardingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
-    """`[http]`: where browsers reach this node."""
+    """`[http]`: where browsers reach this node, and other nodes the program beside it. `program` is no wildcard."""
 
     bind: Address
+    program: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,6 +232,10 @@ HTTP_BIND = Setting(
     section="http", key="bind", kind=ADDRESS, default="127.0.0.1:8080",
     doc="Where browsers and `litecast status` reach this node: `HOST:PORT`.",
 )  # fmt: skip
+HTTP_PROGRAM = Setting(
+    section="http", key="program", kind=ADDRESS, default="none",
+    doc="Where other nodes reach the program beside this one, in mode `primary`, for requests that they forward.",
+)  # fmt: skip
 LOG_LEVEL = Setting(
     section="log", key="level", kind=choice(LogLevel), default="info",
     doc="The least severe line that is logged.",
@@ -251,6 +255,6 @@ SETTINGS: tuple[Setting[Any], ...] = (
     DISCOVERY_DNS_NAME, DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, REPLICATION_JOIN_TIMEOUT_S,
     REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, *TABLE_SETTINGS,
     LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
-    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, HTTP_BIND,
+    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, HTTP_BIND, HTTP_PROGRAM,
     LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

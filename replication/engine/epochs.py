@@ -26,25 +26,20 @@ from replication.engine.folding import Folded, fold_inside, publish
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import Session, open_session
 from replication.engine.sites import Head
-from replication.engine.stamps import Site, Stamp, first_after, is_baseline, next_stamp
+from replication.engine.stamps import EPOCH_DIGITS, Site, Stamp, first_after, is_baseline, next_stamp
+from replication.engine.stamps import epoch_of as epoch_of
 from replication.engine.transacting import merging_transaction, transaction
 from replication.engine.values import pack, unpack
 
-_EPOCH_DIGITS: Final = 12
 _RANDOM_DIGITS: Final = 19
-EPOCH_MAX: Final = 16**_EPOCH_DIGITS - 1
-
-
-def epoch_of(site: Site) -> int:
-    """The epoch in which this site writes; 0 for the site of a node that was granted none."""
-    return int(site[1 : 1 + _EPOCH_DIGITS], 16) if site.startswith("p") else 0
+EPOCH_MAX: Final = 16**EPOCH_DIGITS - 1
 
 
 def epoch_site(epoch: int, random_hex: str) -> Site:
     """A site for an epoch. `random_hex`: at least 19 digits that nobody else draws."""
     if not 1 <= epoch <= EPOCH_MAX:
         raise ValueError(f"{epoch} is no epoch")
-    return Site(f"p{epoch:0{_EPOCH_DIGITS}x}{random_hex[:_RANDOM_DIGITS]}")
+    return Site(f"p{epoch:0{EPOCH_DIGITS}x}{random_hex[:_RANDOM_DIGITS]}")
 
 
 def newest(sites: Iterable[Site]) -> Site | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from replication.engine import held, journal, state
+from replication.engine import catalogue, held, journal, state
 from replication.engine.again import told_again
 from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import (
@@ -131,9 +131,15 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
         if change is not None:
             tables.append(change)
     head = session.sites.head(session.site)
-    if not tables and (head.stamp if head else NOTHING_OWED) >= owed:
+    if not tables and (head.stamp if head else NOTHING_OWED) >= owed and not _is_told(session, logged):
         return None
     return publish(session, stamp, tuple(tables), clamped=clamped, not_integers=not_integers)
+
+
+def _is_told(session: Session, logged: Mapping[int, int | None]) -> bool:
+    """Whether another process may have told somebody that what the log held is in the next changeset, though it changed
+    nothing: where one node writes, see `replication.middleware.file_position`."""
+    return any(last is not None for last in logged.values()) and catalogue.is_one_writer(session.connection)
 
 
 def publish(

@@ -31,6 +31,8 @@ STAMP_MAX = Stamp(2**63 - 1)
 ALL_BRANCHES = STAMP_MAX
 """A dep on a site that its origin knows to be closed, instead of a stamp: see `closing`."""
 
+EPOCH_DIGITS = 12
+
 _SHIFT = 16
 _SITE = re.compile(r"[0-9a-f]{32}|[gp][0-9a-f]{31}")
 
@@ -43,6 +45,11 @@ def is_site(text: object) -> bool:
 def is_baseline(site: Site) -> bool:
     """True if the site is a baseline's: rows that were there before anybody stamped them."""
     return site.startswith("g")
+
+
+def epoch_of(site: Site) -> int:
+    """The epoch in which this site writes; 0 for the site of a node that was granted none."""
+    return int(site[1 : 1 + EPOCH_DIGITS], 16) if site.startswith("p") else 0
 
 
 def stamp_at(ms: int) -> Stamp:

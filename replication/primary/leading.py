@@ -127,6 +127,16 @@ class Leading:
             and deciding.may_write(now_s=self._settings.clock(), good_until_s=grant.good_until_s, awake_s=self._awake_s)
         )
 
+    def writes_until_s(self) -> float:
+        """Until when this node may write, if the lease is not renewed: by the lease's clock; 0 if it may not now."""
+        grant = self._grant
+        return grant.good_until_s if grant is not None and self.may_write() else 0.0
+
+    @property
+    def awake_s(self) -> float:
+        """When this node last looked at the lease, by its clock."""
+        return self._awake_s
+
     def epoch(self) -> int:
         """In which this node writes; 0 if it does not."""
         return 0 if self._site is None or self.role is not Role.PRIMARY else epoch_of(self._site)

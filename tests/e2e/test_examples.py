@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -250,3 +251,90 @@ def test_three_nodes_of_a_node_server_stay_equal(launch: Callable[..., Launcher]
     if node_with_sqlite() is None:
         pytest.skip("no Node with node:sqlite is installed (24, or 22.16 and newer)")
     check_three_nodes(launch, "node", "SELECT page, views FROM pages", "SELECT id FROM notes")
+
+
+def test_three_nodes_of_a_flask_app_with_unique_columns_and_handed_out_keys_have_one_writer(
+    launch: Callable[..., Launcher],
+) -> None:
+    port = free_ports()
+    launcher = launch("flask-accounts", port)
+    places = launcher.places()
+    for place in places.values():
+        until(lambda place=place: is_attached(place, ["accounts", "transfers"]), launcher.logs)  # type: ignore[misc]
+    opened = [form(place.program + "/accounts/ann", balance=1000) for place in places.values()]
+    assert sorted(status for status, _ in opened) == [201, 409, 409], opened  # one of the nodes was asked first
+    for number, place in enumerate(places.values()):
+        # Also where it was forwarded, it can be read on the node that was asked as soon as that has answered.
+        assert form(f"{place.program}/accounts/user{number}", balance=0)[0] == 201
+        assert get(f"{place.program}/accounts/user{number}")["balance"] == 0
+    primary = next(name for name, place in places.items() if not (place.database.parent / ".primary").exists())
+    moving = [Moving(place.program, f"user{number}") for number, place in enumerate(places.values())]
+    for one in moving:
+        one.start()
+    until(lambda: all(one.moved >= 10 for one in moving), launcher.logs)
+    os.kill(places[primary].process, signal.SIGKILL)
+    others = [one for name, one in zip(places, moving, strict=True) if name != primary]
+    before = [one.moved for one in others]
+    until(lambda: all(one.moved >= 10 + was for one, was in zip(others, before, strict=True)), launcher.logs)
+    again = launch("flask-accounts", port, primary)
+    places |= again.places()
+    for one in moving:
+        one.stop()
+    queries = ["SELECT * FROM accounts ORDER BY 1", "SELECT * FROM transfers ORDER BY 1"]
+
+    def are_equal() -> bool:
+        first, *rest = [[rows(place, sql) for sql in queries] for place in places.values()]
+        return all(one == first for one in rest)
+
+    until(are_equal, again.logs)
+    accounts = {name: balance for _, name, balance in rows(places["alpha"], queries[0])}
+    assert sum(accounts.values()) == 1000
+    for number, one in enumerate(moving):
+        # What was acknowledged by the primary that was killed may be gone with its last milliseconds.
+        lost = one.moved if list(places)[number] == primary else 0
+        assert one.moved - lost <= accounts[f"user{number}"] <= one.moved + one.unknown
+    ids = [key for key, *_ in rows(places["gamma"], queries[1])]
+    assert len(ids) == len(set(ids)) == 1000 - accounts["ann"]
+    assert again.stop() == 0
+    assert launcher.stop() == 0
+
+
+class Moving(threading.Thread):
+    """Moves one from Ann's account to another, over HTTP on one node's program, again and again."""
+
+    def __init__(self, program: str, to: str) -> None:
+        super().__init__(daemon=True)
+        self.moved = 0
+        self.unknown = 0
+        self._url = f"{program}/accounts/ann/transfers"
+        self._to = to
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.1):
+            try:
+                status, _ = form(self._url, to=self._to, amount=1)
+            except OSError:
+                status = 0
+            self.moved += status == 201
+            self.unknown += status not in (201, 503)  # 202: on the primary alone, which may just have died
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(30)
+
+
+def form(url: str, **fields: object) -> tuple[int, bytes]:
+    """Posts it: the status and the body."""
+    request = urllib.request.Request(url, data=urllib.parse.urlencode(fields).encode(), method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read()
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return json.loads(answer.read())
