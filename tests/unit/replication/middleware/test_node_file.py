@@ -3,7 +3,6 @@
 import math
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +32,7 @@ SAYS = NodeSays(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Path]:
+def database(tmp_path: Path) -> Path:
     path = tmp_path / "app.db"
     path.touch(mode=0o640)
     path.chmod(0o640)
