@@ -165,6 +165,7 @@ async def running_node(
             gate=AdminGate(admin_token(config)),
             forget=None if replication is None else replication.forget,
             changes=repo,
+            program="" if config.http.program is None else f"http://{config.http.program.host_and_port}",
             next_change=None if replication is None else lambda: replication.feed.next_move,
         )
         server = WebServer(web, listener)

@@ -20,13 +20,16 @@ HERE = Path(__file__).resolve().parent
 EXAMPLES = ("django", "flask", "flask-accounts", "node")
 WITH_ONE_WRITER = ("flask-accounts",)
 NAMES = ("alpha", "beta", "gamma")
+REGIONS = {"alpha": "ams", "beta": "iad", "gamma": "syd"}
+LATENCIES = ("ams-iad=90", "ams-syd=270", "iad-syd=200")
+"""With --fly: round trips between the regions, in milliseconds."""
 READY_WITHIN_S = 60.0
 
 
 class Node:
     """One node: where it listens, where its data lies, its process."""
 
-    def __init__(self, example: str, name: str, first_port: int, data: Path) -> None:
+    def __init__(self, example: str, name: str, first_port: int, data: Path, *, fly: bool) -> None:
         number = NAMES.index(name)
         self.name = name
         self.program_url = f"http://127.0.0.1:{first_port + number}"
@@ -44,6 +47,8 @@ class Node:
             "LITECAST_BUS__BIND": f"127.0.0.1:{bus_ports[number]}",
             "LITECAST_DISCOVERY__PEERS": ",".join(f"127.0.0.1:{port}" for port in bus_ports),
         }
+        if fly:
+            self._environment |= {"FLY_MACHINE_ID": name, "FLY_REGION": REGIONS[name]}
         if example in WITH_ONE_WRITER:
             lease = data / "lease"
             lease.mkdir(parents=True, exist_ok=True)
@@ -89,11 +94,15 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="where databases and logs lie (default EXAMPLE/data)"
     )
+    parser.add_argument(
+        "--fly", action="store_true", help="as on Fly: a region for each node, and a proxy in front of them (dev-proxy)"
+    )
     args = parser.parse_args()
     if unknown := set(args.nodes) - set(NAMES):
         parser.error(f"no node is named {', '.join(sorted(unknown))}: there are {', '.join(NAMES)}")
     data = (args.data or HERE / args.example / "data").absolute()
-    nodes = [Node(args.example, name, args.port, data) for name in args.nodes or NAMES]
+    nodes = [Node(args.example, name, args.port, data, fly=args.fly) for name in args.nodes or NAMES]
+    proxy: subprocess.Popen[bytes] | None = None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         for node in nodes:
@@ -106,6 +115,8 @@ def main() -> None:
                 f"database {node.folder / 'litecast.db'}  process {node.process.pid}",
                 flush=True,
             )
+        if args.fly:
+            proxy = _proxy(args.port, data)
         print("Ctrl-C stops them.", flush=True)
         for node in nodes:
             assert node.process is not None
@@ -115,9 +126,29 @@ def main() -> None:
     finally:
         for node in nodes:
             node.stop()
+        if proxy is not None:
+            proxy.terminate()
+            proxy.wait()
         for node in nodes:
             if node.process is not None:
                 node.process.wait()
+
+
+def _proxy(first_port: int, data: Path) -> "subprocess.Popen[bytes]":
+    """In front of the programs of all nodes, whichever run. Clients are in ams, or where their fly-region says."""
+    address = f"127.0.0.1:{first_port + 30}"
+    nodes = [f"--node=127.0.0.1:{first_port + 10 + number}" for number in range(len(NAMES))]
+    latencies = [f"--latency={one}" for one in LATENCIES]
+    command = [_litecast(), "dev-proxy", "--programs", "--bind", address, "--region", "ams", *nodes, *latencies]
+    with (data / "proxy-log").open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not _answers(f"http://{address}/"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"the proxy does not serve: {data / 'proxy-log'} says why")
+        time.sleep(0.05)
+    print(f"proxy  http://{address}  in front of the programs, as Fly's is  log {data / 'proxy-log'}", flush=True)
+    return process
 
 
 def _litecast() -> str:

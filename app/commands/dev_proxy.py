@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.commands import Subparsers
@@ -9,6 +10,7 @@ from app.errors import AppError
 
 if TYPE_CHECKING:
     from app.devproxy.watch import Places
+    from app.devproxy.wishes import Latencies
     from cluster.address import Address
 
 DEFAULT_BIND = "127.0.0.1:8000"
@@ -21,7 +23,9 @@ def register(subparsers: Subparsers) -> None:
         "dev-proxy",
         help="spread requests over several nodes, for development",
         description="Passes HTTP requests to the nodes that are ready, in turn, until SIGTERM or Ctrl-C. The response "
-        "header X-Served-By names the node. For development and compose, not for the open internet.",
+        "header X-Served-By names the node. It does what a response's fly-replay asks for, and heeds a request's "
+        "fly-prefer-region, fly-force-region, fly-prefer-instance-id and fly-force-instance-id, as Fly's proxy does. "
+        "For development and compose, not for the open internet; it refuses to run on Fly.",
         epilog="Exit status 0 after an orderly stop, 1 if it could not run.",
     )
     parser.add_argument(
@@ -33,24 +37,40 @@ def register(subparsers: Subparsers) -> None:
         "--node", action="append", metavar="URL", help="there is a node at http://HOST:PORT; may be given several times"
     )
     parser.add_argument(
+        "--programs", action="store_true", help="requests are for the programs beside the nodes, as their settings say"
+    )
+    parser.add_argument(
+        "--region", default="", metavar="REGION", help="where clients are that send no fly-region: the nearest answers"
+    )
+    parser.add_argument(
+        "--latency",
+        action="append",
+        default=[],
+        metavar="A-B=MS",
+        help="a round trip between regions A and B takes so many milliseconds; may be given several times",
+    )
+    parser.add_argument(
         "--port", type=int, metavar="P", help=f"with --dns-name: the nodes' web port (default: {DEFAULT_PORT})"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the proxy. Raises AppError if an argument or the address to listen at cannot be used."""
+    """Runs the proxy. Raises AppError on Fly, and if an argument or the address to listen at cannot be used."""
     import asyncio
 
     from app.config import load_config
     from app.devproxy.running import run_dev_proxy
     from app.logs import configure_logging
 
+    if os.environ.get("FLY_APP_NAME"):
+        raise AppError("dev-proxy plays Fly's proxy for development, and does not run on Fly, which has its own")
     # Of a node's settings only those of the log are meant for this command.
     log = load_config(None, {name: value for name, value in os.environ.items() if name.startswith("LITECAST_LOG_")}).log
     listen_at = _address("--bind", args.bind)
     places = _places(args)
     configure_logging(log.level, log.format)
-    asyncio.run(run_dev_proxy(listen_at, places))
+    latencies = _latencies(args.latency)
+    asyncio.run(run_dev_proxy(listen_at, places, programs=args.programs, region=args.region, latencies=latencies))
     return 0
 
 
@@ -70,6 +90,15 @@ def _places(args: argparse.Namespace) -> "Places":
     if name.is_wildcard or name.port == 0:
         raise AppError(f"--dns-name {args.dns_name}: no node can be reached there; name a host and its port")
     return Named(name.host, name.port)
+
+
+def _latencies(texts: Sequence[str]) -> "Latencies":
+    from app.devproxy.wishes import BadLatency, Latencies, parse_latency
+
+    try:
+        return Latencies(dict(map(parse_latency, texts)))
+    except BadLatency as error:
+        raise AppError(f"--latency {error}") from None
 
 
 def _address(option: str, text: str) -> "Address":

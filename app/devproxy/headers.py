@@ -1,34 +1,13 @@
 """Which headers a proxy passes on, and which it adds.
 
-Hop-by-hop headers are about one connection and end here (RFC 9110, section 7.6.1); `X-Forwarded-*` tell the node what
-the client's connection was like.
+Hop-by-hop headers end here; `X-Forwarded-*` tell the node what the client's connection was like.
 """
 
 from collections.abc import Iterable, Mapping
 
-type Headers = list[tuple[bytes, bytes]]
+from replication.middleware.headers import Headers, end_to_end
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 SERVED_BY = b"x-served-by"
-
-
-def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers that are meant for the other end, in order, names in lower case; repeated ones stay repeated."""
-    lowered = [(name.lower(), value) for name, value in headers]
-    named = {token.strip().lower() for name, value in lowered if name == b"connection" for token in value.split(b",")}
-    return [(name, value) for name, value in lowered if name not in HOP_BY_HOP and name not in named]
 
 
 def for_node(headers: Iterable[tuple[bytes, bytes]], *, client: str, scheme: str) -> Headers:

@@ -1,14 +1,19 @@
 """Passes requests to nodes and their responses back, as they come: nothing is collected, in either direction.
 
 A request is tried at another node only where the first one surely never saw it, that is, where no connection came
-about. After that the outcome is unknown, and a view that may have been counted must not be counted again. So the
-answers keep the nodes' promise: 503 says that nothing was done, 502 and 504 that nobody knows.
+about, or where a node asks for it by `fly-replay`. After that the outcome is unknown, and a view that may have been
+counted must not be counted again. So the answers keep the nodes' promise: 503 says that nothing was done, 502 and 504
+that nobody knows.
+
+Bodies up to a megabyte are the exception: they are read before they are passed on, as a replay needs them again.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import httpx
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +21,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.devproxy.headers import for_client, for_node, has_body
 from app.devproxy.pool import Backend, Pool
+from app.devproxy.replaying import (
+    BODY_MAX_BYTES,
+    REPLAY,
+    REPLAY_FAILED,
+    REPLAY_SRC,
+    REPLAYS_MAX,
+    BadReplay,
+    failed,
+    parse_replay,
+    source,
+)
+from app.devproxy.wishes import Latencies, Wish, wish_of
 from app.web.answers import error
 from cluster.address import Address
 
@@ -26,6 +43,8 @@ ANSWER_TIMEOUT_S = 30.0
 SILENCE_TIMEOUT_S = 60.0
 EVENT_STREAM = "text/event-stream"
 UNKNOWN = "whether it did what was asked is unknown"
+
+NO_LATENCIES = Latencies()
 
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
@@ -50,9 +69,20 @@ def make_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.Asyn
 class DevProxy:
     """An ASGI application, and its end (`stop`)."""
 
-    def __init__(self, pool: Pool, client: httpx.AsyncClient, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        client: httpx.AsyncClient,
+        *,
+        region: str = "",
+        latencies: Latencies = NO_LATENCIES,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        """`region` is where clients are that do not say it themselves. Between regions there are `latencies`."""
         self._pool = pool
         self._client = client
+        self._region = region
+        self._latencies = latencies
         self._answer_timeout_s = answer_timeout_s
         self._stopping = asyncio.Event()
 
@@ -82,13 +112,78 @@ class DevProxy:
             await upstream.aclose()
 
     async def _ask(self, request: Request) -> tuple[Backend, httpx.Response]:
+        """The head of the response that is for the client. Raises _NotAnswered."""
+        wish = wish_of(request.headers, region=self._region)
+        body = await _Body.of(request)
+        backend, answer = await self._ask_one(request, body, wish, wish.fits, wish.distance(self._latencies))
+        for _ in range(REPLAYS_MAX):
+            value = answer.headers.get(REPLAY)
+            if value is None:
+                return backend, answer
+            await answer.aclose()
+            if not body.is_kept:
+                raise _NotAnswered(413, f"node {backend.label} asks for a replay, and the body is too large for one")
+            backend, answer = await self._replay(request, body, wish, backend, value)
+        await answer.aclose()
+        raise _NotAnswered(503, f"the request was replayed {REPLAYS_MAX} times, and goes round: nothing was done")
+
+    async def _replay(
+        self, request: Request, body: "_Body", wish: Wish, asker: Backend, value: str
+    ) -> tuple[Backend, httpx.Response]:
+        try:
+            replay = parse_replay(value)
+        except BadReplay as error:
+            log.warning("node %s: %s", asker.label, error)
+            raise _NotAnswered(503, f"node {asker.label}: {error}; nothing was done") from None
+        near = wish.distance(self._latencies)
+        marks = [(REPLAY_SRC, source(asker, replay, at_us=time.time_ns() // 1000))]
+        try:
+            return await self._ask_one(
+                request,
+                body,
+                wish,
+                replay.fits(asker),
+                lambda one: (replay.prefer_instance is not None and one.name != replay.prefer_instance, near(one)),
+                marks=marks,
+            )
+        except _NotAnswered as refusal:
+            if replay.fallback is None or refusal.status != 503:
+                raise
+            marks = [(REPLAY_FAILED, failed(replay, reason="no_instance"))]
+        is_forced = replay.fallback == "force_self"
+        backend, answer = await self._ask_one(
+            request,
+            body,
+            wish,
+            lambda one: not is_forced or one.address == asker.address,
+            lambda one: (one.address != asker.address, near(one)),
+            marks=marks,
+        )
+        if REPLAY in answer.headers:
+            await answer.aclose()
+            raise _NotAnswered(503, f"node {backend.label} asks for a replay again after one failed: nothing was done")
+        return backend, answer
+
+    async def _ask_one(
+        self,
+        request: Request,
+        body: "_Body",
+        wish: Wish,
+        fits: Callable[[Backend], bool],
+        distance: Callable[[Backend], Any],
+        marks: Sequence[tuple[bytes, bytes]] = (),
+    ) -> tuple[Backend, httpx.Response]:
         """The head of the response of the first node that takes the request. Raises _NotAnswered."""
         tried: set[Address] = set()
-        while (backend := self._pool.choose(without=tried)) is not None:
+        while (backend := self._pool.choose(without=tried, fits=fits, distance=distance)) is not None:
             tried.add(backend.address)
+            one_way_s = self._latencies.round_trip_s(wish.region, backend.region) / 2
             try:
                 async with asyncio.timeout(self._answer_timeout_s):
-                    return backend, await self._client.send(_translated(request, backend), stream=True)
+                    await asyncio.sleep(one_way_s)
+                    answer = await self._client.send(_translated(request, backend, body, marks), stream=True)
+                    await asyncio.sleep(one_way_s)
+                    return backend, answer
             except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
                 self._pool.is_not_ready(backend.address)
                 log.info("node %s cannot be reached (%s): left out until it can", backend.label, _reason(failure))
@@ -135,26 +230,50 @@ class _NotAnswered(Exception):
         self.status = status
 
 
-def _translated(request: Request, backend: Backend) -> httpx.Request:
+class _Body:
+    """A request's body. `is_kept`: it was read, and can be passed on again."""
+
+    def __init__(self, request: Request, content: bytes | None, *, is_kept: bool) -> None:
+        self.is_kept = is_kept
+        self._request = request
+        self._content = content
+
+    @classmethod
+    async def of(cls, request: Request) -> "_Body":
+        """Reads it, if it says that it is small enough. Raises ClientDisconnect."""
+        if not has_body(request.scope["headers"]):
+            return cls(request, None, is_kept=True)
+        size = request.headers.get("content-length", "")
+        if size.isdecimal() and int(size) <= BODY_MAX_BYTES:
+            return cls(request, await request.body(), is_kept=True)
+        return cls(request, None, is_kept=False)
+
+    def content(self) -> bytes | AsyncIterator[bytes] | None:
+        """To be passed on."""
+        return self._content if self.is_kept else self._pieces()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(self._request.stream()) as pieces:
+            async for piece in pieces:
+                if piece:  # an empty one would end a chunked body
+                    yield piece
+
+
+def _translated(request: Request, backend: Backend, body: _Body, marks: Sequence[tuple[bytes, bytes]]) -> httpx.Request:
     """The request as the node gets it. Its target goes through byte by byte: to decode it is the node's business."""
     target: bytes = request.scope["raw_path"]
     if query := request.scope["query_string"]:
         target += b"?" + query
-    raw = request.scope["headers"]
+    client = request.client.host if request.client else ""
+    passed = for_node(request.scope["headers"], client=client, scheme=request.scope["scheme"])
+    own = (REPLAY_SRC, REPLAY_FAILED)  # a client's own would have nodes believe what no proxy says
     return httpx.Request(
         request.method,
         backend.url,
-        headers=for_node(raw, client=request.client.host if request.client else "", scheme=request.scope["scheme"]),
-        content=_body(request) if has_body(raw) else None,
+        headers=[*(item for item in passed if item[0] not in own), *marks],
+        content=body.content(),
         extensions={"target": target},
     )
-
-
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    async with contextlib.aclosing(request.stream()) as pieces:
-        async for piece in pieces:
-            if piece:  # an empty one would end a chunked body
-                yield piece
 
 
 async def _pass_body(upstream: httpx.Response, send: Send) -> None:

@@ -68,11 +68,19 @@ class Watch:
     """Keeps a pool up to date, from `run` until that is cancelled."""
 
     def __init__(
-        self, pool: Pool, places: Places, client: httpx.AsyncClient, *, interval_s: float = INTERVAL_S
+        self,
+        pool: Pool,
+        places: Places,
+        client: httpx.AsyncClient,
+        *,
+        programs: bool = False,
+        interval_s: float = INTERVAL_S,
     ) -> None:
+        """`programs`: requests are for the programs beside the nodes; one that says of none where it is gets none."""
         self._pool = pool
         self._places = places
         self._client = client
+        self._programs = programs
         self._interval_s = interval_s
 
     async def run(self) -> None:
@@ -97,15 +105,16 @@ class Watch:
     async def _probe(self, backend: Backend) -> None:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                ready = await self._client.get(f"{backend.url}/readyz")
-                answer = await self._client.get(f"{backend.url}/api/cluster")
+                ready = await self._client.get(f"{backend.node_url}/readyz")
+                answer = await self._client.get(f"{backend.node_url}/api/cluster")
             node = answer.raise_for_status().json()["node"]
             name, region = str(node["name"]), str(node["region"])
+            program = str(node["program"]) if self._programs else ""
         except (httpx.HTTPError, TimeoutError, ValueError, KeyError, TypeError):
             self._pool.is_not_ready(backend.address)
             return
         if ready.status_code == httpx.codes.OK:
-            self._pool.is_ready(backend.address, name=name, region=region)
+            self._pool.is_ready(backend.address, name=name, region=region, program=program)
         else:
             self._pool.is_not_ready(backend.address)
 

@@ -39,7 +39,7 @@ class WebApp:
     `unready` names what is not up yet, one line for each; an empty answer means that the node is ready. `status` asks
     how replication stands; None in the modes that have nothing to say of it. `drift` compares the nodes, `gate` says
     who may do more than look. `changes` is the change feed; `next_change` gives an event for the next change here, in
-    the mode that has a feed.
+    the mode that has a feed. `program` is where the program beside the node is reached.
     """
 
     def __init__(
@@ -58,11 +58,13 @@ class WebApp:
         next_change: NextChange | None = None,
         live: LiveLimits | None = None,
         change_limits: ChangeLimits | None = None,
+        program: str = "",
     ) -> None:
         self._node = node
         self._report = report
         self._mode = mode
         self._unready = unready
+        self._program = program
         self._status = status
         self._drift = drift
         drift_api = DriftApi(drift, gate, repairs=status is not None)
@@ -141,7 +143,7 @@ class WebApp:
         return LiveStream(self._feed)
 
     async def _get_cluster(self, request: Request) -> Response:
-        return no_store(cluster_summary(self._node, self._mode, self._status))
+        return no_store(cluster_summary(self._node, self._mode, self._status, self._program))
 
     async def _get_health(self, request: Request) -> Response:
         return no_store({"status": "ok"})

@@ -8,13 +8,14 @@ from app.web.drift import live_drift
 from replication.measuring.watching import Measured
 
 
-def cluster_summary(node: NodeView, mode: str, status: StatusOf | None = None) -> dict[str, object]:
-    """The answer of `GET /api/cluster`: this node, its mode, its peers and what it counted by cause.
+def cluster_summary(node: NodeView, mode: str, status: StatusOf | None = None, program: str = "") -> dict[str, object]:
+    """The answer of `GET /api/cluster`: this node, its mode, its peers and what it counted by cause. `program`: where
+    the program beside it is reached, empty if nobody said.
 
     In mode convergent, `replication` says how that stands here.
     """
     summary: dict[str, object] = {
-        "node": {"name": node.name, "region": node.region, "incarnation": node.incarnation},
+        "node": {"name": node.name, "region": node.region, "incarnation": node.incarnation, "program": program},
         "mode": mode,
         "peers": [
             {

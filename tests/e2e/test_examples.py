@@ -63,6 +63,7 @@ class Launcher:
     LINE = re.compile(r"(\w+) +program (\S+)  live page (\S+)/cluster  database (\S+)  process (\d+)")
 
     def __init__(self, folder: Path, example: str, port: int, *nodes: str) -> None:
+        """`nodes`: only these; options of the launcher may be among them."""
         self.data = folder / "data"
         self._said = folder / f"said-{len(list(folder.glob('said-*')))}"
         options = ["--port", str(port), "--data", str(self.data)]
@@ -155,7 +156,7 @@ def free_ports() -> int:
     for first in range(10_000 + os.getpid() % 400 * 50, 32_000, 50):
         with contextlib.ExitStack() as stack:
             try:
-                for offset in (0, 1, 2, 10, 11, 12, 20, 21, 22):
+                for offset in (0, 1, 2, 10, 11, 12, 20, 21, 22, 30):
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", first + offset))
             except OSError:
                 continue
@@ -322,6 +323,37 @@ class Moving(threading.Thread):
     def stop(self) -> None:
         self._over.set()
         self.join(30)
+
+
+def test_fly_on_a_laptop_brings_each_write_to_the_primary_and_each_client_sees_its_own(
+    launch: Callable[..., Launcher],
+) -> None:
+    port = free_ports()
+    launcher = launch("flask-accounts", port, "--fly")
+    places = launcher.places()
+    until(lambda: all(is_attached(place, ["accounts"]) for place in places.values()), launcher.logs)
+    entry = f"http://127.0.0.1:{port + 30}"
+    for number, (region, nearest) in enumerate({"ams": "alpha", "iad": "beta", "syd": "gamma"}.items()):
+        cookies = urllib.request.HTTPCookieProcessor()
+        client = urllib.request.build_opener(cookies)
+        client.addheaders = [("fly-region", region)]
+        # The proxy asks each node a moment after it has started whether it is ready.
+        until(lambda: served_by(client, f"{entry}/") == nearest, launcher.logs)  # noqa: B023
+        with client.open(f"{entry}/accounts/user{number}", b"balance=5", timeout=20) as answer:
+            primary = answer.headers["x-served-by"]
+        assert not (places[primary].database.parent / ".primary").exists()
+        assert [cookie.name for cookie in cookies.cookiejar] == ["litecast-position"]
+        for other in ("ams", "iad", "syd"):  # wherever the client turns up
+            client.addheaders = [("fly-region", other)]
+            with client.open(f"{entry}/accounts/user{number}", timeout=20) as answer:
+                assert json.loads(answer.read())["balance"] == 5
+    assert launcher.stop() == 0
+
+
+def served_by(client: urllib.request.OpenerDirector, url: str) -> str | None:
+    with client.open(url, timeout=20) as answer:
+        name: str | None = answer.headers["x-served-by"]
+        return name
 
 
 def form(url: str, **fields: object) -> tuple[int, bytes]:

@@ -123,6 +123,7 @@ def test_address_in_use_is_one_line_with_the_remedy(capsys: pytest.CaptureFixtur
         (["--dns-name", "a b"], "--dns-name a b: "),
         (["--dns-name", "*"], "no node can be reached there"),
         (["--dns-name", "a", "--port", "70000"], "70000 is not a port"),
+        (["--node", "a:1", "--latency", "ams=1"], "--latency ams=1: write REGION-REGION=MS"),
         (["--bind", "nowhere", "--node", "a:1"], "--bind nowhere: "),
     ],
 )
@@ -133,6 +134,12 @@ def test_argument_that_cannot_be_used_is_one_line(
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+def test_it_refuses_to_run_on_fly(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLY_APP_NAME", "shop")
+    assert cli.main(["dev-proxy", "--node", "127.0.0.1:1"]) == 1
+    assert "does not run on Fly" in capsys.readouterr().err
 
 
 def test_it_must_be_told_where_the_nodes_are() -> None:

@@ -14,8 +14,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app.devproxy.pool import Pool
-from app.devproxy.proxy import DevProxy, make_client
+from app.devproxy.proxy import NO_LATENCIES, DevProxy, make_client
 from app.devproxy.watch import Listed, Watch
+from app.devproxy.wishes import Latencies, parse_latency
 from app.web.server import WebServer, bind
 from cluster.address import Address
 from tests.support.eventually import eventually
@@ -82,10 +83,12 @@ class Entry:
 
 
 @asynccontextmanager
-async def entry_for(*addresses: Address, answer_timeout_s: float = DEADLINE_S) -> AsyncIterator[Entry]:
+async def entry_for(
+    *addresses: Address, answer_timeout_s: float = DEADLINE_S, latencies: Latencies = NO_LATENCIES
+) -> AsyncIterator[Entry]:
     pool = Pool()
     async with make_client() as upstream:
-        proxy = DevProxy(pool, upstream, answer_timeout_s=answer_timeout_s)
+        proxy = DevProxy(pool, upstream, answer_timeout_s=answer_timeout_s, latencies=latencies)
         server = WebServer(proxy, bind("127.0.0.1", 0))
         await server.start()
         entry = Entry(pool, Watch(pool, Listed(addresses), upstream), server)
@@ -99,12 +102,17 @@ async def entry_for(*addresses: Address, answer_timeout_s: float = DEADLINE_S) -
 
 @asynccontextmanager
 async def nodes_and_entry(
-    *names: str, answer_timeout_s: float = DEADLINE_S
+    *names: str, answer_timeout_s: float = DEADLINE_S, latencies: Latencies = NO_LATENCIES
 ) -> AsyncIterator[tuple[list[FakeNode], Entry]]:
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(FakeNode(name)) for name in names]
         addresses = [node.address for node in nodes]
-        yield nodes, await stack.enter_async_context(entry_for(*addresses, answer_timeout_s=answer_timeout_s))
+        yield (
+            nodes,
+            await stack.enter_async_context(
+                entry_for(*addresses, answer_timeout_s=answer_timeout_s, latencies=latencies)
+            ),
+        )
 
 
 async def test_requests_are_spread_over_the_nodes_and_each_answer_names_its_node() -> None:
@@ -302,6 +310,105 @@ async def test_without_a_node_that_can_be_reached_the_answer_is_503_and_says_tha
     assert first.headers["retry-after"] == "1"
 
 
+def replaying(value: str, node: FakeNode) -> Callable[[Request], Awaitable[Response]]:
+    """Asks for a replay."""
+
+    async def answer(request: Request) -> Response:
+        await request.body()
+        return Response(status_code=409, headers={"fly-replay": value})
+
+    node.answer = answer
+    return answer
+
+
+async def test_a_request_goes_on_to_whom_a_node_names_with_its_body_and_says_from_whom() -> None:
+    async with nodes_and_entry("alpha", "beta") as ((alpha, beta), entry):
+        replaying("instance=alpha;state=abc", beta)
+        force = {"fly-force-instance-id": "beta", "fly-replay-src": "instance=forged", "fly-replay-failed": "forged"}
+        answer = await entry.client.post("/views?x=1", content=b"grapes", headers=force)
+    assert answer.headers["x-served-by"] == "alpha"
+    assert answer.json()["body"] == "grapes"
+    assert answer.json()["target"] == "/views?x=1"
+    headers = answer.json()["headers"]
+    source = dict(part.split("=") for part in headers["fly-replay-src"].split(";"))
+    assert (source["instance"], source["region"], source["state"]) == ("beta", "here", "abc")
+    assert int(source["t"]) > 1_700_000_000_000_000
+    assert "fly-replay-failed" not in headers
+    assert (beta.seen, alpha.seen) == (["POST /views"], ["POST /views"])
+
+
+async def test_a_clients_own_word_of_a_replay_is_not_passed_on() -> None:
+    async with nodes_and_entry("alpha") as (_, entry):
+        answer = await entry.client.get("/", headers={"fly-replay-src": "forged", "fly-replay-failed": "forged"})
+    assert not {"fly-replay-src", "fly-replay-failed"} & answer.json()["headers"].keys()
+
+
+@pytest.mark.parametrize("fallback", ["force_self", "prefer_self"])
+async def test_a_replay_to_who_is_not_there_comes_back_if_the_node_says_so(fallback: str) -> None:
+    async with nodes_and_entry("alpha", "beta") as ((alpha, _), entry):
+
+        async def answer(request: Request) -> Response:
+            if "fly-replay-failed" in request.headers:
+                return Response(request.headers["fly-replay-failed"])
+            return Response(headers={"fly-replay": f"instance=gone;fallback={fallback}"})
+
+        alpha.answer = answer
+        found = await entry.client.post("/", content=b"1", headers={"fly-prefer-instance-id": "alpha"})
+    assert (found.status_code, found.headers["x-served-by"]) == (200, "alpha")
+    assert found.text == "instance=gone;reason=no_instance"
+
+
+async def test_a_replay_to_who_is_not_there_is_503_without_a_fallback() -> None:
+    async with nodes_and_entry("alpha") as ((alpha,), entry):
+        replaying("instance=gone", alpha)
+        answer = await entry.client.post("/")
+    assert answer.status_code == 503
+
+
+async def test_a_request_that_goes_round_ends() -> None:
+    async with nodes_and_entry("alpha", "beta") as ((alpha, beta), entry):
+        replaying("instance=beta", alpha)
+        replaying("instance=alpha", beta)
+        answer = await entry.client.post("/")
+        assert answer.status_code == 503
+        assert "goes round" in answer.json()["error"]
+        replaying("instance=gone;fallback=force_self", alpha)
+        again = await entry.client.post("/", headers={"fly-force-instance-id": "alpha"})
+    assert again.status_code == 503
+    assert "after one failed" in again.json()["error"]
+
+
+async def test_a_large_body_is_passed_on_and_cannot_be_replayed() -> None:
+    async with nodes_and_entry("alpha", "beta") as ((alpha, beta), entry):
+        force = {"fly-force-instance-id": "alpha"}
+        assert (await entry.client.post("/", content=b"x" * 1_000_001, headers=force)).status_code == 200
+        replaying("instance=beta", alpha)
+        answer = await entry.client.post("/", content=b"x" * 1_000_001, headers=force)
+    assert answer.status_code == 413
+    assert beta.seen == []
+
+
+async def test_what_no_proxy_can_do_is_said_and_nothing_done() -> None:
+    async with nodes_and_entry("alpha") as ((alpha,), entry):
+        replaying("app=another", alpha)
+        answer = await entry.client.get("/")
+    assert answer.status_code == 503
+    assert "names another app" in answer.json()["error"]
+
+
+async def test_between_regions_it_takes_as_long_as_it_is_told_and_the_nearest_answers() -> None:
+    latencies = Latencies(dict([parse_latency("here-there=300")]))
+    async with nodes_and_entry("alpha", latencies=latencies) as (_, entry):
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await entry.client.get("/", headers={"fly-region": "here"})
+        near_s, began_s = loop.time() - began_s, loop.time()
+        await entry.client.get("/", headers={"fly-region": "there"})
+        far_s = loop.time() - began_s
+    assert far_s >= 0.3
+    assert near_s < 0.3
+
+
 async def test_node_that_is_not_ready_gets_nothing_until_it_is() -> None:
     async with nodes_and_entry("alpha", "beta") as ((alpha, beta), entry):
         alpha.ready = False
@@ -339,7 +446,7 @@ async def test_client_that_leaves_in_the_middle_of_its_request_is_no_error() -> 
     async with nodes_and_entry("alpha") as ((node,), entry):
         host, port = entry.client.base_url.host, entry.client.base_url.port
         reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"POST /views HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+        writer.write(b"POST /views HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         await writer.drain()
         await eventually(lambda: node.seen)
         writer.close()

@@ -1,6 +1,7 @@
 """What goes through the entry, and what ends there."""
 
-from app.devproxy.headers import end_to_end, for_client, for_node, has_body
+from app.devproxy.headers import for_client, for_node, has_body
+from replication.middleware.headers import end_to_end
 
 
 def test_hop_by_hop_headers_end_here_and_those_that_connection_names_too() -> None:

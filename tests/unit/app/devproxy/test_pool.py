@@ -67,5 +67,23 @@ def test_word_of_a_node_that_has_left_is_forgotten() -> None:
     assert [node.address for node in pool.backends] == [A]
 
 
+def test_of_those_that_fit_the_nearest_take_turns() -> None:
+    pool = ready_pool(A, B, C)
+    far = {A: 1, B: 0, C: 0}
+    chosen = [pool.choose(distance=lambda one: far[one.address]) for _ in range(4)]
+    assert [one.address for one in chosen if one] == [B, C, B, C]
+    first = pool.choose(fits=lambda one: one.address != B, distance=lambda one: far[one.address])
+    assert first is not None
+    assert first.address == C
+    assert pool.choose(fits=lambda one: False) is None
+
+
+def test_requests_go_to_the_program_beside_a_node_where_there_is_one() -> None:
+    pool = Pool([A])
+    pool.is_ready(A, name="a", region="here", program="http://10.0.0.1:8000")
+    (backend,) = pool.backends
+    assert (backend.url, backend.node_url) == ("http://10.0.0.1:8000", "http://10.0.0.1:8080")
+
+
 def test_one_address_is_one_node() -> None:
     assert len(Pool([A, A, Address("10.0.0.1", 8080)]).backends) == 1

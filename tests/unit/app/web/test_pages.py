@@ -69,7 +69,7 @@ async def test_cluster_api_has_the_documented_shape(client: httpx.AsyncClient, c
     cluster.nodes["alpha"].counters.increment(Count.NO_PEER, 3)
     answer = (await client.get("/api/cluster")).json()
     assert answer == {
-        "node": {"name": "alpha", "region": "fra", "incarnation": "7f3a"},
+        "node": {"name": "alpha", "region": "fra", "incarnation": "7f3a", "program": ""},
         "mode": "naive",
         "peers": [
             {"name": "beta", "region": "ord", "address": "tcp://127.0.0.1:7401", "state": "up"},
