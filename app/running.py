@@ -22,6 +22,7 @@ from app.beside.saying import SayingToPrograms
 from app.comparing import desk_for, drift_watch
 from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
+from app.fly_metadata import fly_metadata
 from app.leasing import lease_for
 from app.report import ClusterReport, PageReader, PageReport
 from app.standing import StatusOf
@@ -182,6 +183,10 @@ async def running_node(
             saying = SayingToPrograms(config, node, primary.leading)
             saying.start()
             stack.push_async_callback(saying.stop)
+            metadata = fly_metadata(os.environ, primary.leading)
+            if metadata is not None:
+                metadata.start()
+                stack.push_async_callback(metadata.stop)
             stack.push_async_callback(primary.stop)
         await server.start()
         stack.push_async_callback(server.stop)

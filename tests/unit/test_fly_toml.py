@@ -172,5 +172,23 @@ def test_volume_is_mounted_where_the_image_lets_its_user_write() -> None:
     assert FLY["build"]["dockerfile"] == "Dockerfile"
 
 
+def test_the_example_with_one_writer_makes_a_node_and_a_program_that_other_nodes_reach() -> None:
+    example: dict[str, Any] = tomllib.loads((ROOT / "examples/flask-accounts/fly.toml").read_text())
+    assert all(set(table) <= DOCUMENTED[name] for name, table in sections(example) if name != "env")
+    machine = {
+        "FLY_APP_NAME": example["app"],
+        "FLY_MACHINE_ID": "683d314fdd4d68",
+        "FLY_REGION": "syd",
+        "FLY_PRIVATE_IP": "fdaa:0:1:a7b::2",
+        "PRIMARY_REGION": example["primary_region"],
+        "LITECAST_BUS__SECRET": "s" * 64,
+    }
+    config = load_config(ROOT / "examples/flask-accounts/config.toml", machine | example["env"], own_tables=())
+    assert config.http.program == Address("fdaa:0:1:a7b::2", example["http_service"]["internal_port"])
+    assert config.http.bind.port == example["metrics"]["port"] != example["http_service"]["internal_port"]
+    assert (config.lease.region, config.cluster.size) == (example["primary_region"], 3)
+    assert config.lease.url is not None
+
+
 def test_no_secret_stands_in_the_file() -> None:
     assert "SECRET" not in (ROOT / "fly.toml").read_text().upper()
