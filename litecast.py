@@ -9,8 +9,9 @@ SQLite file, read and written with `await`. `RepoReplication` and `cast_to_peers
 on another node can wait for, and `Repo.changes` tells of each `Change`, as a `ChangeFeed` that goes on from any
 `FeedPosition` or says `StartOver`. `attach` prepares tables of any SQLite database for replication, as
 `litecast attach` does, and `detach` leaves it as it was. `PrimaryWsgi` and `PrimaryAsgi` are middleware for web
-programs beside a node in `mode = "primary"`: whole requests that write go to the node that may. The command `litecast`
-(package `app`) runs all of it from a `config.toml`.
+programs beside a node in `mode = "primary"`: whole requests that write go to the node that may; `PrimaryStatements` is
+for what such a program writes without a request. The command `litecast` (package `app`) runs all of it from a
+`config.toml`.
 """
 
 from cluster.actor import Actor
@@ -34,6 +35,7 @@ from replication.feed.change import Change, ChangeOp
 from replication.feed.feed import ChangeFeed
 from replication.feed.position import FeedPosition
 from replication.middleware.asgi import PrimaryAsgi
+from replication.middleware.statements import PrimaryStatements
 from replication.middleware.wsgi import PrimaryWsgi
 from replication.naive import RepoReplication, cast_to_peers
 from replication.positions import Position
@@ -61,6 +63,7 @@ __all__ = [
     "Position",
     "PositionTimeout",
     "PrimaryAsgi",
+    "PrimaryStatements",
     "PrimaryWsgi",
     "Replication",
     "ReplicationError",

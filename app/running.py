@@ -24,17 +24,19 @@ from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
 from app.fly_metadata import fly_metadata
 from app.leasing import lease_for
+from app.node_client import url_of
 from app.report import ClusterReport, PageReader, PageReport
 from app.standing import StatusOf
 from app.web.admin import AdminGate
 from app.web.application import WebApp
 from app.web.server import WebServer, bind
-from cluster.address import Address
+from app.web.writes import StatementsApi
+from cluster.address import Address, parse_address
 from cluster.counters import Count
 from cluster.discovery import Discovery, Method, make_discovery
 from cluster.errors import ClusterError
 from cluster.node import Node
-from cluster.security import derive_curve_keys
+from cluster.security import derive_curve_keys, derive_token_key
 from cluster.supervisor import ActorChild, Child
 from cluster.zeromq import ZeroMqTransport
 from replication.convergent.asking import REPLICATION
@@ -50,6 +52,7 @@ from replication.lock import DataDirLock
 from replication.measuring.answering import Desk, Digests
 from replication.measuring.questions import DIGESTS
 from replication.measuring.repairing import OwnRepair
+from replication.middleware.statements import statements_token
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
 from replication.opening import resolved
 from replication.primary.forwarding import WRITES, Timeouts
@@ -166,6 +169,7 @@ async def running_node(
             gate=AdminGate(admin_token(config)),
             forget=None if replication is None else replication.forget,
             changes=repo,
+            statements=_statements(config, repo),
             program="" if config.http.program is None else f"http://{config.http.program.host_and_port}",
             next_change=None if replication is None else lambda: replication.feed.next_move,
         )
@@ -180,7 +184,7 @@ async def running_node(
             stack.push_async_callback(replication.stop)
         if primary is not None:
             primary.start(node)
-            saying = SayingToPrograms(config, node, primary.leading)
+            saying = SayingToPrograms(config, node, primary.leading, url=_own_url(server))
             saying.start()
             stack.push_async_callback(saying.stop)
             metadata = fly_metadata(os.environ, primary.leading)
@@ -270,6 +274,20 @@ def _primary(config: Config, repo: Repo, replication: Replication | None) -> Pri
         candidate=leased.candidate,
         timeouts=Timeouts(hold_s=forwarding.hold_s, call_s=forwarding.call_s, visible_s=forwarding.visible_s),
     )
+
+
+def _own_url(server: WebServer) -> str:
+    """Where programs on this machine reach the node's own pages."""
+    return url_of(parse_address(server.url.removeprefix("http://")))
+
+
+def _statements(config: Config, repo: Repo) -> StatementsApi | None:
+    """What programs beside this node may write by statement, in the mode in which that goes to another node."""
+    if config.replication.mode is not Mode.PRIMARY:
+        return None
+    secret, cluster = config.bus.secret, config.cluster.name
+    token = None if secret is None else statements_token(derive_token_key(secret, cluster))
+    return StatementsApi(repo, AdminGate(token))
 
 
 def _status(replication: Replication | None, primary: PrimaryMode | None) -> StatusOf | None:

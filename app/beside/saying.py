@@ -23,9 +23,11 @@ BEAT_S: Final = 0.25
 class SayingToPrograms:
     """`start` once the node and its leading run, `stop` after the leading stopped."""
 
-    def __init__(self, config: Config, node: Node, leading: Leading) -> None:
+    def __init__(self, config: Config, node: Node, leading: Leading, *, url: str) -> None:
+        """`url`: where this node's own pages are."""
         self._config = config
         self._node = node
+        self._url = url
         self._leading = leading
         self._doors = Doors(node)
         self._file = NodeFileWriter(resolved(config.database.path))
@@ -68,6 +70,7 @@ class SayingToPrograms:
         says = NodeSays(
             node=config.node.name,
             region=config.node.region,
+            url=self._url,
             primary=status.primary,
             good_until_s=self._leading.writes_until_s(),
             key=self._key,

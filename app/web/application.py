@@ -28,6 +28,7 @@ from app.web.drift import Drift, DriftApi
 from app.web.forget import Forget, ForgetApi
 from app.web.live import LiveFeed, LiveLimits, LiveStream, NextChange
 from app.web.state import cluster_summary, live_state
+from app.web.writes import StatementsApi
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class WebApp:
     how replication stands; None in the modes that have nothing to say of it. `drift` compares the nodes, `gate` says
     who may do more than look. `changes` is the change feed; `next_change` gives an event for the next change here, in
     the mode that has a feed. `program` is where the program beside the node is reached.
+    `statements` takes what that program writes by statement.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class WebApp:
         live: LiveLimits | None = None,
         change_limits: ChangeLimits | None = None,
         program: str = "",
+        statements: StatementsApi | None = None,
     ) -> None:
         self._node = node
         self._report = report
@@ -104,6 +107,7 @@ class WebApp:
                     Route("/api/drift", drift_api.get, methods=["GET"]),
                     Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
                     Route("/api/peers/forget", ForgetApi(forget, gate).post, methods=["POST"]),
+                    *([] if statements is None else [Route("/api/statements", statements.post, methods=["POST"])]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),
                     Route("/metrics", self._get_metrics, methods=["GET"]),

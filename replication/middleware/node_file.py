@@ -38,11 +38,14 @@ class OtherNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSays:
-    """The file's content. `good_until_s`: until when this node may write, by the boot clock; 0 if it is not the
+    """The file's content. `url`: where the node's own pages are, for this machine.
+
+    `good_until_s`: until when this node may write, by the boot clock; 0 if it is not the
     primary, infinite for a lease that does not end. `key` signs tokens; `is_secret`: whether it is made of a secret."""
 
     node: str
     region: str
+    url: str
     primary: str | None
     good_until_s: float
     key: bytes
@@ -139,6 +142,7 @@ def encode(says: NodeSays) -> bytes:
             "version": VERSION,
             "node": says.node,
             "region": says.region,
+            "url": says.url,
             "primary": says.primary,
             "good_until_s": until,
             "key": says.key.hex(),
@@ -159,6 +163,7 @@ def decode(text: bytes) -> NodeSays:
     return NodeSays(
         node=str(found["node"]),
         region=str(found["region"]),
+        url=str(found["url"]),
         primary=None if found["primary"] is None else str(found["primary"]),
         good_until_s=math.inf if until is None else float(until),
         key=bytes.fromhex(found["key"]),

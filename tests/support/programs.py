@@ -36,7 +36,15 @@ class Beside:
         self.path = self.database.path
         self.heart_beats = True
         self.says = NodeSays(
-            node=name, region="here", primary=None, good_until_s=0.0, key=KEY, is_secret=True, hold_s=0.4, visible_s=0.4
+            node=name,
+            region="here",
+            url=NOWHERE,
+            primary=None,
+            good_until_s=0.0,
+            key=KEY,
+            is_secret=True,
+            hold_s=0.4,
+            visible_s=0.4,
         )
         self._writer = NodeFileWriter(self.path)
         self._lock = threading.Lock()

@@ -72,6 +72,7 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_FORWARDING__CALL_S": ("2", lambda c: c.forwarding.call_s, 2.0),
     "LITECAST_FORWARDING__VISIBLE_S": ("3", lambda c: c.forwarding.visible_s, 3.0),
     "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
+    "LITECAST_HTTP__PROGRAM": ("10.0.0.7:8000", lambda c: c.http.program, Address("10.0.0.7", 8000)),
     "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),
     "LITECAST_LOG__FORMAT": ("json", lambda c: c.log.format, LogFormat.JSON),
 }

@@ -156,6 +156,17 @@ def test_dns_port_is_the_port_of_the_bus_unless_it_is_given(tmp_path: Path) -> N
     assert load(tmp_path, text + "dns_port = 7600\n").discovery.dns_port == 7600
 
 
+def test_a_program_at_all_addresses_is_reached_at_the_host_of_the_bus(tmp_path: Path) -> None:
+    text = '[bus]\nbind = "tcp://10.0.0.7:7400"\nsecret = "%s"\n[http]\nprogram = "0.0.0.0:8000"\n'
+    assert load(tmp_path, text % ("s" * 32)).http.program == Address("10.0.0.7", 8000)
+    elsewhere = text.replace("[http]", 'advertise = "tcp://host:7401"\n[http]')
+    assert load(tmp_path, elsewhere % ("s" * 32)).http.program == Address("host", 8000)
+    for program, bind in (("0.0.0.0:8000", "tcp://[::]:7400"), ("10.0.0.7:0", "tcp://10.0.0.7:7400")):
+        nowhere = f'[bus]\nbind = "{bind}"\nsecret = "{"s" * 32}"\n[http]\nprogram = "{program}"\n'
+        with pytest.raises(ConfigError, match="is no address at which other nodes could reach the program"):
+            load(tmp_path, nowhere)
+
+
 def test_dns_without_a_name_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, '[discovery]\nmethod = "dns"\n')
     assert message == "/config.toml: [discovery] method = 'dns' needs [discovery] dns_name, which lists the nodes"

@@ -21,6 +21,7 @@ from replication.middleware.node_file import (
 SAYS = NodeSays(
     node="alpha",
     region="ams",
+    url="http://127.0.0.1:1",
     primary="alpha",
     good_until_s=100.0,
     key=b"\x01\x02",

@@ -25,6 +25,7 @@ from replication.middleware.token import EpochPosition
 SAYS = NodeSays(
     node="beta",
     region="syd",
+    url="http://127.0.0.1:1",
     primary="alpha",
     good_until_s=0.0,
     key=b"k",
