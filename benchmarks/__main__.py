@@ -19,6 +19,7 @@ from benchmarks.feed import feed
 from benchmarks.idle import idle, idle_convergent
 from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
+from benchmarks.middleware import middleware
 from benchmarks.report import as_json, table
 from benchmarks.seven import seven
 from benchmarks.storage import storage
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "join": join,
     "throughput": throughput,
     "storage": storage,
+    "middleware": middleware,
     "seven": seven,
     "idle": idle,
     "idle-convergent": idle_convergent,

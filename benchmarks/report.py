@@ -11,6 +11,7 @@ from benchmarks.measuring import Benchmark, Outcome
 
 _UNITS = {
     "casts_per_s": "/s",
+    "added_us": "µs",
     "p50_us": "µs",
     "p99_us": "µs",
     "rows_per_s": "/s",
@@ -26,6 +27,7 @@ _UNITS = {
 }
 _LABELS = {
     "casts_per_s": "rate",
+    "added_us": "p50 of what is added",
     "p50_us": "p50",
     "p99_us": "p99",
     "rows_per_s": "rate",

@@ -48,11 +48,10 @@ class PrimaryAsgi:
         """Answers one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        received = _received(scope)
-        case = self._desk.case(received) if self._desk.concerns(received) else None
+        case = self._desk.case(_received(scope))
         if case is None:
             return await self._app(scope, receive, send)
-        return await self._answered(case, scope, _Body(receive, received.body_bytes), send)
+        return await self._answered(case, scope, _Body(receive, case.received.body_bytes), send)
 
     async def _answered(self, case: Case, scope: Scope, body: "_Body", send: Send) -> None:
         began_s = time.monotonic()

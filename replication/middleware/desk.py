@@ -12,7 +12,7 @@ from typing import Final
 
 from replication.middleware import token
 from replication.middleware.file_position import FilePosition
-from replication.middleware.node_file import NodeFile, NodeFileError
+from replication.middleware.node_file import NodeFile, NodeFileError, Standing
 from replication.middleware.received import (
     POSITION,
     Forwarded,
@@ -31,6 +31,7 @@ type IsWrite = Callable[[str, str], bool]
 log = logging.getLogger(__name__)
 
 DATABASE_PATH: Final = "DATABASE_PATH"
+FRESH_S: Final = 0.001
 SAID_EVERY_S: Final = 10.0
 
 
@@ -51,11 +52,14 @@ def is_unsafe(method: str, path: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A request that there is something to decide about. `forwarded`: what the node that forwarded it knew of the
-    client, where that can be believed."""
+    """A request that there is something to decide about.
+
+    `standing`: what the node said when it came, None if that could not be read. `forwarded`: what the node that
+    forwarded it knew of the client, where that can be believed."""
 
     received: Received
     asked: Asked
+    standing: Standing | None
     forwarded: Forwarded | None = None
 
     def staying(self) -> "Case":
@@ -83,37 +87,35 @@ class Desk:
         self._on_fly = bool(environ.get("FLY_MACHINE_ID"))
         self._said_s = -1e9
 
-    def concerns(self, received: Received) -> bool:
-        """Whether there is anything to decide. Of most requests that only read there is not: the program answers."""
-        writes = self._is_write(received.method, received.path)
-        return writes or bool(received.tokens) or received.region is not None
-
     def case(self, received: Received) -> Case | None:
-        """The request, looked at; None where no node ever ran beside the database, and the program answers all."""
-        writes = self._is_write(received.method, received.path)
+        """The request, looked at; None if the program answers, as it does most that only read, and everything where no
+        node ever ran beside the database."""
+        writes, tokens, region = self._is_write(received.method, received.path), received.tokens, received.region
+        if not (writes or tokens or region):
+            return None
         try:
             standing = self._node.look()
         except NodeFileError as error:
             self._warn(str(error))
-            return Case(received=received, asked=Asked(writes=writes))
+            return Case(received=received, asked=Asked(writes=writes), standing=None)
         if standing is None:
             return None
         says = standing.says
         forwarded = read_forwarded(received, says) if received.forwarded else None
         asked = Asked(
             writes=writes,
-            position=newest_position(received.tokens, says.key),
-            region=received.region,
+            position=newest_position(tokens, says.key),
+            region=region,
             body_bytes=received.body_bytes,
             was_forwarded=forwarded is not None,
             was_replayed=received.was_replayed,
         )
-        return Case(received=received, asked=asked, forwarded=forwarded if says.is_secret else None)
+        return Case(received=received, asked=asked, standing=standing, forwarded=forwarded if says.is_secret else None)
 
     def step(self, case: Case, *, waited_s: float) -> Step:
-        """What to do with it now."""
+        """What to do with it now. What was seen with the request is good for the first moment."""
         try:
-            standing = self._node.look()
+            standing = case.standing if waited_s < FRESH_S and case.standing is not None else self._node.look()
         except NodeFileError as error:
             return Refuse(str(error)) if case.asked.writes else AnswerHere(is_write=False, with_position=False)
         return next_step(
@@ -147,15 +149,17 @@ class Desk:
         return 0.0 if standing is None else standing.says.visible_s
 
     def position_headers(self, case: Case) -> list[tuple[str, str]]:
-        """The headers that give the client the position of all that is committed here by now."""
+        """The headers that give the client the position of all that is committed here by now, unless it has it."""
+        if case.standing is None:
+            return []
         try:
-            position, standing = self._file.now(), self._node.look()
-        except (sqlite3.Error, NodeFileError) as error:
+            position = self._file.now()
+        except sqlite3.Error as error:
             self._warn(f"a client gets no position: {error}")
             return []
-        if position is None or standing is None:
+        if position is None or (case.asked.position is not None and position <= case.asked.position):
             return []
-        text = token.signed(position, standing.says.key)
+        text = token.signed(position, case.standing.says.key)
         scheme = case.forwarded.scheme if case.forwarded is not None else case.received.scheme
         return [(POSITION, text), ("set-cookie", cookie_for(text, is_https=scheme == "https"))]
 

@@ -40,6 +40,9 @@ class FilePosition:
             connection = self._connection()
             if connection is None:
                 return None
+            place = _place(connection)
+            if place is None or place[0] != place[2]:
+                return None if place is None else EpochPosition.of(place[2], place[4])
             connection.execute("BEGIN")  # one snapshot: a fold between the two looks would hide what was written
             try:
                 place = _place(connection)

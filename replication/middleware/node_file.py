@@ -76,6 +76,7 @@ class NodeFileWriter:
         self._database = database
         self._path = path_of(database)
         self._written = b""
+        self._number = 0
 
     def tell(self, says: NodeSays, *, awake_s: float) -> None:
         """`awake_s`: when the node last looked at its lease, by the boot clock."""
@@ -84,17 +85,19 @@ class NodeFileWriter:
             new = self._path.with_name(self._path.name + ".new")
             new.touch(mode=0o600)
             new.write_bytes(text)
-            _beat(new, awake_s)
+            self._beat(new, awake_s)
             new.chmod(self._database.stat().st_mode & 0o666)
             new.replace(self._path)
             self._written = text
         else:
-            _beat(self._path, awake_s)
+            self._beat(self._path, awake_s)
 
-
-def _beat(path: Path, awake_s: float) -> None:
-    ns = int(awake_s * 1e9)
-    os.utime(path, ns=(ns, ns))
+    def _beat(self, path: Path, awake_s: float) -> None:
+        # Whoever reads tells by inode and time whether it is the file that was read last. Inodes come again, and a
+        # moment may have two files: so the nanoseconds are a number.
+        self._number = (self._number + 1) % 1000
+        ns = int(awake_s * 1e6) * 1000 + self._number
+        os.utime(path, ns=(ns, ns))
 
 
 class NodeFile:
@@ -103,23 +106,23 @@ class NodeFile:
     def __init__(self, database: Path, clock: Callable[[], float] = boot_clock_s) -> None:
         self._path = path_of(database)
         self._clock = clock
-        self._parsed: tuple[bytes, NodeSays] | None = None
+        self._read: tuple[tuple[int, int], NodeSays] | None = None
 
     def look(self) -> Standing | None:
         """As things are now; None if no node has ever run beside this database in mode primary. Raises NodeFileError.
 
-        Takes some 20 microseconds."""
+        Takes some ten microseconds."""
         try:
-            with self._path.open("rb", buffering=0) as file:
-                awake_s = os.fstat(file.fileno()).st_mtime_ns / 1e9
-                text = file.read(MAX_BYTES)
+            found = self._path.stat()
+            if self._read is None or self._read[0] != (found.st_ino, found.st_mtime_ns):
+                with self._path.open("rb", buffering=0) as file:
+                    found = os.fstat(file.fileno())
+                    self._read = ((found.st_ino, found.st_mtime_ns), self._decoded(file.read(MAX_BYTES)))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise NodeFileError(f"{self._path} cannot be read: {error.strerror}") from None
-        if self._parsed is None or self._parsed[0] != text:
-            self._parsed = (text, self._decoded(text))
-        says, now_s = self._parsed[1], self._clock()
+        awake_s, says, now_s = found.st_mtime_ns // 1000 / 1e6, self._read[1], self._clock()
         # A heartbeat in the future is one from before the machine was started again.
         is_awake = awake_s <= now_s <= awake_s + deciding.STALL_S
         may_write = is_awake and deciding.may_write(now_s=now_s, good_until_s=says.good_until_s, awake_s=awake_s)

@@ -45,10 +45,7 @@ class PrimaryWsgi:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""
-        received = _received(environ)
-        if not self._desk.concerns(received):
-            return self._app(environ, start_response)
-        case = self._desk.case(received)
+        case = self._desk.case(_received(environ))
         if case is None:
             return self._app(environ, start_response)
         return self._answered(case, environ, start_response)

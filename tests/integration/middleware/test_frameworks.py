@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -109,7 +110,12 @@ def test_who_wrote_on_one_node_sees_it_on_another_that_gets_it_in_time(each: Pai
     sent = {POSITION: given} if by == "header" else {"cookie": f"other=1; {POSITION}={given}; more=2"}
     answer = each.beta.get("/users", headers=sent)
     assert answer.json() == {"users": ["a@x"], "node": "beta"}
-    assert token.parse(answer.headers[POSITION], KEY) >= token.parse(given, KEY)  # what was seen stays seen
+    newer = answer.headers[POSITION]
+    assert token.parse(newer, KEY) >= token.parse(given, KEY)
+    assert POSITION not in each.beta.get("/users", headers={"cookie": "", POSITION: newer}).headers  # it has that
+    add(each.alpha, "b@x")
+    later = each.alpha.get("/users", headers={"cookie": "", POSITION: given}).headers[POSITION]
+    assert token.parse(later, KEY) > token.parse(given, KEY)  # what was seen stays seen
 
 
 def test_and_on_another_that_does_not_get_it_from_the_primary(pair: Pair) -> None:
@@ -178,6 +184,33 @@ def test_without_a_primary_a_write_is_503_after_a_while_and_nothing_is_done(pair
     pair.two.beta.tell(primary="alpha", others={"alpha": OtherNode(region="here", url=NOWHERE)})
     assert add(pair.beta, "a@x").status_code == 503
     assert pair.programs["alpha"].asked == []
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\ncontent-le", b"nonsense\r\n\r\n"])
+def test_a_request_that_may_have_arrived_is_not_sent_again(pair: Pair, reply: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked: list[bytes] = []
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # the test is over
+                    return
+                with connection:
+                    asked.append(connection.recv(65_536))
+                    connection.sendall(reply)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        pair.two.beta.tell(others={"alpha": OtherNode(region="here", url=url)})
+        found = add(pair.beta, "a@x")
+        listener.shutdown(socket.SHUT_RDWR)
+    answering.join()
+    assert found.status_code == 502
+    assert "unknown" in found.json()["error"]
+    assert len(asked) == 1
 
 
 def test_a_program_whose_node_is_gone_or_whose_lease_is_over_writes_nothing(pair: Pair) -> None:
