@@ -1,11 +1,14 @@
 """How far a file is, read beside the one who writes it: on the node that writes, and on those that merge."""
 
+import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from replication.engine.epochs import epoch_site
 from replication.engine.stamps import Stamp
+from replication.middleware import file_position
 from replication.middleware.file_position import FilePosition
 from replication.middleware.token import EpochPosition
 from tests.support.attached import Attached
@@ -58,6 +61,36 @@ def test_where_nothing_waits_to_be_folded_the_position_is_reached_by_who_has_all
     replica.merge(*primary.made)
     assert FilePosition(replica.path).has_reached(now(primary))
     assert now(replica) == now(primary)
+
+
+def test_a_fold_between_two_looks_hides_nothing(
+    primary: Database, replica: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica.merge(*primary.made)
+    primary.connection.execute(INSERT, ["a@x"])
+    made: list[bytes | None] = []
+    is_anything_logged = file_position._is_anything_logged
+
+    def folding_first(connection: sqlite3.Connection) -> bool:
+        made.append(primary.write("UPDATE users SET low = 1"))
+        return is_anything_logged(connection)
+
+    monkeypatch.setattr(file_position, "_is_anything_logged", folding_first)
+    position = now(primary)
+    assert not FilePosition(replica.path).has_reached(position)
+    (changeset,) = made
+    assert changeset is not None
+    replica.merge(changeset)
+    assert FilePosition(replica.path).has_reached(position)
+
+
+def test_a_process_that_was_forked_opens_the_file_anew(primary: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = FilePosition(primary.path)
+    file.now()
+    before = file._connection()
+    assert file._connection() is before
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert file._connection() is not before
 
 
 def test_a_write_that_changed_nothing_stalls_nobody(primary: Database, replica: Database) -> None:
