@@ -1,6 +1,7 @@
 """The middleware for ASGI: Starlette, FastAPI, Django, and every other framework that speaks it."""
 
 import asyncio
+import contextlib
 import http
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -65,6 +66,8 @@ class PrimaryAsgi:
                 case Replay():
                     return await _own(forwarding.replayed(step), send)
                 case Refuse():
+                    if step.to_forwarder:
+                        await body.discard()
                     return await _own(forwarding.refused(step), send)
                 case Forward():
                     try:
@@ -181,6 +184,12 @@ class _Body:
             return await self._receive()
         self._was_given = True
         return {"type": "http.request", "body": self._kept, "more_body": False}
+
+    async def discard(self) -> None:
+        """Reads it to its end: a connection that is closed before may lose the answer on its way to the forwarder."""
+        with contextlib.suppress(ClientGone):
+            async for _ in self._pieces():
+                pass
 
     async def _once(self) -> AsyncIterator[bytes]:
         self.is_gone = True

@@ -63,6 +63,8 @@ class PrimaryWsgi:
                 case Replay():
                     return _own(forwarding.replayed(step), start_response)
                 case Refuse():
+                    if step.to_forwarder:
+                        body.discard()
                     return _own(forwarding.refused(step), start_response)
                 case Forward():
                     try:
@@ -184,6 +186,12 @@ class _Body:
         if self._kept is not None:
             self.environ["wsgi.input"] = io.BytesIO(self._kept)
         return self.environ
+
+    def discard(self) -> None:
+        """Reads it to its end: a connection that is closed before may lose the answer on its way to the forwarder."""
+        if self._size != 0:
+            for _ in self._once(self._size):
+                pass
 
     def _once(self, size: int | None) -> Iterator[bytes]:
         left, stream = size, self.environ["wsgi.input"]

@@ -186,6 +186,16 @@ def test_without_a_primary_a_write_is_503_after_a_while_and_nothing_is_done(pair
     assert pair.programs["alpha"].asked == []
 
 
+def test_a_large_body_is_not_sent_again_and_what_was_refused_is_503(pair: Pair) -> None:
+    pair.two.alpha.tell(primary=None, good_until_s=0.0)
+    began_s = time.monotonic()
+    answer = pair.beta.post("/size", content=b"x" * 3_000_000)
+    assert answer.status_code == 503
+    assert "not the primary any more" in answer.json()["error"]
+    assert time.monotonic() - began_s < 10
+    assert pair.programs["alpha"].asked == []
+
+
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\ncontent-le", b"nonsense\r\n\r\n"])
 def test_a_request_that_may_have_arrived_is_not_sent_again(pair: Pair, reply: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -90,6 +90,14 @@ def test_a_program_that_goes_on_reading_sees_each_change(database: Path) -> None
         assert found.says == says
 
 
+def test_no_two_files_or_heartbeats_have_one_time_and_a_reader_tells_them_apart(database: Path) -> None:
+    writer, times = NodeFileWriter(database), set[int]()
+    for number in range(100):
+        writer.tell(replace(SAYS, primary=f"n{number // 2}"), awake_s=90.0)
+        times.add(path_of(database).stat().st_mtime_ns)
+    assert len(times) == 100
+
+
 def test_who_can_read_the_database_can_read_it_and_nobody_else(database: Path) -> None:
     NodeFileWriter(database).tell(SAYS, awake_s=1.0)
     assert stat.S_IMODE(path_of(database).stat().st_mode) == 0o640
