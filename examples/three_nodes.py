@@ -17,8 +17,8 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXAMPLES = ("django", "flask", "flask-accounts", "node")
-WITH_ONE_WRITER = ("flask-accounts",)
+EXAMPLES = ("django", "django-accounts", "flask", "flask-accounts", "node")
+WITH_ONE_WRITER = ("django-accounts", "flask-accounts")
 NAMES = ("alpha", "beta", "gamma")
 REGIONS = {"alpha": "ams", "beta": "iad", "gamma": "syd"}
 LATENCIES = ("ams-iad=90", "ams-syd=270", "iad-syd=200")

@@ -254,14 +254,14 @@ def test_three_nodes_of_a_node_server_stay_equal(launch: Callable[..., Launcher]
     check_three_nodes(launch, "node", "SELECT page, views FROM pages", "SELECT id FROM notes")
 
 
-def test_three_nodes_of_a_flask_app_with_unique_columns_and_handed_out_keys_have_one_writer(
-    launch: Callable[..., Launcher],
-) -> None:
+def check_one_writer(launch: Callable[..., Launcher], example: str, accounts: str, *tables: str) -> None:
+    """The life of an example whose names are UNIQUE and whose keys SQLite hands out. `accounts` selects names and
+    balances; `tables` are attached, the transfers first."""
     port = free_ports()
-    launcher = launch("flask-accounts", port)
+    launcher = launch(example, port)
     places = launcher.places()
     for place in places.values():
-        until(lambda place=place: is_attached(place, ["accounts", "transfers"]), launcher.logs)  # type: ignore[misc]
+        until(lambda place=place: is_attached(place, tables), launcher.logs)  # type: ignore[misc]
     opened = [form(place.program + "/accounts/ann", balance=1000) for place in places.values()]
     assert sorted(status for status, _ in opened) == [201, 409, 409], opened  # one of the nodes was asked first
     for number, place in enumerate(places.values()):
@@ -277,27 +277,49 @@ def test_three_nodes_of_a_flask_app_with_unique_columns_and_handed_out_keys_have
     others = [one for name, one in zip(places, moving, strict=True) if name != primary]
     before = [one.moved for one in others]
     until(lambda: all(one.moved >= 10 + was for one, was in zip(others, before, strict=True)), launcher.logs)
-    again = launch("flask-accounts", port, primary)
+    again = launch(example, port, primary)
     places |= again.places()
     for one in moving:
         one.stop()
-    queries = ["SELECT * FROM accounts ORDER BY 1", "SELECT * FROM transfers ORDER BY 1"]
+    queries = [f"SELECT * FROM {table} ORDER BY 1" for table in tables]
 
     def are_equal() -> bool:
         first, *rest = [[rows(place, sql) for sql in queries] for place in places.values()]
         return all(one == first for one in rest)
 
     until(are_equal, again.logs)
-    accounts = {name: balance for _, name, balance in rows(places["alpha"], queries[0])}
-    assert sum(accounts.values()) == 1000
+    balances = dict(rows(places["alpha"], accounts))
+    assert sum(balances.values()) == 1000
     for number, one in enumerate(moving):
         # What was acknowledged by the primary that was killed may be gone with its last milliseconds.
         lost = one.moved if list(places)[number] == primary else 0
-        assert one.moved - lost <= accounts[f"user{number}"] <= one.moved + one.unknown
-    ids = [key for key, *_ in rows(places["gamma"], queries[1])]
-    assert len(ids) == len(set(ids)) == 1000 - accounts["ann"]
+        assert one.moved - lost <= balances[f"user{number}"] <= one.moved + one.unknown
+    ids = [key for key, *_ in rows(places["gamma"], queries[0])]
+    assert len(ids) == len(set(ids)) == 1000 - balances["ann"]
     assert again.stop() == 0
     assert launcher.stop() == 0
+
+
+@pytest.mark.skipif(find_spec("flask") is None, reason="Flask is not installed")
+def test_three_nodes_of_a_flask_app_with_unique_columns_and_handed_out_keys_have_one_writer(
+    launch: Callable[..., Launcher],
+) -> None:
+    check_one_writer(launch, "flask-accounts", "SELECT name, balance FROM accounts", "transfers", "accounts")
+
+
+@pytest.mark.skipif(find_spec("django") is None, reason="Django is not installed")
+def test_three_nodes_of_a_django_project_with_its_own_users_and_keys_have_one_writer(
+    launch: Callable[..., Launcher],
+) -> None:
+    check_one_writer(
+        launch,
+        "django-accounts",
+        "SELECT username, balance FROM accounts_account JOIN auth_user ON auth_user.id = owner_id",
+        "accounts_transfer",
+        "accounts_account",
+        "auth_user",
+        "django_session",
+    )
 
 
 class Moving(threading.Thread):
