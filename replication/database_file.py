@@ -12,13 +12,16 @@ from pathlib import Path
 
 from replication.engine import attaching
 from replication.engine.attaching import AttachReport
+from replication.engine.catalogue import is_there as is_attached
 from replication.engine.description import TableKind, describe
 from replication.engine.detaching import DetachReport
 from replication.engine.refusals import TableChoice
 from replication.engine.stamps import Site
 from replication.errors import DatabaseInUse, DatabasePathError
 from replication.lock import DatabaseLock
+from replication.middleware.node_file import path_of
 from replication.opening import resolved
+from replication.primary.beside import POSITION_SUFFIX, PRIMARY
 from replication.translation import SQLITE_ERRORS, translated
 
 BUSY_TIMEOUT_S = 5.0
@@ -66,9 +69,19 @@ def detach(path: Path | str, tables: Sequence[str] | None = None) -> DetachRepor
         raise DatabaseInUse(file, "stop that node first: it would attach the tables again") from error
     try:
         with _opened(file) as connection:
-            return attaching.detach(connection, tables)
+            report = attaching.detach(connection, tables)
+            is_left = is_attached(connection)
+        if not is_left:
+            _take_away_what_stands_beside(file)
+        return report
     finally:
         lock.release()
+
+
+def _take_away_what_stands_beside(database: Path) -> None:
+    """What a node in mode primary said to programs: they would go on believing it."""
+    for path in (database.parent / PRIMARY, database.with_name(database.name + POSITION_SUFFIX), path_of(database)):
+        path.unlink(missing_ok=True)
 
 
 def new_site() -> Site:
