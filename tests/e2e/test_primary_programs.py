@@ -12,6 +12,7 @@ import pytest
 from litecast import PrimaryStatements, detach
 from replication.middleware.file_position import FilePosition
 from replication.middleware.node_file import NodeFile, Standing, path_of
+from replication.middleware.token import EpochPosition
 from tests.support.convergent_nodes import introduce, opened
 from tests.support.node_process import NodeProcess, node_processes
 
@@ -53,6 +54,11 @@ def shown(node: NodeProcess) -> int:
     with contextlib.closing(opened(node)) as file:
         row = file.execute("SELECT count FROM page_counts WHERE page = 'home'").fetchone()
     return 0 if row is None else int(row[0])
+
+
+def wait_for(node: NodeProcess, position: EpochPosition) -> None:
+    file = FilePosition(node.database)
+    node.until(lambda: file.has_reached(position), 5.0)
 
 
 def test_the_counters_page_which_writes_though_it_is_a_get_is_counted_on_the_primary_from_every_node(
@@ -103,7 +109,6 @@ def test_a_position_of_the_primarys_file_is_reached_on_the_other(nodes: tuple[No
             program.execute("UPDATE page_counts SET count = count")  # changes nothing
             position = FilePosition(a.database).now()
             assert position is not None
-            there = FilePosition(b.database)
-            b.until(lambda: there.has_reached(position), 5.0)  # noqa: B023
+            wait_for(b, position)
             with contextlib.closing(opened(b)) as file:
                 assert len(file.execute("SELECT * FROM page_counts").fetchall()) == number + 1
