@@ -17,7 +17,7 @@ from typing import Any
 
 from app.beside.environment import environment_of_program
 from app.beside.program import Program
-from app.config import Config, Mode
+from app.config import Config, Method, Mode
 from app.running import RunningNode, running_node
 from cluster.errors import ClusterError
 from replication.convergent.caught_up import caught_up
@@ -94,6 +94,16 @@ async def _ready_for_program(config: Config, running: RunningNode, name: str) ->
         log.warning(
             "mode naive sends what is written through Litecast's own Repo, and nothing that %s writes by itself: "
             'set [replication] mode = "convergent" to replicate that',
+            name,
+        )
+    if (
+        config.replication.mode is Mode.PRIMARY
+        and config.discovery.method is not Method.NONE
+        and not config.http.program
+    ):
+        log.warning(
+            "other nodes are not told where %s is reached, and cannot forward requests to it while this node is the "
+            "primary: set [http] program",
             name,
         )
     if running.replication is None:

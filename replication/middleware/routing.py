@@ -23,6 +23,8 @@ HOLD_POLL_S: Final = 0.05
 POSITION_POLL_S: Final = 0.002
 REPLAY_MAX_BYTES: Final = 1_000_000
 """What Fly's proxy can send again; a larger body is forwarded by the node."""
+COME_BACK: Final = "fallback=force_self"
+"""Where a request cannot be replayed it comes back, and is held or answered here: the proxy would answer an error."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -126,7 +128,7 @@ def _at_primary(asked: Asked, says: NodeSays, *, on_fly: bool) -> Forward | Repl
     if says.primary is None or says.primary == says.node:
         return None
     if on_fly and not asked.was_replayed and _can_be_replayed(asked):
-        return Replay(f"instance={says.primary}")
+        return Replay(f"instance={says.primary};{COME_BACK}")
     other = says.others.get(says.primary)
     return None if other is None or other.url is None else Forward(says.primary, other.url)
 
@@ -136,7 +138,7 @@ def _of_region(
 ) -> Forward | Replay | None:
     """None if nobody is known there: what a client asks for leads to known nodes, or nowhere."""
     if on_fly and any(one.region == asked.region for one in says.others.values()):
-        return Replay(f"region={asked.region}")
+        return Replay(f"region={asked.region};{COME_BACK}")
     there = {name: one.url for name, one in says.others.items() if one.region == asked.region and one.url is not None}
     if not there:
         return None

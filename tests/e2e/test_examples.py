@@ -369,6 +369,20 @@ def test_fly_on_a_laptop_brings_each_write_to_the_primary_and_each_client_sees_i
             client.addheaders = [("fly-region", other)]
             with client.open(f"{entry}/accounts/user{number}", timeout=20) as answer:
                 assert json.loads(answer.read())["balance"] == 5
+    killed = next(name for name, place in places.items() if not (place.database.parent / ".primary").exists())
+    os.kill(places[killed].process, signal.SIGKILL)
+
+    # The proxy sends each write back to the node that asked for it to go to the one that is gone. It is held there.
+    def status() -> int:
+        return form(f"{entry}/accounts/later", balance=1)[0]
+
+    def is_there() -> bool:
+        found.append(status())
+        return found[-1] == 409
+
+    found: list[int] = []
+    until(is_there, launcher.logs)
+    assert set(found) <= {503, 201, 202, 409}, found
     assert launcher.stop() == 0
 
 

@@ -226,6 +226,21 @@ def test_ctrl_c_at_a_terminal_reaches_the_program_once_and_ends_both(make: Make,
     assert said.read_text() == "ready True\ntold\n"
 
 
+def test_in_mode_primary_it_says_what_other_nodes_lack_to_forward_requests_to_the_program(make: Make) -> None:
+    settings = {
+        "replication__mode": "primary",
+        "lease__primary": "one",
+        "discovery__method": "static",
+        "discovery__peers": ["127.0.0.1:1"],
+    }
+    for more, is_said in (({}, True), ({"http__program": "127.0.0.1:8000"}, False)):
+        node = shell(make("one", **settings, **more), "exit 0")
+        node.start()
+        assert node.ended() == 0
+        assert ("set [http] program" in node.log) is is_said
+        node.log_file.unlink()
+
+
 def test_in_mode_naive_it_says_that_nothing_of_the_program_is_sent(make: Make) -> None:
     node = shell(make("one", replication__mode="naive"), "exit 0")
     node.start()

@@ -322,8 +322,8 @@ def test_on_fly_the_answer_tells_the_proxy_where_to_and_a_replayed_request_is_fo
     (tmp_path / "fly").mkdir()
     with pair_of(request.node.callspec.params["pair"], tmp_path / "fly") as fly:
         answer = add(fly.beta, "a@x")
-        assert answer.headers["fly-replay"] == "instance=alpha"
-        assert fly.alpha.get("/users?region=there").headers["fly-replay"] == "region=there"
+        assert answer.headers["fly-replay"] == "instance=alpha;fallback=force_self"
+        assert fly.alpha.get("/users?region=there").headers["fly-replay"] == "region=there;fallback=force_self"
         assert fly.programs["beta"].asked == fly.programs["alpha"].asked == []
         answer = add(fly.beta, "a@x", headers={"fly-replay-src": "instance=alpha;region=here;t=1"})
         assert (answer.status_code, answer.json()["node"]) == (201, "alpha")

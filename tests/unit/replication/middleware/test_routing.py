@@ -9,6 +9,7 @@ from replication.engine.epochs import epoch_site
 from replication.engine.stamps import Stamp
 from replication.middleware.node_file import NodeSays, OtherNode, Standing
 from replication.middleware.routing import (
+    COME_BACK,
     READ_WAIT_S,
     REPLAY_MAX_BYTES,
     AnswerHere,
@@ -68,14 +69,16 @@ def test_where_no_node_ever_ran_the_program_answers_everything() -> None:
 
 
 def test_on_fly_the_proxy_brings_a_write_to_the_primary_and_only_once() -> None:
-    assert step(WRITE, REPLICA, on_fly=True) == Replay("instance=alpha")
+    assert step(WRITE, REPLICA, on_fly=True) == Replay(f"instance=alpha;{COME_BACK}")
     assert step(replace(WRITE, was_replayed=True), REPLICA, on_fly=True) == AT_ALPHA
 
 
 @pytest.mark.parametrize("size", [None, REPLAY_MAX_BYTES + 1])
 def test_what_fly_could_not_send_again_is_forwarded_by_the_node(size: int | None) -> None:
     assert step(replace(WRITE, body_bytes=size), REPLICA, on_fly=True) == AT_ALPHA
-    assert step(replace(WRITE, body_bytes=REPLAY_MAX_BYTES), REPLICA, on_fly=True) == Replay("instance=alpha")
+    assert step(replace(WRITE, body_bytes=REPLAY_MAX_BYTES), REPLICA, on_fly=True) == Replay(
+        f"instance=alpha;{COME_BACK}"
+    )
 
 
 def test_what_a_node_forwarded_goes_no_further() -> None:
@@ -121,7 +124,7 @@ def test_a_read_with_a_position_waits_for_the_file_and_then_goes_to_the_primary(
     assert step(asked, REPLICA, has=True) == here
     assert isinstance(step(asked, REPLICA), Wait)
     assert step(asked, REPLICA, waited_s=READ_WAIT_S) == AT_ALPHA
-    assert step(asked, REPLICA, waited_s=READ_WAIT_S, on_fly=True) == Replay("instance=alpha")
+    assert step(asked, REPLICA, waited_s=READ_WAIT_S, on_fly=True) == Replay(f"instance=alpha;{COME_BACK}")
     assert step(replace(asked, stays=True), REPLICA, waited_s=READ_WAIT_S) == here
     assert step(asked, NOBODY, waited_s=READ_WAIT_S) == here
 
@@ -134,7 +137,7 @@ def test_the_primary_never_waits() -> None:
 
 def test_a_read_goes_to_the_region_that_it_prefers_if_a_node_is_there() -> None:
     assert step(replace(READ, region="iad"), REPLICA) == AT_GAMMA
-    assert step(replace(READ, region="iad"), REPLICA, on_fly=True) == Replay("region=iad")
+    assert step(replace(READ, region="iad"), REPLICA, on_fly=True) == Replay(f"region=iad;{COME_BACK}")
     assert step(replace(READ, region="syd"), REPLICA) == HERE
     assert step(replace(READ, region="iad", stays=True), REPLICA) == HERE
     assert step(replace(READ, region="iad", was_replayed=True), REPLICA, on_fly=True) == HERE
