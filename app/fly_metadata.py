@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-import httpx
-
 from cluster.seldom import SeldomLog
 from replication.primary.standing import RoleStatus
 
@@ -67,6 +65,8 @@ class FlyMetadata:
         new = {"role": status.role.value, "epoch": str(status.epoch)}
         if new == self._told:
             return True
+        import httpx  # a node elsewhere than on Fly does without
+
         try:
             async with httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(uds=str(self._socket)), timeout=TIMEOUT_S

@@ -24,7 +24,6 @@ from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
 from app.fly_metadata import fly_metadata
 from app.leasing import lease_for
-from app.node_client import url_of
 from app.report import ClusterReport, PageReader, PageReport
 from app.standing import StatusOf
 from app.web.admin import AdminGate
@@ -278,7 +277,10 @@ def _primary(config: Config, repo: Repo, replication: Replication | None) -> Pri
 
 def _own_url(server: WebServer) -> str:
     """Where programs on this machine reach the node's own pages."""
-    return url_of(parse_address(server.url.removeprefix("http://")))
+    address = parse_address(server.url.removeprefix("http://"))
+    if not address.is_wildcard:
+        return server.url
+    return f"http://{Address('::1' if ':' in address.host else '127.0.0.1', address.port).host_and_port}"
 
 
 def _statements(config: Config, repo: Repo) -> StatementsApi | None:

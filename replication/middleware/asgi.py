@@ -6,16 +6,15 @@ import http
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
+
+import httpx
 
 from replication.middleware import forwarding
 from replication.middleware.desk import Case, Desk, IsWrite, is_unsafe
 from replication.middleware.forwarding import BUFFERED_MAX_BYTES, RETRY_S, NoAnswer, NotTaken, Own
 from replication.middleware.received import FORWARDED, POSITION, PREFER_REGION, REPLAYED, Received
 from replication.middleware.routing import POSITION_POLL_S, AnswerHere, Forward, Refuse, Replay, Wait
-
-if TYPE_CHECKING:
-    pass
 
 type Scope = MutableMapping[str, Any]
 type Message = MutableMapping[str, Any]
@@ -109,8 +108,6 @@ class PrimaryAsgi:
 
     async def _elsewhere(self, to: Forward, case: Case, scope: Scope, body: "_Body", send: Send) -> None:
         """Raises NotTaken and NoAnswer, with nothing sent."""
-        import httpx
-
         request = forwarding.request(
             to, case.received, scope["headers"], await body.content(), forwarded=self._desk.forwarded(case.received)
         )

@@ -6,14 +6,13 @@ seen the request, and what could safely be sent again could not be. Nothing is s
 import http
 import json
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import httpx
 
 from replication.middleware.headers import Headers, end_to_end
 from replication.middleware.received import FORWARDED, NOT_PRIMARY, Received
 from replication.middleware.routing import Forward, Refuse, Replay
-
-if TYPE_CHECKING:  # a program that never forwards need not load it
-    import httpx
 
 CONNECT_TIMEOUT_S: Final = 2.0
 SILENCE_TIMEOUT_S: Final = 60.0
@@ -40,13 +39,11 @@ def request(
     to: Forward,
     received: Received,
     headers: Iterable[tuple[bytes, bytes]],
-    content: "bytes | Iterable[bytes] | AsyncIterable[bytes] | None",
+    content: bytes | Iterable[bytes] | AsyncIterable[bytes] | None,
     *,
     forwarded: str,
-) -> "httpx.Request":
+) -> httpx.Request:
     """The request as the other program gets it. Its target and its `Host` go through as they are: the client's."""
-    import httpx
-
     mark = FORWARDED.encode()
     passed = [item for item in end_to_end(headers) if item[0] != mark]
     return httpx.Request(
@@ -58,24 +55,18 @@ def request(
     )
 
 
-def timeouts() -> "httpx.Timeout":
+def timeouts() -> httpx.Timeout:
     """For either kind of client."""
-    import httpx
-
     return httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
 
 
-def limits() -> "httpx.Limits":
+def limits() -> httpx.Limits:
     """As many connections as there are requests, each used once."""
-    import httpx
-
     return httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 def failure(to: Forward, error: Exception) -> NotTaken | NoAnswer:
     """What an error of the client's means."""
-    import httpx
-
     why = " ".join(str(error).split()) or type(error).__name__
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():

@@ -7,17 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import Any, Final, assert_never
 from urllib.parse import quote
+
+import httpx
 
 from replication.middleware import forwarding
 from replication.middleware.desk import Case, Desk, IsWrite, is_unsafe
 from replication.middleware.forwarding import BUFFERED_MAX_BYTES, RETRY_S, NoAnswer, NotTaken, Own
 from replication.middleware.received import POSITION, Received
 from replication.middleware.routing import POSITION_POLL_S, AnswerHere, Forward, Refuse, Replay, Wait
-
-if TYPE_CHECKING:
-    import httpx
 
 type Environ = dict[str, Any]
 type StartResponse = Callable[..., Callable[[bytes], object]]
@@ -101,8 +100,6 @@ class PrimaryWsgi:
 
     def _elsewhere(self, to: Forward, case: Case, body: "_Body", start_response: StartResponse) -> Iterable[bytes]:
         """Raises NotTaken and NoAnswer."""
-        import httpx
-
         request = forwarding.request(
             to, case.received, _headers(body.environ), body.content(), forwarded=self._desk.forwarded(case.received)
         )
@@ -135,10 +132,8 @@ class PrimaryWsgi:
             time.sleep(POSITION_POLL_S)
         return True
 
-    def _http(self) -> "httpx.Client":
+    def _http(self) -> httpx.Client:
         """One for each process: a server may have forked after this was made."""
-        import httpx
-
         with self._lock:
             if self._client is None or self._client[0] != os.getpid():
                 # A proxy of the environment's is for the web, not for nodes.
@@ -207,7 +202,7 @@ class _Body:
 class _Relayed:
     """The body of another program's answer, as it comes."""
 
-    def __init__(self, answer: "httpx.Response") -> None:
+    def __init__(self, answer: httpx.Response) -> None:
         self._answer = answer
 
     def __iter__(self) -> Iterator[bytes]:
