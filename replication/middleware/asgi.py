@@ -111,10 +111,7 @@ class PrimaryAsgi:
         request = forwarding.request(
             to, case.received, scope["headers"], await body.content(), forwarded=self._desk.forwarded(case.received)
         )
-        # A proxy of the environment's is for the web, not for nodes.
-        async with httpx.AsyncClient(
-            trust_env=False, timeout=forwarding.timeouts(), limits=forwarding.limits()
-        ) as client:
+        async with forwarding.async_client() as client:
             try:
                 answer = await client.send(request, stream=True)
             except httpx.TransportError as error:

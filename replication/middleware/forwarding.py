@@ -20,6 +20,10 @@ SILENCE_TIMEOUT_S: Final = 60.0
 BUFFERED_MAX_BYTES: Final = 1_000_000
 """A request body up to here is kept, and can be sent again; a larger one goes through as it comes, once."""
 RETRY_S: Final = 0.1
+_TIMEOUT: Final = httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+# And of a client: a proxy of the environment's is for the web, not for nodes; and to read all certificates that there
+# are, for a connection without any, takes 40 ms.
 RETRY_AFTER_S: Final = 1
 
 
@@ -55,14 +59,14 @@ def request(
     )
 
 
-def timeouts() -> httpx.Timeout:
-    """For either kind of client."""
-    return httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+def client() -> httpx.Client:
+    """For programs of nodes, which speak HTTP without TLS. To be closed by the caller."""
+    return httpx.Client(trust_env=False, verify=False, timeout=_TIMEOUT, limits=_LIMITS)
 
 
-def limits() -> httpx.Limits:
-    """As many connections as there are requests, each used once."""
-    return httpx.Limits(max_connections=None, max_keepalive_connections=0)
+def async_client() -> httpx.AsyncClient:
+    """The same for an event loop."""
+    return httpx.AsyncClient(trust_env=False, verify=False, timeout=_TIMEOUT, limits=_LIMITS)
 
 
 def failure(to: Forward, error: Exception) -> NotTaken | NoAnswer:

@@ -65,8 +65,9 @@ class PrimaryStatements:
         headers = {"authorization": f"Bearer {statements_token(says.key)}", "content-type": "application/json"}
         timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            # A proxy of the environment's is for the web, not for a node on this machine.
-            with httpx.Client(trust_env=False, timeout=timeout) as client:
+            # A proxy of the environment's is for the web, not for a node on this machine, which speaks without TLS: to
+            # read all certificates that there are takes 40 ms.
+            with httpx.Client(trust_env=False, verify=False, timeout=timeout) as client:
                 answer = client.post(f"{says.url}/api/statements", content=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NoPrimary(f"the node at {says.url} does not answer: {error}", CONNECT_TIMEOUT_S, 1.0) from None

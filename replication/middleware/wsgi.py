@@ -136,9 +136,7 @@ class PrimaryWsgi:
         """One for each process: a server may have forked after this was made."""
         with self._lock:
             if self._client is None or self._client[0] != os.getpid():
-                # A proxy of the environment's is for the web, not for nodes.
-                client = httpx.Client(trust_env=False, timeout=forwarding.timeouts(), limits=forwarding.limits())
-                self._client = (os.getpid(), client)
+                self._client = (os.getpid(), forwarding.client())
             return self._client[1]
 
 

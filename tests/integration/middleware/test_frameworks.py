@@ -306,6 +306,13 @@ def test_what_a_client_says_of_itself_in_the_nodes_own_header_counts_for_nothing
     assert (answer["client"], answer["scheme"]) == ("127.0.0.1", "http")
 
 
+def test_one_clients_cookies_do_not_travel_with_anothers_request(pair: Pair) -> None:
+    assert "set-cookie" in add(pair.beta, "a@x").headers
+    with browser(pair.urls["beta"]) as another:
+        seen = another.put("/x").json()["headers"]
+    assert "cookie" not in {name.lower() for name in seen}
+
+
 def test_a_read_goes_to_the_region_that_is_preferred_and_comes_from_nowhere_else(pair: Pair) -> None:
     assert pair.alpha.get("/users?region=there").json()["node"] == "beta"
     assert pair.alpha.get("/users", headers={"fly-prefer-region": "there"}).json()["node"] == "beta"
