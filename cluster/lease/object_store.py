@@ -15,6 +15,7 @@ answer. An epoch stands in the object, and is above that of the object before; o
 newer ones, and the newest one never is, so it also survives being released."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -115,9 +116,11 @@ class ObjectStoreLease:
         created = await self._in_time(self._objects.create(number, record.encoded()))
         # Created, but in the place of one that is long deleted, by who looked long ago?
         if not created or not await self._is_newest(number):
+            self._seen = None  # the next look is for the newest that there is
             raise LeaseHeld("another node, which was faster", record.epoch)
         self._held = record
-        await self._in_time(self._objects.delete_before(number - KEPT + 1))
+        with contextlib.suppress(LeaseUnreachable):  # old ones that stay are no reason to refuse what was granted
+            await self._in_time(self._objects.delete_before(number - KEPT + 1))
         return self._granted(number, record, asked_at_s)
 
     async def renew(self, grant: Grant) -> Grant:

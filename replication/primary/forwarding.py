@@ -1,7 +1,7 @@
 """Where a write of this node's Repo goes: here while this node is the primary, else to the node that is.
 
 A write that is forwarded is asked for again, with the same key, until it is answered or the time is over: of whoever is
-the primary by then. While nobody is, it is held. Then it waits until what it wrote can be read here."""
+the primary by then, this node itself perhaps. While nobody is, it is held. Then it waits until what it wrote can be read here."""
 
 import asyncio
 import contextlib
@@ -57,12 +57,14 @@ class _NotPrimary(Exception):
 
 
 class Forwarding:
-    """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here."""
+    """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here. `carry_out` answers a
+    request that came back: one that was sent, and that this node carries out itself by now."""
 
     def __init__(
         self,
         leading: Leading,
         wait_for: Callable[..., Awaitable[None]],
+        carry_out: Callable[[object], Awaitable[object]],
         *,
         new_key: Callable[[], str],
         timeouts: Timeouts,
@@ -70,6 +72,7 @@ class Forwarding:
         self.forwarded = 0
         self._leading = leading
         self._wait_for = wait_for
+        self._carry_out = carry_out
         self._new_key = new_key
         self._timeouts = timeouts
         self._bus: Bus | None = None
@@ -95,8 +98,11 @@ class Forwarding:
         while True:
             status = self._leading.status()
             if self._leading.may_write():
-                with contextlib.suppress(NotNow):
-                    return await self._here(here)
+                with contextlib.suppress(NotNow, _NotPrimary):
+                    if plain is None:
+                        return await self._here(here)
+                    # Sent already: by its key, since the former primary may have written it, and this node have that.
+                    return self._answered(await self._carry_out(["write", key, *plain]), self._name)[0]
             elif status.role is not Role.PRIMARY and status.primary is not None:
                 if plain is None:
                     plain, key = operation().plain(), self._new_key()
@@ -136,14 +142,21 @@ class Forwarding:
     async def _forwarded(self, primary: str, request: list[object], timeout_s: float, *, wait: bool) -> Any:
         assert self._bus is not None, "forwarding was started"
         answer = await self._bus.call(primary, WRITES, request, timeout_s=timeout_s)
-        try:
-            result, position = _read(answer, primary)
-        except NotAValue as error:
-            raise OutcomeUnknown(f"{primary} answered what cannot be read: {error}") from None
+        result, position = self._answered(answer, primary)
         self.forwarded += 1
         if wait:
             await self._until_visible(position, result)
         return result
+
+    def _answered(self, answer: object, primary: str) -> tuple[Any, Position]:
+        try:
+            return _read(answer, primary)
+        except NotAValue as error:
+            raise OutcomeUnknown(f"{primary} answered what cannot be read: {error}") from None
+
+    @property
+    def _name(self) -> str:
+        return "" if self._bus is None else self._bus.name
 
     async def _until_visible(self, position: Position, result: object) -> None:
         visible_s = self._timeouts.visible_s

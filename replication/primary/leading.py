@@ -103,6 +103,8 @@ class Leading:
         self._grant: Grant | None = None
         self._awake_s = 0.0
         self._must_ask = False
+        self._stalls = 0
+        """So often was this node not awake: an answer to a question from before the last one says nothing."""
         self._renewing: asyncio.Task[None] | None = None
         self._site: Site | None = None
         """Under which this node writes, while it is the primary."""
@@ -171,8 +173,9 @@ class Leading:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._renewing is not None:
+        if self._renewing is not None:  # what it may still write would undo the release
             self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         grant, self._grant = self._grant, None
         was_primary = self.role is Role.PRIMARY
         self._become(Role.REPLICA)
@@ -236,6 +239,7 @@ class Leading:
             if now_s - self._awake_s > deciding.STALL_S:
                 log.warning("this node was not awake for %.1f s: the lease is asked for", now_s - self._awake_s)
                 self._must_ask = True
+                self._stalls += 1
             self._awake_s = now_s
             grant = self._grant
             if grant is not None:
@@ -252,6 +256,7 @@ class Leading:
         return self._renewing is None or self._renewing.done()
 
     async def _renew(self, grant: Grant) -> None:
+        stalls = self._stalls_by_now()
         try:
             renewed = await self._lease.renew(grant)
         except LeaseLost as error:
@@ -262,8 +267,12 @@ class Leading:
         else:
             self._problems.pop("lease", None)
             if self._grant is grant:
-                self._grant, self._must_ask = renewed, False
+                self._grant, self._must_ask = renewed, stalls != self._stalls_by_now()
                 self._has_changed()
+
+    def _stalls_by_now(self) -> int:
+        """How often this node was not awake, with a time that was not noted yet."""
+        return self._stalls + (self._settings.clock() - self._awake_s > deciding.STALL_S)
 
     def _lose(self, why: str) -> None:
         log.warning("the lease is lost: %s", why)
@@ -322,13 +331,14 @@ class Leading:
         return settings.candidate and is_well and settings.clock() >= self._not_before_s
 
     async def _stand(self) -> None:
+        stalls = self._stalls_by_now()
         try:
             self._grant = await self._lease.acquire(above=max(self.standing.epoch, self._known_epoch()))
         except LeaseHeld:
             self._problems.clear()
             self._note_holding(await self._lease.read())
             return
-        self._awake_s, self._must_ask = self._settings.clock(), False
+        self._must_ask = stalls != self._stalls_by_now()
         self._become(Role.CANDIDATE)
         log.info("the lease is granted to this node, epoch %d", self._grant.epoch)
         self._wake.set()

@@ -45,14 +45,15 @@ class PrimaryMode:
             Settings(size=size, candidate=candidate, clock=clock, random_hex=_random_hex),
             beside=Beside(repo.path),
         )
+        self.carrying_out = CarryingOut(
+            repo.transact_here, self.leading.may_write, functions=repo.functions, now_ms=now_ms
+        )
         self.forwarding = Forwarding(
             self.leading,
             replication.wait_for,
+            self.carrying_out.answer,
             new_key=_random_hex,
             timeouts=timeouts or Timeouts(),
-        )
-        self._carrying_out = CarryingOut(
-            repo.transact_here, self.leading.may_write, functions=repo.functions, now_ms=now_ms
         )
         repo.router = self.forwarding
 
@@ -60,7 +61,7 @@ class PrimaryMode:
         """`clock`: for lines in the log that are not to come too often."""
         return [
             ActorChild(PRIMARY, lambda: PrimaryWorker(self.leading, node(), SeldomLog(log, clock))),
-            ActorChild(WRITES, lambda: WritesWorker(self._carrying_out)),
+            ActorChild(WRITES, lambda: WritesWorker(self.carrying_out)),
         ]
 
     def start(self, node: Node) -> None:

@@ -19,8 +19,10 @@ STATEMENTS_MAX: Final = 1_000
 _VERBS: Final = frozenset({"insert", "insert_many", "update", "delete", "execute", "statements", "function"})
 _WRITES: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 _SKIPPED: Final = re.compile(
-    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]""", re.DOTALL
+    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z)""",
+    re.DOTALL,
 )
+"""What is not closed goes to the end: else each of a million brackets would be looked at for the rest of the text."""
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 
 

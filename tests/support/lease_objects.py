@@ -27,6 +27,10 @@ class FakeObjects:
             for event in self._held.pop(what, []):
                 event.set()
 
+    def waiting(self, what: str) -> int:
+        """How many questions of this kind wait."""
+        return len(self._held.get(what, []))
+
     async def newest(self) -> int:
         return await self._do("newest", lambda: max(self.objects, default=0))
 

@@ -61,6 +61,7 @@ class PrimaryCluster:
     def __init__(self, folder: Path, *, size: int = 3) -> None:
         self.folder = folder
         self.size = size
+        self.ttl_s = TTL_S
         self.network = MemoryNetwork()
         self.stores: dict[str, FakeObjects] = {}
         self._objects: dict[int, bytes] = {}
@@ -97,7 +98,7 @@ class PrimaryCluster:
             store,
             cluster=CLUSTER,
             node=name,
-            ttl_s=TTL_S,
+            ttl_s=self.ttl_s,
             clock=self._clock,
             nonce=lambda: os.urandom(8).hex(),
         )

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,3 +184,46 @@ async def test_a_candidate_fetches_what_others_have_before_it_writes(cluster: Pr
     await cluster.is_primary(b)
     assert (await c.repo.insert("users", {"email": "new"}))["id"] == 51
     assert len(await cluster.equal()) == 51
+
+
+async def test_an_answer_to_a_question_from_before_a_stall_does_not_let_a_node_write(cluster: PrimaryCluster) -> None:
+    cluster.size, cluster.ttl_s = 1, 6.0
+    a = await cluster.start("a")
+    await cluster.is_primary(a)
+    store = cluster.stores["a"]
+    store.hold("put")
+    cluster.slept_s = 0.75  # no stall yet
+    await asyncio.sleep(0.3)
+    cluster.slept_s = 1.5
+    await eventually(lambda: store.waiting("put") == 1)
+    before_s = a.mode.leading.awake_s
+    cluster.slept_s += 1.1  # a stall, while the renewal was under way
+    await eventually(lambda: a.mode.leading.awake_s > before_s + 1)
+    store.let("put")
+    store.hold("put")
+    await eventually(lambda: store.waiting("put") == 1)  # asked again
+    assert not a.mode.leading.may_write()
+    store.let("put")
+    await eventually(a.mode.leading.may_write)
+    assert a.mode.leading.epoch() == 1
+
+
+async def test_a_write_that_comes_back_to_the_next_primary_that_asked_for_it_is_carried_out_once(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.timeouts = Timeouts(hold_s=15.0, call_s=15.0)
+    a, b = await cluster.start("a"), await cluster.start("b")
+    await cluster.start("c", candidate=False)
+    await cluster.is_primary(a)
+
+    async def silent(asked: object, answer: Any = a.mode.carrying_out.answer) -> None:
+        await answer(asked)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(a.mode.carrying_out, "answer", silent)
+    writing = asyncio.ensure_future(b.repo.execute("INSERT INTO users (visits) VALUES (1)"))
+    await eventually(lambda: len(b.rows()) == 1)
+    await cluster.kill("a")
+    assert await writing == 1
+    assert b.role is Role.PRIMARY
+    assert len(await cluster.equal()) == 1

@@ -179,3 +179,32 @@ async def test_the_lease_of_another_cluster_is_refused_with_both_names(objects: 
     await lease(objects, clock, "alpha", cluster="other").acquire(above=0)
     with pytest.raises(LeaseOfAnotherCluster, match=r"cluster 'other', and this is cluster 'c'"):
         await lease(objects, clock, "alpha").read()
+
+
+async def test_old_objects_that_cannot_be_deleted_are_no_reason_to_refuse_a_grant(
+    objects: FakeObjects, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(number: int) -> None:
+        raise LeaseUnreachable("nothing is deleted here")
+
+    monkeypatch.setattr(objects, "delete_before", refuses)
+    assert (await lease(objects, clock, "alpha").acquire(above=0)).epoch == 1
+
+
+async def test_who_looked_long_ago_and_made_an_old_object_again_looks_for_the_newest_one(
+    objects: FakeObjects, clock: Clock
+) -> None:
+    alpha, beta = lease(objects, clock, "alpha"), lease(objects, clock, "beta")
+    grant = await alpha.acquire(above=0)
+    first = objects.objects[1]
+    await alpha.release(grant)
+    await beta.read()
+    for _ in range(4):
+        await alpha.release(await alpha.acquire(above=0))
+    objects.objects[1] = first  # a renewal that was long under way
+    clock.true_s += 2 * TTL_S
+    await beta.read()
+    clock.true_s += 2 * TTL_S
+    with pytest.raises(LeaseHeld):
+        await beta.acquire(above=0)
+    assert (await beta.acquire(above=0)).epoch == 6
