@@ -1,7 +1,8 @@
 """Where a write of this node's Repo goes: here while this node is the primary, else to the node that is.
 
 A write that is forwarded is asked for again, with the same key, until it is answered or the time is over: of whoever is
-the primary by then, this node itself perhaps. While nobody is, it is held. Then it waits until what it wrote can be read here."""
+the primary by then, which may be this node. While nobody is, it is held. Then it waits until
+what it wrote can be read here."""
 
 import asyncio
 import contextlib
@@ -57,8 +58,8 @@ class _NotPrimary(Exception):
 
 
 class Forwarding:
-    """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here. `carry_out` answers a
-    request that came back: one that was sent, and that this node carries out itself by now."""
+    """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here.
+        `carry_out` answers a request that came back: that was sent, and that this node carries out itself by now."""
 
     def __init__(
         self,
