@@ -59,7 +59,7 @@ class _NotPrimary(Exception):
 
 class Forwarding:
     """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here.
-        `carry_out` answers a request that came back: that was sent, and that this node carries out itself by now."""
+    `carry_out` answers a request that came back: that was sent, and that this node carries out itself by now."""
 
     def __init__(
         self,
