@@ -36,13 +36,22 @@ class PrimaryAsgi:
         application = PrimaryAsgi(get_asgi_application())   # Django
 
     What may write is answered on the primary, and by this node once its own file has it; reads are answered here. See
-    docs/primary-http.md. `is_write` says of a method and a path whether they may write, without it those methods do
-    that are not safe. WebSockets are the application's. Raises NoDatabase if neither `database` nor `DATABASE_PATH`
-    says where the file is."""
+    docs/primary-http.md. WebSockets are the application's.
 
-    def __init__(self, app: AsgiApp, *, database: Path | str | None = None, is_write: IsWrite = is_unsafe) -> None:
+    `is_write` says of a method and a path whether they may write, without it those methods do that are not safe. With
+    `forwards=False` no request goes elsewhere, for a program that writes with PrimaryStatements: clients get positions,
+    and reads wait for theirs. Raises NoDatabase if neither `database` nor `DATABASE_PATH` says where the file is."""
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        *,
+        database: Path | str | None = None,
+        is_write: IsWrite = is_unsafe,
+        forwards: bool = True,
+    ) -> None:
         self._app = app
-        self._desk = Desk(database, is_write)
+        self._desk = Desk(database, is_write, forwards=forwards)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""

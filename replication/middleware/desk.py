@@ -75,6 +75,7 @@ class Desk:
         database: Path | str | None = None,
         is_write: IsWrite = is_unsafe,
         *,
+        forwards: bool = True,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """Raises NoDatabase."""
@@ -84,6 +85,7 @@ class Desk:
         self._file = FilePosition(Path(path))
         self._node = NodeFile(Path(path))
         self._is_write = is_write
+        self._forwards = forwards
         self._on_fly = bool(environ.get("FLY_MACHINE_ID"))
         self._said_s = -1e9
 
@@ -109,6 +111,7 @@ class Desk:
             body_bytes=received.body_bytes,
             was_forwarded=forwarded is not None,
             was_replayed=received.was_replayed,
+            at_home=not self._forwards,
         )
         return Case(received=received, asked=asked, standing=standing, forwarded=forwarded if says.is_secret else None)
 

@@ -30,8 +30,10 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What of a request decides. `body_bytes`: None if it does not say how long it is. `stays`: it was tried elsewhere
-    in vain, and is to be answered here if it can be."""
+    """What of a request decides. `body_bytes`: None if it does not say how long it is.
+
+    `stays`: it was tried elsewhere in vain, and is to be answered here if it can be. `at_home`: the program brings what
+    it writes to the primary itself, and its requests go nowhere."""
 
     writes: bool
     position: EpochPosition | None = None
@@ -40,6 +42,7 @@ class Asked:
     was_forwarded: bool = False
     was_replayed: bool = False
     stays: bool = False
+    at_home: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,13 @@ def next_step(
     `choose` picks one of several nodes."""
     if standing is None:
         return AnswerHere(is_write=False, with_position=False)
+    if asked.writes and asked.at_home:
+        return AnswerHere(is_write=False, with_position=True)
     if asked.writes:
         return _write(asked, standing, on_fly=on_fly, waited_s=waited_s)
     says = standing.says
-    if not (asked.stays or asked.was_forwarded or asked.was_replayed) and asked.region not in (None, says.region):
+    must_stay = asked.stays or asked.at_home or asked.was_forwarded
+    if not (must_stay or asked.was_replayed) and asked.region not in (None, says.region):
         there = _of_region(asked, says, on_fly=on_fly, choose=choose)
         if there is not None:
             return there
@@ -109,7 +115,7 @@ def next_step(
         return here
     if waited_s < READ_WAIT_S:
         return Wait(POSITION_POLL_S)
-    if asked.stays or asked.was_forwarded:
+    if must_stay:
         return here
     return _at_primary(asked, says, on_fly=on_fly) or here
 

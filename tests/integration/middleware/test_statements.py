@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -30,7 +32,10 @@ from replication.errors import (
     OutcomeUnknown,
     QueryFailed,
 )
+from replication.middleware import token
+from replication.middleware.file_position import FilePosition
 from replication.middleware.node_file import NodeFileWriter, NodeSays
+from replication.middleware.received import POSITION
 from replication.middleware.statements import BODY_MAX_BYTES, NotAStatement, PrimaryStatements, statements_token
 from replication.primary.forwarding import Timeouts
 from tests.support.primary_nodes import Member, PrimaryCluster
@@ -208,7 +213,7 @@ async def test_what_is_no_request_is_told(cluster: PrimaryCluster) -> None:
             assert "error" in answer.json()
 
 
-async def test_a_websocket_on_a_replica_writes_by_statement(cluster: PrimaryCluster) -> None:
+async def test_a_websocket_and_a_large_body_on_a_replica_are_written_by_statement(cluster: PrimaryCluster) -> None:
     a, b, _ = await cluster.trio()
     async with beside(b) as program:
 
@@ -218,12 +223,23 @@ async def test_a_websocket_on_a_replica_writes_by_statement(cluster: PrimaryClus
                 await asyncio.to_thread(program.statements.execute, INSERT, (text, 1))
                 await socket.send_json([email for _, email, _ in await asyncio.to_thread(_rows, b)])
 
-        app = PrimaryAsgi(Starlette(routes=[WebSocketRoute("/chat", chat)]), database=b.repo.path)
+        async def post(request: Request) -> Response:
+            await asyncio.to_thread(program.statements.execute, INSERT, (request.query_params["email"], 1))
+            return Response()
+
+        routes = [WebSocketRoute("/chat", chat), Route("/users", post, methods=["POST"])]
+        app = PrimaryAsgi(Starlette(routes=routes), database=b.repo.path, forwards=False)
         with served_asgi(app) as url:
+            async with httpx.AsyncClient() as poster:
+                answer = await poster.post(f"{url}/users?email=0@x", content=b"x" * 2_000_000)
+            assert answer.status_code == 200
+            position = token.parse(answer.headers[POSITION], KEY)
+            assert FilePosition(a.repo.path).has_reached(position)
+            assert FilePosition(b.repo.path).has_reached(position)
             async with connect(url.replace("http", "ws") + "/chat") as client:
                 await client.send("x@x")
-                assert json.loads(await client.recv()) == ["x@x"]
-    assert [email for _, email, _ in a.rows()] == ["x@x"]
+                assert json.loads(await client.recv()) == ["0@x", "x@x"]
+    assert [email for _, email, _ in a.rows()] == ["0@x", "x@x"]
 
 
 def _rows(member: Member) -> list[Any]:

@@ -144,6 +144,16 @@ def test_a_read_goes_to_the_region_that_it_prefers_if_a_node_is_there() -> None:
     assert step(replace(WRITE, region="iad"), REPLICA) == AT_ALPHA
 
 
+def test_who_writes_by_statement_answers_itself_gives_a_position_and_waits_for_one() -> None:
+    write, read = replace(WRITE, at_home=True), replace(READ, at_home=True, position=POSITION)
+    here = AnswerHere(is_write=False, with_position=True)
+    for standing in (REPLICA, PRIMARY, NOBODY):
+        assert step(write, standing) == here
+    assert isinstance(step(read, REPLICA), Wait)
+    assert step(read, REPLICA, has=True) == step(read, REPLICA, waited_s=READ_WAIT_S) == here
+    assert step(replace(READ, at_home=True, region="iad"), REPLICA, on_fly=True) == HERE
+
+
 @pytest.mark.parametrize("region", ["", "nowhere", "iad;app=other", "http://evil", "169.254.169.254"])
 def test_a_client_leads_a_node_nowhere_but_to_nodes_that_it_knows(region: str) -> None:
     for on_fly in (False, True):
