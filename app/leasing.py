@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.config import Config, LeaseProvider
 from cluster.lease.boot_clock import boot_clock_s
+from cluster.lease.consul import ConsulLease, consul_place
 from cluster.lease.interface import Lease
 from cluster.lease.object_store import ObjectStoreLease
 from cluster.lease.objects import StoredObjects
@@ -31,15 +32,28 @@ def lease_for(config: Config) -> Leased:
             lease=StaticLease(node=node.name, primary=primary),
             candidate=lease.candidate and primary == node.name,
         )
-    assert lease.url is not None, "an object store has a url"
-    return Leased(
-        lease=ObjectStoreLease(
-            StoredObjects(lease.url),
+    candidate = lease.candidate and is_here
+    if lease.provider is LeaseProvider.CONSUL:
+        consul = ConsulLease(
+            consul_place(lease.url, os.environ),
             cluster=config.cluster.name,
             node=node.name,
             ttl_s=lease.ttl_s,
             clock=boot_clock_s,
-            nonce=lambda: os.urandom(_NONCE_BYTES).hex(),
-        ),
-        candidate=lease.candidate and is_here,
+            nonce=_nonce,
+        )
+        return Leased(lease=consul, candidate=candidate)
+    assert lease.url is not None, "an object store has a url"
+    stored = ObjectStoreLease(
+        StoredObjects(lease.url),
+        cluster=config.cluster.name,
+        node=node.name,
+        ttl_s=lease.ttl_s,
+        clock=boot_clock_s,
+        nonce=_nonce,
     )
+    return Leased(lease=stored, candidate=candidate)
+
+
+def _nonce() -> str:
+    return os.urandom(_NONCE_BYTES).hex()

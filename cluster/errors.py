@@ -19,6 +19,7 @@ ClusterError
     ├── LeaseUnusable       a lease that no waiting makes usable
     │   ├── LeaseForeign        something else wrote the object
     │   ├── LeaseOfAnotherCluster
+    │   ├── LeaseRefused        the provider does not take what is asked of it
     │   └── LeaseUrlError       a url that cannot be used
     └── NameTaken           another live node has this name
 """
@@ -159,6 +160,13 @@ class LeaseOfAnotherCluster(LeaseUnusable):
             f"{place} is the lease of cluster {found!r}, and this is cluster {wanted!r}: give each its own place in "
             "[lease] url"
         )
+
+
+class LeaseRefused(LeaseUnusable):
+    """The provider answers, and does not take what it is asked: no right to it, or a ttl that it does not have."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"{place} is refused: {why}. Check the token, and [lease] ttl_s")
 
 
 class LeaseUrlError(LeaseUnusable):

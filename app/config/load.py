@@ -259,17 +259,16 @@ def _lease(values: _Values, method: Method) -> LeaseConfig:
                 f"{place} = 'primary' needs to know which node writes: {table.LEASE_PRIMARY} names it, or "
                 f"{table.LEASE_REGION} where it is, or {table.LEASE_PROVIDER} = 'object_store' lets nodes take turns"
             )
-        if provider is LeaseProvider.OBJECT_STORE:
-            if url is None:
-                raise ConfigError(
-                    f"{values.place(table.LEASE_PROVIDER)} = 'object_store' needs {table.LEASE_URL}, a place that all "
-                    "nodes reach"
-                )
-            if method is not Method.NONE and values.get(table.CLUSTER_SIZE) is None:
-                raise ConfigError(
-                    f"{values.place(table.LEASE_PROVIDER)} = 'object_store' needs {table.CLUSTER_SIZE}: a node that "
-                    "takes over asks a majority of so many what they have"
-                )
+        if provider is LeaseProvider.OBJECT_STORE and url is None:
+            raise ConfigError(
+                f"{values.place(table.LEASE_PROVIDER)} = 'object_store' needs {table.LEASE_URL}, a place that all "
+                "nodes reach"
+            )
+        if provider.takes_turns and method is not Method.NONE and values.get(table.CLUSTER_SIZE) is None:
+            raise ConfigError(
+                f"{values.place(table.LEASE_PROVIDER)} = '{provider}' needs {table.CLUSTER_SIZE}: a node that takes "
+                "over asks a majority of so many what they have"
+            )
     return LeaseConfig(
         provider=provider,
         primary=primary,

@@ -30,6 +30,12 @@ class LeaseProvider(StrEnum):
 
     STATIC = "static"
     OBJECT_STORE = "object_store"
+    CONSUL = "consul"
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether another node may follow the one that writes."""
+        return self is not LeaseProvider.STATIC
 
 
 class LogLevel(StrEnum):

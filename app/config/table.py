@@ -194,7 +194,7 @@ TABLE_RENAMED = Setting(
 )  # fmt: skip
 LEASE_PROVIDER = Setting(
     section="lease", key="provider", kind=choice(LeaseProvider), default="static",
-    doc="Who says which node writes: the settings (`static`), or objects in a bucket or folder (`object_store`).",
+    doc="Who says which node writes: the settings (`static`), objects in a store (`object_store`), or `consul`.",
 )  # fmt: skip
 LEASE_PRIMARY = Setting(
     section="lease", key="primary", kind=NAME, default="this node, if nobody is looked for",
@@ -210,11 +210,11 @@ LEASE_CANDIDATE = Setting(
 )  # fmt: skip
 LEASE_TTL_S = Setting(
     section="lease", key="ttl_s", kind=SECONDS, default="10",
-    doc="With `object_store`: how long a node that died keeps others from writing. It is renewed at a third of that.",
+    doc="How long a node that died keeps others from writing; with `consul` up to twice as long.",
 )  # fmt: skip
 LEASE_URL = Setting(
     section="lease", key="url", kind=URL, default="none",
-    doc="With `object_store`: a place that all nodes reach, `s3://BUCKET/FOLDER` or `file:///FOLDER`.",
+    doc="A place that all nodes reach: `s3://BUCKET/FOLDER`, `file:///FOLDER`; with `consul`, `http://HOST:8500/FOLDER`.",
 )  # fmt: skip
 FORWARDING_HOLD_S = Setting(
     section="forwarding", key="hold_s", kind=SECONDS, default="5",
