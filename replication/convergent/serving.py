@@ -11,9 +11,10 @@ from typing import Final, Protocol
 from replication.convergent.copies import Copies
 from replication.convergent.engine import Engine
 from replication.convergent.messages import NotAMessage, parse_stamps
-from replication.convergent.parcels import ParcelError, Parcels, flat, is_more
+from replication.convergent.parcels import ParcelError, Parcels, before_last, flat, is_more
 from replication.convergent.shelf import Shelf
 from replication.convergent.store import Done, Store, View
+from replication.engine.journal import Served
 from replication.engine.ranges import parse_key
 from replication.engine.snapshots import NoSuchTable
 from replication.engine.stamps import Site, Stamp
@@ -21,6 +22,7 @@ from replication.engine.values import Key, pack, unpack
 
 RANGE_MAX_ROWS: Final = 5_000
 RANGE_MAX_BYTES: Final = 1024 * 1024
+WINDOW_BYTES: Final = 8 * 1024 * 1024
 PIN_S: Final = 60.0
 COPY_PIN_S: Final = 600.0
 
@@ -92,11 +94,11 @@ class Serving:
                 case ["copy"]:
                     return await self._begin_copy(peer)
                 case ["copy state", number] if self._copies is not None:
-                    return self._parcels.first(_copy_state(self._copies.state(number)))
+                    return await self._parcels.first(_copy_state(self._copies.state(number)))
                 case ["copy piece", number, offset] if self._copies is not None:
                     return await self._copies.piece(number, offset)
                 case list() if is_more(request):
-                    return self._parcels.more(request[1], request[2])
+                    return await self._parcels.more(request[1], request[2])
                 case _:
                     raise NotAMessage("an unknown request")
         except NotNow as error:
@@ -118,14 +120,17 @@ class Serving:
         page = await self._engine.run(lambda: self._shelf.page(have))
         # What is committed and not durable yet must not be seen anywhere: after a power cut its stamps are used again.
         durable = own.stamp if own is not None else Stamp(-2)
-        changesets = tuple(one.encoded for one in page.changesets if one.site != site or one.upto <= durable)
-        return self._parcels.first(flat(page.more, bool(page.beyond), *changesets))
+        served = [one for one in page.changesets if one.site != site or one.upto <= durable]
+        flags = (page.more, bool(page.beyond))
+        if served and served[0].encoded is None:
+            return await self._parcels.first(LargeChangeset(served[0], flags, self._shelf, self._engine))
+        return await self._parcels.first(flat(*flags, *(one.encoded for one in served)))
 
     async def _snapshot(self, peer: str) -> list[object]:
         start = (await self._here.work(lambda store: store.begin_snapshot())).start
         assert start is not None, "a snapshot was begun"
         self._pins[peer] = ({site: head.stamp for site, head in start.vector.items()}, _now_s() + PIN_S)
-        return self._parcels.first(pack(start.plain()))
+        return await self._parcels.first(pack(start.plain()))
 
     async def _range(self, peer: str, table: str, after: Key | None) -> list[object]:
         if peer in self._pins:
@@ -135,19 +140,51 @@ class Serving:
         )
         assert done.range is not None, "a range was read"
         following = done.range.next_after
-        return self._parcels.first(flat(done.range.encoded, None if following is None else pack(following)))
+        return await self._parcels.first(flat(done.range.encoded, None if following is None else pack(following)))
 
     async def _begin_copy(self, peer: str) -> list[object]:
         """A copy, if there is anything to copy and it is made for nobody else just now."""
         view = self._here.view()
         if self._copies is None or not view.vector:
-            return self._parcels.first(flat())
+            return await self._parcels.first(flat())
         number = await self._copies.begin(peer, self._here.open_copy)
         if number is None:
-            return self._parcels.first(flat())
+            return await self._parcels.first(flat())
         stamps = {site: head.stamp for site, head in view.vector.items()}
         self._pins[peer] = (stamps, _now_s() + COPY_PIN_S)
-        return self._parcels.first(flat(_number(number)))
+        return await self._parcels.first(flat(_number(number)))
+
+
+class LargeChangeset:
+    """A page of the journal that is one changeset too large to be held in memory, let alone once for each peer."""
+
+    def __init__(self, served: Served, flags: tuple[bool, bool], shelf: Shelf, engine: Engine) -> None:
+        self._served = served
+        self._before = before_last(*flags, last=served.size)
+        self._shelf = shelf
+        self._engine = engine
+        self._window = b""
+        self._window_at = 0
+        self.size = len(self._before) + served.size
+        self.held = WINDOW_BYTES
+
+    async def read(self, at: int, size: int) -> bytes:
+        """See `parcels.Content`."""
+        start = at - len(self._before)
+        if start < 0:
+            return self._before[at:] + await self._read(0, size + start)
+        return await self._read(start, size)
+
+    async def _read(self, at: int, size: int) -> bytes:
+        size = min(size, self._served.size - at)
+        if not self._window_at <= at <= at + size <= self._window_at + len(self._window):
+            # SQLite goes from page to page to get to the middle of a long value: so that is not done for each piece.
+            one = self._served
+            found = await self._engine.run(lambda: self._shelf.piece(one.site, one.upto, at, WINDOW_BYTES))
+            if found is None:
+                raise ParcelError("the changeset was trimmed meanwhile; ask anew")
+            self._window, self._window_at = found, at
+        return self._window[at - self._window_at : at - self._window_at + size]
 
 
 def _key(after: object) -> Key | None:

@@ -4,7 +4,7 @@ never waits for a merge."""
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from replication.engine.journal import Page, page
+from replication.engine.journal import Page, page, piece
 from replication.engine.stamps import Site, Stamp
 
 PAGE_MAX_BYTES = 1024 * 1024
@@ -31,6 +31,10 @@ class Shelf:
     def page(self, have: Mapping[Site, Stamp]) -> Page:
         """The next changesets for who has merged as far as this."""
         return page(self.connection, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
+
+    def piece(self, site: Site, upto: Stamp, at: int, size: int) -> bytes | None:
+        """Some bytes of a changeset, if the journal still has it."""
+        return piece(self.connection, site, upto, at=at, size=size)
 
     @property
     def connection(self) -> sqlite3.Connection:

@@ -20,13 +20,16 @@ from replication.engine.values import Key, pack
 
 PUT_OFF_ROWS: Final = 256
 """A changeset of more rows is decided by itself: it gains nothing from company."""
+TOUCHED_MAX: Final = 100_000
+"""Of more rows is not noted which they are: then all rows of the table are looked at."""
 
 
 class Absorber:
-    """For one table, in a merging transaction, with the log folded. `touched`: keys that were written, if noted."""
+    """For one table, in a merging transaction, with the log folded."""
 
     def __init__(self, session: Session, table: Table, *, notes_touched: bool = False) -> None:
-        self.touched: list[Key] = []
+        self.touched: list[Key] | None = []
+        """Keys that were written, if they are noted; None if they are too many for that."""
         self._session = session
         self._table = table
         self._notes_touched = notes_touched
@@ -112,8 +115,10 @@ class Absorber:
         if decision.unknown and self._session.in_haste and not counts_only:
             raise NeedsCare  # whose are they?
         self._any_held = decision.any_held
-        if self._notes_touched:
+        if self._notes_touched and self.touched is not None:
             self.touched += decision.writes.keys(len(table.spec.key))
+            if len(self.touched) > TOUCHED_MAX:
+                self.touched = None
         return decision
 
     def _taken(self, change: TableChange, dot: Dot) -> tuple[Origin, list[RowGroup]]:

@@ -9,17 +9,19 @@ What the log holds is folded first, inside the same transaction, so that no comm
 and is taken for something that the merge wrote."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from replication.engine import epochs, held, journal, state
 from replication.engine.absorbing import Absorbed, Absorber
 from replication.engine.changesets import (
+    LARGE_BYTES,
     Changeset,
     ChangesetError,
     TableChange,
+    changes_of,
     decode,
+    decode_head,
     digest,
     encodable,
 )
@@ -30,6 +32,7 @@ from replication.engine.known_tables import KnownTables
 from replication.engine.lacking import absorb_lacking, is_doubtful
 from replication.engine.runs import Place
 from replication.engine.session import NOTHING_FORGOTTEN, NeedsCare, Session, open_session
+from replication.engine.showing import RowWrites
 from replication.engine.sites import Head
 from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction
@@ -144,15 +147,11 @@ def merge_all(
     Deletes before `forgets_before` may have been forgotten by others, and may have to be told again: see `again`.
     `known`: what this connection keeps of its tables. Raises StateReplaced as well, if the state is not
     as `expected`."""
-    decoded: list[Changeset | Refused] = []
-    for encoded in changesets:
-        try:
-            decoded.append(decode(encoded))
-        except ChangesetError as error:
-            decoded.append(Refused(reason=str(error)))
+    opened = [_open(encoded) for encoded in changesets]
     known = known or KnownTables()
-    for in_haste in (True, False):
-        with suppress(NeedsCare):
+    in_haste = True
+    while True:
+        try:
             with merging_transaction(connection):
                 check_remembered(connection, expected)
                 session = open_session(connection, known)
@@ -161,12 +160,36 @@ def merge_all(
                 merger = _Merger(session, now_ms, clock_bound_ms)
                 outcomes = [
                     changeset if isinstance(changeset, Refused) else merger.merge(changeset, encoded)
-                    for changeset, encoded in zip(decoded, changesets, strict=True)
+                    for changeset, encoded in zip(opened, changesets, strict=True)
                 ]
                 merger.finish()
+        except NeedsCare:
+            in_haste = False
+        except _BadLater as error:
+            opened = [
+                error.refused if encoded is error.encoded else one
+                for one, encoded in zip(opened, changesets, strict=True)
+            ]
+        else:
             known.keep(session.attached)
             return [outcome.merged() if isinstance(outcome, _Accepted) else outcome for outcome in outcomes]
-    raise AssertionError("only haste needs care")
+
+
+def _open(encoded: bytes) -> Changeset | Refused:
+    """A changeset, and, if it is not large, what it changes."""
+    try:
+        return decode(encoded) if len(encoded) <= LARGE_BYTES else decode_head(encoded)
+    except ChangesetError as error:
+        return Refused(reason=str(error))
+
+
+class _BadLater(Exception):
+    """A large changeset turned out to be none after some of it was merged. Roll back."""
+
+    def __init__(self, encoded: bytes, reason: str) -> None:
+        self.encoded = encoded
+        self.refused = Refused(reason=reason)
+        super().__init__(reason)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,15 +197,13 @@ class _Accepted:
     """A changeset that is being merged: what it comes to is known when the transaction has finished."""
 
     folded: Folded | None
-    absorbed: dict[str, Absorbed]
+    absorbed: list[tuple[str, Absorbed]]
     orphans: Sequence[Violation] = ()
 
     def merged(self) -> Merged:
-        absorbed = self.absorbed.values()
+        absorbed = [one for _, one in self.absorbed]
         broken = [
-            Violation(table=name, key=key, rule="CHECK")
-            for name, one in self.absorbed.items()
-            for key in one.refusals.broken
+            Violation(table=name, key=key, rule="CHECK") for name, one in self.absorbed for key in one.refusals.broken
         ]
         return Merged(
             rows=sum(one.rows for one in absorbed),
@@ -310,7 +331,9 @@ class _Merger:
         session = self._session
         site, upto = changeset.site, changeset.upto
         dot = Dot(upto, site)
-        absorbed = {change.table: self._absorb(change, dot, changeset.deps) for change in changeset.tables}
+        absorbed = [
+            (change.table, self._absorb(change, dot, changeset.deps)) for change in _changes(changeset, encoded)
+        ]
         journaled = journal.Journaled(site=session.sites.short(site), after=changeset.after, upto=upto, digest=found)
         self._journal.append((journaled, encoded))
         session.sites.reach(site, Head(stamp=upto, digest=found, run=changeset.run))
@@ -334,4 +357,16 @@ class _Merger:
         absorbed = absorber.put(change, dot, keep_unknown=lambda: is_doubtful(session, deps))
         if session.sites.any_closed:
             absorb_lacking(session, table)
+        absorbed.writes = RowWrites()  # nobody wants them any more, and they may be many
         return absorbed
+
+
+def _changes(changeset: Changeset, encoded: bytes) -> Iterator[TableChange]:
+    """What it changes. Raises _BadLater."""
+    if len(encoded) <= LARGE_BYTES:
+        yield from changeset.tables
+        return
+    try:
+        yield from changes_of(encoded)
+    except ChangesetError as error:
+        raise _BadLater(encoded, str(error)) from error

@@ -20,6 +20,7 @@ key twice."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
@@ -34,8 +35,15 @@ from replication.engine.values import INT64_MAX, Key, Value, pack
 
 FORM: Final = 2
 """Number of the form of the bytes. Another one is refused, but for form 1, which journals still hold."""
-_FIELDS: Final = {1: 8, FORM: 9}
+_FORM_WITHOUT_RUNS: Final = 1
+_FIELDS: Final = {_FORM_WITHOUT_RUNS: 8, FORM: 9}
 """How many fields each form has."""
+
+LARGE_BYTES: Final = 4 * 1024 * 1024
+"""A changeset of more is decoded piece by piece: as rows of Python's it would take ten times as much."""
+PIECE_ROWS: Final = 20_000
+PIECE_BYTES: Final = 8 * 1024 * 1024
+_READ_BYTES: Final = 64 * 1024
 
 DIGEST_BYTES: Final = 16
 COUNT_MAX: Final = 2**53
@@ -169,42 +177,64 @@ def digest(encoded: bytes) -> bytes:
     return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
 
 
-def encode(changeset: Changeset) -> bytes:
-    """The changeset's bytes."""
-    return pack(
-        (
-            FORM,
-            changeset.cluster,
-            changeset.site,
-            changeset.after,
-            changeset.upto,
-            changeset.previous,
-            tuple((dep, stamp, changeset.dep_runs.get(dep, UNKNOWN)) for dep, stamp in sorted(changeset.deps.items())),
-            encodable(changeset.tables),
-            changeset.run,
-        )
-    )
+class EncodedTables:
+    """The tables of a changeset as bytes, which grow piece by piece. `rows`: how many there are so far."""
+
+    def __init__(self, changes: Iterable[TableChange] = ()) -> None:
+        self.rows = 0
+        self.size = 0
+        """Bytes so far."""
+        self._tables: dict[str, tuple[bytes, list[bytes]]] = {}
+        for change in changes:
+            self.add(change)
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def add(self, change: TableChange) -> None:
+        """More of what changed. A table may come again, with other keys, as long as no other has come since."""
+        name = pack(change.table) + pack(change.key)
+        _, groups = self._tables.setdefault(change.table, (name, []))
+        for group in change.groups:
+            encoded = pack(_encodable_group(group))
+            groups.append(encoded)
+            self.rows += len(group.rows)
+            self.size += len(encoded)
+
+    def parts(self) -> Iterator[bytes]:
+        """The bytes in order: a msgpack array of the tables."""
+        yield _array_header(len(self._tables))
+        for name, groups in self._tables.values():
+            yield _TABLE + name + _array_header(len(groups))
+            yield from groups
+
+
+def encode(changeset: Changeset, tables: EncodedTables | None = None) -> bytes:
+    """The changeset's bytes. `tables`: its tables, if they are encoded already; its own ones are left out then."""
+    deps = tuple((dep, stamp, changeset.dep_runs.get(dep, UNKNOWN)) for dep, stamp in sorted(changeset.deps.items()))
+    head = (FORM, changeset.cluster, changeset.site, changeset.after, changeset.upto, changeset.previous, deps)
+    tables = EncodedTables(changeset.tables) if tables is None else tables
+    return b"".join((_array_header(_FIELDS[FORM]), pack(head)[1:], *tables.parts(), pack(changeset.run)))
+
+
+def _array_header(size: int) -> bytes:
+    """What msgpack begins an array of so many with: one byte, if there are less than 16."""
+    if size < 16:
+        return bytes([0x90 | size])
+    return b"\xdc" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdd" + size.to_bytes(4, "big")
+
+
+_TABLE: Final = _array_header(3)
 
 
 def encodable(tables: Sequence[TableChange]) -> Any:
     """The tables as msgpack takes them."""
-    return tuple(
-        (
-            table.table,
-            table.key,
-            tuple(
-                (
-                    int(group.kind),
-                    group.cells,
-                    group.counters,
-                    group.rows,
-                    *([group.instead_of] if group.instead_of else []),
-                )
-                for group in table.groups
-            ),
-        )
-        for table in tables
-    )
+    return tuple((table.table, table.key, tuple(map(_encodable_group, table.groups))) for table in tables)
+
+
+def _encodable_group(group: RowGroup) -> Any:
+    instead_of = [group.instead_of] if group.instead_of else []
+    return (int(group.kind), group.cells, group.counters, group.rows, *instead_of)
 
 
 def decode(encoded: bytes) -> Changeset:
@@ -231,32 +261,206 @@ def decode(encoded: bytes) -> Changeset:
         deps=_deps(deps),
         tables=changes,
         run=run,
-        dep_runs={dep[0]: dep[2] for dep in deps if len(dep) > 2 and dep[2]},
+        dep_runs=_dep_runs(deps),
     )
 
 
 def header(encoded: bytes) -> Header:
     """The header of the changeset that the bytes are, without a look at the rest. Raises ChangesetError."""
+    try:
+        return _read_header(_unpacker(encoded))[0]
+    except ChangesetError:
+        raise
+    except Exception as error:  # as in `_at_fault`, which would take as long as the rest
+        raise ChangesetError(f"not a changeset ({type(error).__name__})") from error
+
+
+def changes_of(encoded: bytes) -> Iterator[TableChange]:
+    """What a changeset changes, a piece at a time: of each table one piece or several, each of PIECE_ROWS rows at most.
+
+    Each is checked as it comes, and none holds a key twice. Raises ChangesetError where something is wrong, maybe after
+    some pieces: so nothing that was done with these may stay."""
+    with _at_fault():
+        yield from _changes_of(encoded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """How much a changeset has of a table, whose key has these columns. `before`: rows of other tables before them."""
+
+    before: int
+    key: tuple[str, ...]
+    rows: int
+
+
+def contents(tables: Iterable[TableChange]) -> dict[str, Contents]:
+    """What tables there are of, and how much."""
+    found: dict[str, Contents] = {}
+    before = 0
+    for change in tables:
+        found[change.table] = Contents(before=before, key=change.key, rows=change.count)
+        before += change.count
+    return found
+
+
+def contents_of(encoded: bytes) -> dict[str, Contents]:
+    """What a changeset has of each table, without making anything of its rows. Raises ChangesetError."""
+    found: dict[str, Contents] = {}
+    with _at_fault():
+        unpacker = _unpacker(encoded)
+        _read_header(unpacker)
+        before = 0
+        for _ in range(unpacker.read_array_header()):
+            if unpacker.read_array_header() != 3:
+                raise ChangesetError("a table has three fields")
+            name, key = unpacker.unpack(), unpacker.unpack()
+            _check_table(name, key)
+            rows = sum(_skip_group(unpacker) for _ in range(unpacker.read_array_header()))
+            found[name] = Contents(before=before, key=key, rows=rows)
+            before += rows
+    return found
+
+
+def _skip_group(unpacker: msgpack.Unpacker) -> int:
+    """Gives how many rows it has."""
+    fields = unpacker.read_array_header()
+    for _ in range(3):
+        unpacker.skip()
+    rows = int(unpacker.read_array_header())
+    for _ in range(rows + fields - 4):
+        unpacker.skip()
+    return rows
+
+
+def _changes_of(encoded: bytes) -> Iterator[TableChange]:
+    unpacker = _unpacker(encoded)
+    _, has_run, _ = _read_header(unpacker)
+    names: set[str] = set()
+    for _ in range(unpacker.read_array_header()):
+        if unpacker.read_array_header() != 3:
+            raise ChangesetError("a table has three fields")
+        name, key = unpacker.unpack(), unpacker.unpack()
+        _check_table(name, key)
+        if name in names:
+            raise ChangesetError("a table occurs twice")
+        names.add(name)
+        yield from _pieces(unpacker, name, key)
+    _check_run(unpacker.unpack() if has_run else UNKNOWN)
+    if unpacker.read_bytes(1):
+        raise ChangesetError("more than a changeset")
+
+
+def _pieces(unpacker: msgpack.Unpacker, name: str, key: tuple[str, ...]) -> Iterator[TableChange]:
+    groups: list[RowGroup] = []
+    keys: set[object] = set()
+    count, began = 0, unpacker.tell()
+    for group in _read_groups(unpacker):
+        groups.append(_group(group, len(key), keys))
+        count += len(groups[-1].rows)
+        if len(keys) != count:
+            raise ChangesetError(f"a key of table {name!r} occurs twice")
+        if count >= PIECE_ROWS or unpacker.tell() - began >= PIECE_BYTES:
+            yield TableChange(table=name, key=key, groups=tuple(groups))
+            groups, keys, count, began = [], set(), 0, unpacker.tell()
+    if groups:
+        yield TableChange(table=name, key=key, groups=tuple(groups))
+
+
+def _read_groups(unpacker: msgpack.Unpacker) -> Iterator[tuple[Any, ...]]:
+    """The groups of a table; one of many rows as several."""
+    for _ in range(unpacker.read_array_header()):
+        fields = unpacker.read_array_header()
+        kind, cells, counters = (unpacker.unpack() for _ in range(3))
+        if fields == 5:  # what comes after the rows is said of each of them
+            yield kind, cells, counters, unpacker.unpack(), unpacker.unpack()
+            continue
+        if fields != 4:
+            raise ChangesetError("a group of rows has four fields, or five")
+        left = unpacker.read_array_header()
+        if not left:
+            raise ChangesetError("the rows are not lists")
+        while left:
+            began = unpacker.tell()
+            rows: list[object] = []
+            while left and len(rows) < PIECE_ROWS and unpacker.tell() - began < PIECE_BYTES:
+                rows.append(unpacker.unpack())
+                left -= 1
+            yield kind, cells, counters, tuple(rows)
+
+
+class _Reader:
+    """Bytes as a file that is read from the beginning, without another copy of them all."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next so many."""
+        end = len(self._content) if size < 0 else self._at + size
+        found = bytes(self._content[self._at : end])
+        self._at += len(found)
+        return found
+
+
+def _unpacker(encoded: bytes) -> msgpack.Unpacker:
     if len(encoded) > CHANGESET_MAX_BYTES:
         raise ChangesetError(f"larger than {CHANGESET_MAX_BYTES} bytes")
     unpacker = msgpack.Unpacker(
+        None if len(encoded) <= _READ_BYTES else _Reader(encoded),
+        read_size=_READ_BYTES,
         use_list=False,
         unicode_errors="surrogateescape",
         object_pairs_hook=_no_map,
         ext_hook=_no_extension,
         max_buffer_size=CHANGESET_MAX_BYTES,
     )
-    try:
+    if len(encoded) <= _READ_BYTES:
         unpacker.feed(encoded)
-        count = unpacker.read_array_header()
-        _check_form(unpacker.unpack(), count)
-        cluster, site, after, upto, previous, deps = (unpacker.unpack() for _ in range(6))
-        _check_header(cluster, site, after, upto, previous)
-        return Header(cluster=cluster, site=site, after=after, upto=upto, previous=previous, deps=_deps(deps))
+    return unpacker
+
+
+def _read_header(unpacker: msgpack.Unpacker) -> tuple[Header, bool, dict[Site, bytes]]:
+    """The header, whether the run follows the tables, and the runs of the deps."""
+    count = unpacker.read_array_header()
+    form = unpacker.unpack()
+    _check_form(form, count)
+    cluster, site, after, upto, previous, deps = (unpacker.unpack() for _ in range(6))
+    _check_header(cluster, site, after, upto, previous)
+    found = Header(cluster=cluster, site=site, after=after, upto=upto, previous=previous, deps=_deps(deps))
+    return found, form != _FORM_WITHOUT_RUNS, _dep_runs(deps)
+
+
+@contextmanager
+def _at_fault() -> Iterator[None]:
+    """Whatever msgpack raises, or ValueError, or RecursionError: the bytes are at fault."""
+    try:
+        yield
     except ChangesetError:
         raise
-    except Exception as error:  # as in `_fields`
+    except Exception as error:
         raise ChangesetError(f"not a changeset ({type(error).__name__})") from error
+
+
+def decode_head(encoded: bytes) -> Changeset:
+    """A changeset without its tables, which `changes_of` gives. Raises ChangesetError."""
+    with _at_fault():
+        unpacker = _unpacker(encoded)
+        found, has_run, dep_runs = _read_header(unpacker)
+        unpacker.skip()
+        run = unpacker.unpack() if has_run else UNKNOWN
+        _check_run(run)
+        return Changeset(
+            cluster=found.cluster,
+            site=found.site,
+            after=found.after,
+            upto=found.upto,
+            previous=found.previous,
+            deps=found.deps,
+            tables=(),
+            run=run,
+            dep_runs=dep_runs,
+        )
 
 
 def _check_form(form: Any, count: int) -> None:
@@ -325,6 +529,11 @@ def _deps(deps: Any) -> dict[Site, Stamp]:
     return found
 
 
+def _dep_runs(deps: Any) -> dict[Site, bytes]:
+    """Of deps that were checked."""
+    return {dep[0]: dep[2] for dep in deps if len(dep) > 2 and dep[2]}
+
+
 def _check_run(run: Any = UNKNOWN) -> None:
     if not isinstance(run, bytes) or len(run) not in (0, RUN_BYTES):
         raise ChangesetError("a run is not one")
@@ -334,10 +543,7 @@ def _table(table: Any) -> TableChange:
     if not isinstance(table, tuple) or len(table) != 3:
         raise ChangesetError("a table has three fields")
     name, key, groups = table
-    if not isinstance(name, str) or not 0 < len(name) <= _NAME_MAX:
-        raise ChangesetError("the table has no name")
-    if not _are_names(key) or not key:
-        raise ChangesetError("the key's columns are not names")
+    _check_table(name, key)
     if not isinstance(groups, tuple):
         raise ChangesetError("the rows are not in groups")
     keys: set[object] = set()
@@ -345,6 +551,13 @@ def _table(table: Any) -> TableChange:
     if len(keys) != sum([len(group.rows) for group in found]):
         raise ChangesetError(f"a key of table {name!r} occurs twice")
     return TableChange(table=name, key=key, groups=found)
+
+
+def _check_table(name: Any, key: Any) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME_MAX:
+        raise ChangesetError("the table has no name")
+    if not _are_names(key) or not key:
+        raise ChangesetError("the key's columns are not names")
 
 
 def _are_names(names: Any) -> bool:

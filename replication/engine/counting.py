@@ -23,7 +23,7 @@ class CounterFold:
 
     def __init__(self, table: Table, *, own: int, genesis: int, stamp: Stamp, fresh: Collection[str]) -> None:
         self.shares = Shares()
-        """The contributions to the rows that are compared."""
+        """The contributions to the rows that are compared next."""
         self.clamped = 0
         self.not_integers = 0
         self._table = table
@@ -59,13 +59,15 @@ class CounterFold:
         return counts
 
     def write(self) -> None:
-        """Writes the contributions, and the cells that cannot stay as they are."""
+        """Writes the contributions so far, and the cells that cannot stay as they are."""
         table = self._table
         table.put_count.run_many(table.connection, self._counts)
         if self._rewrites:
             with writing_rows(table.connection, table):
                 for name, value, key in self._rewrites:
                     table.update((name,)).run(table.connection, (value, *key))
+        self._counts.clear()
+        self._rewrites.clear()
 
     def _start(self, key: Key, life: int, name: str, number: int, value: Value) -> None:
         """A counter that is new here: what it shows came from the schema or a migration, and is genesis' share."""

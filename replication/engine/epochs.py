@@ -22,6 +22,7 @@ from typing import Final
 
 from replication.engine import fence, state
 from replication.engine.catalogue import ONE_WRITER, is_one_writer
+from replication.engine.changesets import EncodedTables
 from replication.engine.folding import Folded, fold_inside, publish
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import Session, open_session
@@ -141,7 +142,7 @@ def begin(
         state.write_site(connection, site)
         session = open_session(connection)
         began = {one: head.stamp for one, head in session.sites.heads().items()}
-        first = publish(session, next_stamp(now_ms=now_ms, clock=session.clock), ())
+        first = publish(session, next_stamp(now_ms=now_ms, clock=session.clock), EncodedTables())
         note(connection, site, began)
         fence.lift_fence(connection)
         return [first] if before is None else [before, first]

@@ -13,7 +13,7 @@ A counter's cell is the sum of all sites' contributions to this life; the own on
 taken from it. So it does not matter how the application computed the number, or how often."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -24,8 +24,10 @@ from replication.engine.catalogue import MergeRule
 from replication.engine.changesets import (
     ChangeKind,
     Changeset,
+    EncodedTables,
     RowGroup,
     TableChange,
+    decode,
     digest,
     encode,
 )
@@ -46,6 +48,9 @@ from replication.engine.values import Key, Value, row_hashes, same
 
 NOTHING_OWED: Final = Stamp(0)
 
+PAGE_KEYS: Final = 20_000
+"""So many keys are compared at a time: what a large transaction takes in memory beside the bytes of its changeset."""
+
 type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
 
 
@@ -56,12 +61,16 @@ class Folded:
     `clamped`: contributions that were beyond the limit; `not_integers`: counters in which something else was written.
     In both cases the cell was written again."""
 
-    changeset: Changeset
     encoded: bytes
     digest: bytes
     rows: int
     clamped: int = 0
     not_integers: int = 0
+
+    @property
+    def changeset(self) -> Changeset:
+        """It, decoded: for who wants to look at it."""
+        return decode(self.encoded)
 
 
 def fold(
@@ -115,7 +124,7 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
     """`fold` in the transaction at work, which is a merging transaction if the schema is new."""
     stamp = next_stamp(now_ms=now_ms, clock=session.clock)
     looked = look(session)
-    tables: list[TableChange] = []
+    made = EncodedTables()
     clamped = not_integers = 0
     logged = last_logged(session.connection, [table.spec.tid for table in session.tables.values()])
     for name, table in session.tables.items():
@@ -123,17 +132,16 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
         if last is None and name not in looked:
             continue
         work = _TableFold(session, table, stamp, looked.get(name))
-        change = work.run()
+        for change in work.run(upto=last or 0):
+            made.add(change)
         if last is not None:
             table.clear_log(last)
         clamped += work.counters.clamped
         not_integers += work.counters.not_integers
-        if change is not None:
-            tables.append(change)
     head = session.sites.head(session.site)
-    if not tables and (head.stamp if head else NOTHING_OWED) >= owed and not _is_told(session, logged):
+    if not made and (head.stamp if head else NOTHING_OWED) >= owed and not _is_told(session, logged):
         return None
-    return publish(session, stamp, tuple(tables), clamped=clamped, not_integers=not_integers)
+    return publish(session, stamp, made, clamped=clamped, not_integers=not_integers)
 
 
 def _is_told(session: Session, logged: Mapping[int, int | None]) -> bool:
@@ -143,7 +151,7 @@ def _is_told(session: Session, logged: Mapping[int, int | None]) -> bool:
 
 
 def publish(
-    session: Session, stamp: Stamp, tables: tuple[TableChange, ...], *, clamped: int = 0, not_integers: int = 0
+    session: Session, stamp: Stamp, tables: EncodedTables, *, clamped: int = 0, not_integers: int = 0
 ) -> Folded:
     """Makes the changeset of the own site that has these changes, under `stamp`, which the clock moves to. Inside a
     transaction that wrote what they say."""
@@ -157,11 +165,11 @@ def publish(
         upto=stamp,
         previous=head.digest if head else b"",
         deps=deps,
-        tables=tables,
+        tables=(),
         run=session.run,
         dep_runs=session.sites.runs_at(deps),
     )
-    encoded = encode(changeset)
+    encoded = encode(changeset, tables)
     found = digest(encoded)
     short = session.sites.short(own)
     journal.append(
@@ -170,14 +178,7 @@ def publish(
     session.sites.move(own, Head(stamp=stamp, digest=found, run=session.run))
     session.sites.note()
     move_clock(session, stamp)
-    return Folded(
-        changeset=changeset,
-        encoded=encoded,
-        digest=found,
-        rows=sum(len(group.rows) for table in tables for group in table.groups),
-        clamped=clamped,
-        not_integers=not_integers,
-    )
+    return Folded(encoded=encoded, digest=found, rows=tables.rows, clamped=clamped, not_integers=not_integers)
 
 
 class _TableFold:
@@ -201,16 +202,29 @@ class _TableFold:
         self._begun: list[tuple[Any, ...]] = []
         self._lives: list[int] = []
 
-    def run(self) -> TableChange | None:
-        """Compares and writes. Gives what changed."""
+    def run(self, *, upto: int) -> Iterator[TableChange]:
+        """Compares and writes, a page of keys at a time. Gives what changed. `upto`: the newest log entry's number."""
+        spec = self._table.spec
+        for rows in self._table.read_dirty(self._more, upto=upto, size=PAGE_KEYS):
+            self._take(rows)
+            self._insert_all()
+            self._write()
+            if self._groups:
+                groups = tuple(
+                    RowGroup(kind=kind, cells=cells, counters=counters, rows=found)
+                    for (kind, cells, counters), found in self._groups.items()
+                )
+                self._groups.clear()
+                yield TableChange(table=spec.name, key=spec.key, groups=groups)
+
+    def _take(self, rows: Sequence[tuple[Any, ...]]) -> None:
         table = self._table
         spec = table.spec
-        rows = table.read_dirty(self._more)
         size = len(spec.key)
         same_life: list[tuple[Any, ...]] = []
         for row in rows:
             key = row[:size]
-            gone, there, life = row[size : size + 3]
+            gone, ended, there, life = row[size : size + 4]
             if life is None or not life & 1:
                 if there:
                     self._begin(row, _next_life(life, spec.floor))
@@ -218,7 +232,7 @@ class _TableFold:
                     self._end_again(key, life)
             elif not there:
                 self._end(key, life)
-            elif gone and table.was_ended(key):
+            elif gone and ended:
                 self._ended.append(key)
                 if self._any_held:
                     held.drop(table.connection, spec.tid, key)
@@ -226,20 +240,11 @@ class _TableFold:
             else:
                 same_life.append(row)
         if spec.counters and same_life:
-            self.counters.shares = Shares.of(table.read_dirty_counts(self._more), size)
-        cells = slice(size + 6, size + 6 + len(spec.cells))
+            self.counters.shares = Shares.of(table.counts_of([row[:size] for row in same_life]), size)
+        cells = slice(size + 7, size + 7 + len(spec.cells))
         hashes = row_hashes([row[:size] for row in same_life], same_life, cells)
         for row, found in zip(same_life, hashes, strict=True):
             self._compare(row, found)
-        self._insert_all()
-        self._write()
-        if not self._groups:
-            return None
-        groups = tuple(
-            RowGroup(kind=kind, cells=cells, counters=counters, rows=found)
-            for (kind, cells, counters), found in self._groups.items()
-        )
-        return TableChange(table=spec.name, key=spec.key, groups=groups)
 
     def _begin(self, row: tuple[Any, ...], life: int) -> None:
         self._begun.append(row)
@@ -250,7 +255,7 @@ class _TableFold:
         if not self._begun:
             return
         table, spec = self._table, self._table.spec
-        size, cells_at = len(spec.key), len(spec.key) + 6
+        size, cells_at = len(spec.key), len(spec.key) + 7
         counts_at = cells_at + len(spec.cells)
         blob_of = table.shapes.of(table.cell_ids).blob
         stamp, own = self._stamp, self._own
@@ -269,6 +274,7 @@ class _TableFold:
         else:
             lines = [(*row[:size], life, *row[cells_at:]) for row, life in zip(rows, lives, strict=True)]
         self._groups[ChangeKind.INSERT, spec.cells, spec.counters] = lines
+        self._begun, self._lives = [], []
 
     def _end(self, key: Key, life: int) -> None:
         if self._any_held:
@@ -292,8 +298,8 @@ class _TableFold:
         table, spec = self._table, self._table.spec
         size = len(spec.key)
         key = row[:size]
-        life, born_stamp, born_site, blob = row[size + 2 : size + 6]
-        cells = row[size + 6 : size + 6 + len(spec.cells)]
+        life, born_stamp, born_site, blob = row[size + 3 : size + 7]
+        cells = row[size + 7 : size + 7 + len(spec.cells)]
         born, later = split(blob)
         changed = self._changed_cells(key, cells, hashes, born, later)
         silent = self._taken_silently(changed, born, later)
@@ -305,7 +311,7 @@ class _TableFold:
             if self._any_held:
                 for name in sent:  # the row is as it is shown here, and what was held for a cell of it has lost
                     held.drop(table.connection, spec.tid, key, name)
-        counts = self.counters.changed(key, life, row[size + 6 + len(spec.cells) :]) if spec.counters else {}
+        counts = self.counters.changed(key, life, row[size + 7 + len(spec.cells) :]) if spec.counters else {}
         for name, value in changed.items():
             number = table.columns.number(name)
             born.pop(number, None)
@@ -365,6 +371,7 @@ class _TableFold:
             table.end_counts.run_many(table.connection, self._ended)
         table.put_entry.run_many(table.connection, self._entries)
         self.counters.write()
+        self._ended, self._entries = [], []
 
 
 def _keys_to_look_at(table: Table, looked: Looked | None) -> list[str]:

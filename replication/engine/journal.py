@@ -5,15 +5,20 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Final
 
 from replication.engine.runs import Place
 from replication.engine.sites import Head, Sites
 from replication.engine.stamps import Site, Stamp, first_after
+from replication.engine.values import Value
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS _litecast_journal (
     site INTEGER NOT NULL, upto INTEGER NOT NULL, after INTEGER NOT NULL, hash BLOB NOT NULL, bytes BLOB NOT NULL,
     PRIMARY KEY (site, upto))"""
+
+PIECE_BYTES: Final = 1024 * 1024
+"""A changeset that is larger is written and read in pieces of this size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,22 @@ def append(connection: sqlite3.Connection, entry: Journaled, encoded: bytes) -> 
 
 def append_all(connection: sqlite3.Connection, entries: Iterable[tuple[Journaled, bytes]]) -> None:
     """`append` for many."""
-    connection.executemany(
-        "INSERT INTO main._litecast_journal (site, upto, after, hash, bytes) VALUES (?, ?, ?, ?, ?)",
-        [(entry.site, entry.upto, entry.after, entry.digest, encoded) for entry, encoded in entries],
-    )
+    small: list[tuple[Value, ...]] = []
+    for entry, encoded in entries:
+        row = (entry.site, entry.upto, entry.after, entry.digest)
+        if len(encoded) <= PIECE_BYTES:
+            small.append((*row, encoded))
+            continue
+        # Binding it, and making a row of it, would take its size in memory each.
+        added = connection.execute(f"{_INSERT}, zeroblob(?))", (*row, len(encoded)))
+        assert added.lastrowid is not None
+        with connection.blobopen("_litecast_journal", "bytes", added.lastrowid) as blob:
+            for start in range(0, len(encoded), PIECE_BYTES):
+                blob.write(encoded[start : start + PIECE_BYTES])
+    connection.executemany(f"{_INSERT}, ?)", small)
+
+
+_INSERT: Final = "INSERT INTO main._litecast_journal (site, upto, after, hash, bytes) VALUES (?, ?, ?, ?"
 
 
 def spanning(connection: sqlite3.Connection, site: int, stamp: Stamp) -> Journaled | None:
@@ -76,6 +93,20 @@ def one(connection: sqlite3.Connection, site: Site, upto: Stamp) -> bytes | None
     return None if row is None else bytes(row[0])
 
 
+def piece(connection: sqlite3.Connection, site: Site, upto: Stamp, *, at: int, size: int) -> bytes | None:
+    """So many bytes of the site's changeset that ends at `upto`, from an offset on, if the journal still has it."""
+    row = connection.execute(
+        "SELECT rowid FROM main._litecast_journal WHERE upto = ?"
+        " AND site = (SELECT short FROM main._litecast_sites WHERE site = ?)",
+        (upto, site),
+    ).fetchone()
+    if row is None:
+        return None
+    with connection.blobopen("_litecast_journal", "bytes", row[0], readonly=True) as blob:
+        blob.seek(at)
+        return blob.read(size)
+
+
 def read(connection: sqlite3.Connection, site: int, *, after: Stamp) -> list[bytes]:
     """The site's changesets that end beyond `after`, in their order."""
     rows = connection.execute(
@@ -86,11 +117,12 @@ def read(connection: sqlite3.Connection, site: int, *, after: Stamp) -> list[byt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A changeset as a peer gets it."""
+    """A changeset as a peer gets it. One of more than PIECE_BYTES is not read yet: `piece` reads it."""
 
     site: Site
     upto: Stamp
-    encoded: bytes
+    size: int
+    encoded: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +185,12 @@ def page_inside(connection: sqlite3.Connection, have: Mapping[Site, Stamp], *, m
             continue
         if found and (size + length > max_bytes or len(found) >= max_count):
             return Page(changesets=tuple(found), more=True, beyond=frozenset(names[short] for short in beyond))
-        (encoded,) = connection.execute(
-            "SELECT bytes FROM main._litecast_journal WHERE site = ? AND upto = ?", (short, upto)
-        ).fetchone()
-        found.append(Served(site=names[short], upto=Stamp(upto), encoded=encoded))
+        encoded: bytes | None = None
+        if length <= PIECE_BYTES:
+            (encoded,) = connection.execute(
+                "SELECT bytes FROM main._litecast_journal WHERE site = ? AND upto = ?", (short, upto)
+            ).fetchone()
+        found.append(Served(site=names[short], upto=Stamp(upto), size=length, encoded=encoded))
         size += length
         reach[short] = Stamp(upto)
     beyond.update(short for short, head in heads.items() if reach[short] < head)

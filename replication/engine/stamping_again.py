@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 from replication.engine import generation, state
-from replication.engine.changesets import ChangeKind, RowGroup, TableChange, header
+from replication.engine.changesets import ChangeKind, EncodedTables, RowGroup, TableChange, header
 from replication.engine.entries import Cell, Entry, decode_entry, encode_entry, later_dots
 from replication.engine.folding import Folded, fold_inside, publish
 from replication.engine.identity import Remembered, check_remembered
@@ -74,8 +74,8 @@ def stamp_again(
         newest = max([session.sites.newest(), _newest_held(connection), *(one.newest for one in found)])
         session.clock = Stamp(newest)
         stamp = next_stamp(now_ms=now_ms, clock=session.clock)
-        changes = [change for one in found if (change := one.write(stamp)) is not None]
-        return publish(session, stamp, tuple(changes))
+        changes = EncodedTables(change for one in found if (change := one.write(stamp)) is not None)
+        return publish(session, stamp, changes)
 
 
 def _is_own(connection: sqlite3.Connection, short: int, tip: Head) -> bool:

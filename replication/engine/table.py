@@ -1,7 +1,7 @@
 """An attached table in the transaction at work: its spec, its columns' numbers, the SQL that reads and writes it."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from replication.engine.values import Key, Value, cell_hash, fetch
 from replication.tables import quoted
 
 _DEFAULTS = "temp._litecast_defaults"
+_DIRTY = "temp._litecast_dirty"
 _OF_MIGRATIONS = Dot(BASELINE_STAMP, GENESIS)
 
 
@@ -54,27 +55,19 @@ class Table:
         """Forgets what was logged up to a number."""
         self.connection.execute(f"DELETE FROM main.{self.spec.log} WHERE seq <= ?", (upto,))
 
-    def was_ended(self, key: Sequence[Value]) -> bool:
-        """True if the log has a DELETE of the key that no REPLACE made: the entry before it is not BEFORE."""
-        kinds = self._kinds.fetch(self.connection, key)
-        return any(kind == 3 and (index == 0 or kinds[index - 1][0] != 0) for index, (kind,) in enumerate(kinds))
-
-    @cached_property
-    def _kinds(self) -> Statement:
-        where = _equal(self.spec.key_names, (HOLE,) * len(self.spec.key))
-        return Statement(f"SELECT kind FROM main.{self.spec.log} WHERE {where} ORDER BY seq")
-
     # ---- rows and entries
 
-    def dirty(self, more: Sequence[str]) -> str:
-        """A subquery of the keys to look at: k0, ..., and whether the log has a DELETE of it. In no order.
-
-        `more`: queries of keys to look at as well, as `all_keys` and `keys_with_news` give them.
-        """
-        logged = f"SELECT {self.keys}, kind = 3 AS gone FROM main.{self.spec.log}"
+    def _dirty(self, more: Sequence[str]) -> str:
+        """A query of the keys to look at: k0, ..., whether the log has a DELETE of it, and one that no REPLACE made:
+        before that there is no BEFORE. `more`: queries of keys to look at as well, as `all_keys` and `keys_with_news`
+        give them."""
+        before = f"lag(kind) OVER (PARTITION BY {self.keys} ORDER BY seq)"
+        logged = (
+            f"SELECT {self.keys}, kind = 3 AS gone, kind = 3 AND {before} IS NOT 0 AS ended FROM main.{self.spec.log}"
+        )
         if more:
-            logged += "".join(f" UNION ALL SELECT *, 0 FROM ({query})" for query in more)
-        return f"(SELECT {self.keys}, max(gone) AS gone FROM ({logged}) GROUP BY {self.keys})"
+            logged += "".join(f" UNION ALL SELECT *, 0, 0 FROM ({query})" for query in more)
+        return f"SELECT {self.keys}, max(gone) AS gone, max(ended) AS ended FROM ({logged}) GROUP BY {self.keys}"
 
     @property
     def all_keys(self) -> list[str]:
@@ -98,27 +91,37 @@ class Table:
         )
         return f"SELECT {rows} FROM {self.name}"
 
-    def read_dirty(self, more: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Each key to look at, in key order, with its row and its entry, or NULLs where it has none.
+    def read_dirty(self, more: Sequence[str], *, upto: int, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Each key to look at with its row and its entry, or NULLs where it has none, so many at a time.
 
-        The key; gone; whether the row is there; the entry's life, stamp, site, blob; the row's cells; its counters.
-        """
+        The key; gone; ended; whether the row is there; the entry's life, stamp, site, blob; the row's cells; its
+        counters. `upto` is the newest log entry's number: if there are few, all come at once. If not, the keys are
+        noted first, so that rows and entries may be written between two pages."""
+        if upto <= size and not more:
+            yield fetch(self.connection, self._rows_of_dirty(f"({self._dirty(more)})"))
+            return
+        names = ", ".join((*self.spec.key_names, "gone", "ended"))
+        self.connection.execute(f"DROP TABLE IF EXISTS {_DIRTY}")
+        self.connection.execute(f"CREATE TEMP TABLE _litecast_dirty (n INTEGER PRIMARY KEY, {names})")
+        count = self.connection.execute(f"INSERT INTO {_DIRTY} ({names}) {self._dirty(more)}").rowcount
+        for start in range(0, count, size):
+            page = f"(SELECT * FROM {_DIRTY} WHERE n > {start} AND n <= {start + size})"
+            yield fetch(self.connection, self._rows_of_dirty(page))
+        self.connection.execute(f"DROP TABLE {_DIRTY}")
+
+    def _rows_of_dirty(self, dirty: str) -> str:
         spec = self.spec
         key = [f"d.{name}" for name in spec.key_names]
         shown = [f"t.{quoted(column)}" for column in (*spec.cells, *spec.counters)]
         first = f"t.{quoted(spec.key[0])}"
-        wanted = ", ".join([*key, "d.gone", f"{first} IS NOT NULL", "c.life", "c.stamp", "c.site", "c.cells", *shown])
+        entry = ["c.life", "c.stamp", "c.site", "c.cells"]
+        wanted = ", ".join([*key, "d.gone", "d.ended", f"{first} IS NOT NULL", *entry, *shown])
         on_row = _equal([f"t.{quoted(column)}" for column in spec.key], key)
         on_clock = _equal([f"c.{name}" for name in spec.key_names], key)
-        return fetch(
-            self.connection,
-            f"SELECT {wanted} FROM {self.dirty(more)} AS d LEFT JOIN {self.name} AS t ON {on_row}"
-            f" LEFT JOIN main.{spec.clock} AS c ON {on_clock} ORDER BY {', '.join(key)}",
+        return (
+            f"SELECT {wanted} FROM {dirty} AS d LEFT JOIN {self.name} AS t ON {on_row}"
+            f" LEFT JOIN main.{spec.clock} AS c ON {on_clock}"
         )
-
-    def read_dirty_counts(self, more: Sequence[str] = ()) -> list[tuple[Value, ...]]:
-        """The contributions to the living rows among the keys to look at: key, counter, site, value, stamp."""
-        return fetch(self.connection, self._counts_of(self.dirty(more)))
 
     def choose(self, keys: Iterable[Sequence[Value]]) -> None:
         """Makes `keys` those that `chosen` has."""

@@ -42,19 +42,25 @@ class ForeignKeys:
         """Whether there are any."""
         return bool(self._foreign)
 
-    def orphans(self, touched: Mapping[str, Sequence[Key]]) -> list[Violation]:
-        """Rows whose foreign key leads nowhere, among those touched and the children of those. By table name."""
+    def orphans(self, touched: Mapping[str, Sequence[Key] | None]) -> list[Violation]:
+        """Rows whose foreign key leads nowhere, among those touched and the children of those. By table name; None
+        stands for all rows of a table."""
         found: dict[tuple[str, Key, tuple[str, ...]], Violation] = {}
         for child, foreign in self._foreign:
-            if keys := touched.get(child.spec.name):
+            parent = self._tables.get(foreign.parent.lower())
+            keys = touched.get(child.spec.name, ())
+            parents = () if parent is None else touched.get(parent.spec.name, ())
+            if keys is None or parents is None:
+                _note(found, child, foreign, _without_parent(child, foreign, chosen_of=None))
+                continue
+            if keys:
                 child.choose(keys)
                 _note(found, child, foreign, _without_parent(child, foreign, chosen_of=child))
-            parent = self._tables.get(foreign.parent.lower())
-            if parent is None or not (keys := touched.get(parent.spec.name)):
+            if parent is None or not parents:
                 continue
             by_key = parent.spec.key == foreign.parent_columns
             if by_key:
-                parent.choose(keys)
+                parent.choose(parents)
             _note(found, child, foreign, _without_parent(child, foreign, chosen_of=parent if by_key else None))
         return list(found.values())
 

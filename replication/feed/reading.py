@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final
 
 from replication.engine import generation, journal, state
-from replication.engine.changesets import RowChange, TableChange, decode
+from replication.engine.changesets import LARGE_BYTES, RowChange, changes_of, contents, contents_of, decode, header
 from replication.engine.entries import Entry, decode_entry
 from replication.engine.session import NotAttached, Session, open_session
 from replication.engine.sites import vector
@@ -82,37 +82,47 @@ def _here(connection: sqlite3.Connection, durable: Durable) -> FeedPosition:
 
 
 class _Opened:
-    """A decoded changeset, of which one table's rows are told piece by piece."""
+    """A changeset, of which one table's rows are decoded and told piece by piece."""
 
     def __init__(self, encoded: bytes, table: str) -> None:
-        changeset = decode(encoded)
-        self.dot = Dot(changeset.upto, changeset.site)
-        self.after = changeset.after
-        self.before = 0
-        """Rows of other tables that come before."""
-        self.change: TableChange | None = None
-        for change in changeset.tables:
-            if change.table == table:
-                self.change = change
-                break
-            self.before += change.count
+        self._encoded = encoded
+        self._table = table
+        self._small = decode(encoded) if len(encoded) <= LARGE_BYTES else None
+        head = self._small or header(encoded)
+        self.dot = Dot(head.upto, head.site)
+        self.after = head.after
+        found = contents_of(encoded) if self._small is None else contents(self._small.tables)
+        self._contents = found.get(table)
         self._rows: Iterator[RowChange] = iter(())
         self._at = -1
 
     @property
     def count(self) -> int:
         """How many rows of the table there are."""
-        return 0 if self.change is None else self.change.count
+        return 0 if self._contents is None else self._contents.rows
+
+    @property
+    def before(self) -> int:
+        """Rows of other tables that come before."""
+        return 0 if self._contents is None else self._contents.before
+
+    def has_key(self, key: tuple[str, ...]) -> bool:
+        """False if the rows are of a table that had another key: they are held, and not shown here."""
+        return self._contents is not None and self._contents.key == key
 
     def take(self, skip: int, limit: int) -> list[RowChange]:
         """The rows after the first `skip`."""
-        if self.change is None:
+        if self._contents is None:
             return []
         if skip != self._at:  # a page that was read got lost
-            self._rows = islice(self.change.each(), skip, None)
+            self._rows = islice(self._each(), skip, None)
         rows = list(islice(self._rows, limit))
         self._at = skip + len(rows)
         return rows
+
+    def _each(self) -> Iterator[RowChange]:
+        changes = changes_of(self._encoded) if self._small is None else self._small.tables
+        return (row for change in changes if change.table == self._table for row in change.each())
 
 
 class FeedReader:
@@ -188,7 +198,7 @@ class FeedReader:
             if not _joins(position, one):
                 raise StartOver(self._table, "the database was put back to an older state")
             skip = 0 if position.partway is None else max(0, position.partway.rows - one.before)
-            rows = one.take(skip, ROWS_MAX - len(found)) if one.count and _has_key(one, moment.table) else []
+            rows = one.take(skip, ROWS_MAX - len(found)) if one.count and one.has_key(moment.table.spec.key) else []
             positions = _positions(position, one, skip, len(rows))
             if rows:
                 found += self._tell(moment, one.dot, rows, position, positions)
@@ -212,11 +222,13 @@ class FeedReader:
         page = journal.page_inside(connection, position.vector, max_bytes=BYTES_MAX, max_count=CHANGESETS_MAX)
         if page.beyond:
             raise StartOver(self._table, _TRIMMED)
-        ready = [one.encoded for one in page.changesets if durable.allows(one.site, one.upto)]
-        return self._open_each(ready), page.more and len(ready) == len(page.changesets)
+        ready = [one for one in page.changesets if durable.allows(one.site, one.upto)]
+        return self._open_each(connection, ready), page.more and len(ready) == len(page.changesets)
 
-    def _open_each(self, changesets: Iterable[bytes]) -> Iterator["_Opened"]:
-        for encoded in changesets:
+    def _open_each(self, connection: sqlite3.Connection, served: Iterable[journal.Served]) -> Iterator["_Opened"]:
+        for one in served:
+            encoded = journal.one(connection, one.site, one.upto) if one.encoded is None else one.encoded
+            assert encoded is not None, "it is read in the transaction that found it"
             self._opened = _Opened(encoded, self._table)
             yield self._opened
 
@@ -356,11 +368,6 @@ def _positions(position: FeedPosition, one: _Opened, skip: int, count: int) -> l
 def _joins(position: FeedPosition, one: _Opened) -> bool:
     """False if the site went back since, and wrote something else."""
     return one.after == position.vector.get(one.dot.site, first_after(one.dot.site))
-
-
-def _has_key(one: _Opened, table: Table) -> bool:
-    """False if the rows are of a table that had another key: they are held, and not shown here."""
-    return one.change is not None and one.change.key == table.spec.key
 
 
 def _key(table: Table, row: Sequence[Value]) -> dict[str, Value]:

@@ -105,6 +105,7 @@ class Healing:
         found = page(teacher.connection, have, max_bytes=10**6, max_count=PAGE_COUNT)
         helped = False
         for served in found.changesets:
+            assert served.encoded is not None, "a small one"
             outcome = learner.merge_now(served.encoded, self.now_ms)
             learner.collect()
             helped |= isinstance(outcome, Merged)

@@ -43,7 +43,7 @@ class Liar(Actor):
 
     async def handle_call(self, message: object, sender: str) -> object:
         self.asked += 1
-        return Parcels(lambda: 0.0).first(flat(False, False))
+        return await Parcels(lambda: 0.0).first(flat(False, False))
 
 
 class BadPeer:

@@ -65,12 +65,12 @@ def test_whatever_is_no_vector_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
-def test_a_parcel_of_any_size_arrives_whole(size: int) -> None:
+async def test_a_parcel_of_any_size_arrives_whole(size: int) -> None:
     content = bytes(range(256)) * (size // 256) + bytes(size % 256)
     shelf, incoming = Parcels(lambda: 0.0), Incoming()
-    found = incoming.take(shelf.first(content))
+    found = incoming.take(await shelf.first(content))
     while found is None:
-        found = incoming.take(shelf.more(incoming.ref, incoming.have))
+        found = incoming.take(await shelf.more(incoming.ref, incoming.have))
     assert found == content
 
 
@@ -80,21 +80,21 @@ def test_what_is_no_piece_of_a_parcel_is_refused(answer: Any) -> None:
         Incoming().take(answer)
 
 
-def test_pieces_of_two_parcels_are_not_put_together() -> None:
+async def test_pieces_of_two_parcels_are_not_put_together() -> None:
     shelf, incoming = Parcels(lambda: 0.0), Incoming()
-    incoming.take(shelf.first(bytes(2 * PIECE_BYTES + 1)))
+    incoming.take(await shelf.first(bytes(2 * PIECE_BYTES + 1)))
     with pytest.raises(ParcelError):
-        incoming.take(shelf.first(bytes(2 * PIECE_BYTES + 1)))
+        incoming.take(await shelf.first(bytes(2 * PIECE_BYTES + 1)))
 
 
-def test_a_parcel_that_nobody_fetches_is_forgotten() -> None:
+async def test_a_parcel_that_nobody_fetches_is_forgotten() -> None:
     now = [0.0]
     shelf = Parcels(lambda: now[0])
-    _, ref, _ = shelf.first(bytes(PIECE_BYTES + 1))
+    _, ref, _ = await shelf.first(bytes(PIECE_BYTES + 1))
     now[0] = 100.0
-    shelf.first(b"another")
+    await shelf.first(b"another")
     with pytest.raises(ParcelError):
-        shelf.more(ref, PIECE_BYTES)
+        await shelf.more(ref, PIECE_BYTES)
 
 
 @given(st.dictionaries(sites, stamps, max_size=5))

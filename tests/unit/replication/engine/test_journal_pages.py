@@ -36,6 +36,7 @@ def test_pages_bring_everything_once_and_in_a_causal_order() -> None:
         found = all_of(a, have, max_count=2)
         assert stamps(found) == sorted(stamps(found))
         for one in found.changesets:
+            assert one.encoded is not None
             c.merged(one.encoded)
             have[one.site] = one.upto
         more, rounds = found.more, rounds + 1
