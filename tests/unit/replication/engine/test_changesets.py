@@ -1,16 +1,23 @@
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgpack
 import pytest
 
+from replication.engine import changesets
 from replication.engine.changesets import (
     COUNT_MAX,
     ChangeKind,
     Changeset,
     ChangesetError,
+    EncodedTables,
     RowChange,
+    changes_of,
+    contents,
+    contents_of,
     decode,
+    decode_head,
     encode,
     header,
     table_change,
@@ -18,6 +25,8 @@ from replication.engine.changesets import (
 from replication.engine.runs import UNKNOWN
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import pack
+
+type Read = Callable[[bytes], Changeset]
 
 A, B, BASELINE = Site("a" * 32), Site("b" * 32), Site("g" + "0" * 30 + "1")
 
@@ -57,6 +66,15 @@ def test_a_changeset_of_form_1_names_no_run() -> None:
     assert header(encoded) == header(encode(CHANGESET))
 
 
+def in_pieces(encoded: bytes) -> Changeset:
+    """As a large one is decoded."""
+    contents_of(encoded)
+    return replace(decode_head(encoded), tables=tuple(changes_of(encoded)))
+
+
+reading = pytest.mark.parametrize("read", [decode, in_pieces])
+
+
 def with_field(index: int, value: Any) -> bytes:
     fields = msgpack.unpackb(encode(CHANGESET), unicode_errors="surrogateescape")
     fields[index] = value
@@ -94,9 +112,10 @@ def with_field(index: int, value: Any) -> bytes:
         (8, b"short"),
     ],
 )
-def test_a_field_that_is_not_what_it_should_be_is_refused(index: int, value: object) -> None:
+@reading
+def test_a_field_that_is_not_what_it_should_be_is_refused(read: Read, index: int, value: object) -> None:
     with pytest.raises(ChangesetError):
-        decode(with_field(index, value))
+        read(with_field(index, value))
 
 
 INSERTS = [1, ["a"], ["n"], [["k", 1, "x", 0]]]
@@ -138,21 +157,24 @@ INSERTS = [1, ["a"], ["n"], [["k", 1, "x", 0]]]
         ["t", ["id"], [[2, [], ["n"], [["k", 1, -COUNT_MAX - 1]]]]],
     ],
 )
-def test_a_table_that_is_not_what_it_should_be_is_refused(table: object) -> None:
-    decode(with_field(7, [["t", ["id"], [INSERTS]]]))
+@reading
+def test_a_table_that_is_not_what_it_should_be_is_refused(read: Read, table: object) -> None:
+    read(with_field(7, [["t", ["id"], [INSERTS]]]))
     with pytest.raises(ChangesetError):
-        decode(with_field(7, [table]))
+        read(with_field(7, [table]))
 
 
-def test_a_table_twice_is_refused() -> None:
+@reading
+def test_a_table_twice_is_refused(read: Read) -> None:
     table = ["t", ["id"], [INSERTS]]
     with pytest.raises(ChangesetError, match="twice"):
-        decode(with_field(7, [table, table]))
+        read(with_field(7, [table, table]))
 
 
-def test_a_form_of_a_newer_litecast_is_named_in_the_refusal() -> None:
+@reading
+def test_a_form_of_a_newer_litecast_is_named_in_the_refusal(read: Read) -> None:
     with pytest.raises(ChangesetError, match="form 3, and forms up to 2 are known; upgrade litecast"):
-        decode(with_field(0, 3))
+        read(with_field(0, 3))
 
 
 def test_a_megabyte_of_empty_maps_is_refused_at_the_first() -> None:
@@ -160,11 +182,76 @@ def test_a_megabyte_of_empty_maps_is_refused_at_the_first() -> None:
         decode(b"\xdd\x00\x0f\xff\xff" + b"\x80" * 0xFFFFF)
 
 
-def test_a_length_that_is_only_claimed_is_refused() -> None:
-    with pytest.raises(ChangesetError):
-        decode(b"\xdd\xff\xff\xff\xff" + b"\x01")
+@reading
+def test_rows_that_are_maps_are_refused(read: Read) -> None:
+    with pytest.raises(ChangesetError, match="no maps"):
+        read(with_field(7, [["t", ["id"], [[1, ["a"], [], [{}]]]]]))
 
 
-def test_bytes_after_the_changeset_are_refused() -> None:
+@reading
+@pytest.mark.parametrize("claimed", [b"\xdd\xff\xff\xff\xff\x01", encode(CHANGESET)[:-20], encode(CHANGESET)[:60]])
+def test_a_length_that_is_only_claimed_is_refused(read: Read, claimed: bytes) -> None:
     with pytest.raises(ChangesetError):
-        decode(encode(CHANGESET) + b"\0")
+        read(claimed)
+
+
+@reading
+def test_rows_that_are_only_claimed_are_refused(read: Read) -> None:
+    encoded = with_field(7, [["t", ["id"], [[1, ["a"], [], []]]]])
+    at = encoded.rindex(b"\x90")
+    with pytest.raises(ChangesetError):
+        read(encoded[:at] + b"\xdd\xff\xff\xff\xff" + encoded[at + 1 :])
+
+
+@reading
+def test_bytes_after_the_changeset_are_refused(read: Read) -> None:
+    with pytest.raises(ChangesetError):
+        read(encode(CHANGESET) + b"\0")
+
+
+# ---- in pieces
+
+
+def many(count: int) -> Changeset:
+    """Two tables of so many rows each, in groups of several shapes."""
+    rows = [
+        RowChange(kind=ChangeKind.INSERT, key=(number,), life=1, cells={"a": number, "b": None}, counts={"n": 1})
+        if number % 3
+        else RowChange(kind=ChangeKind.UPDATE, key=(number,), life=1, cells={"ab"[number % 2]: "x"}, counts={})
+        for number in range(count)
+    ]
+    return replace(CHANGESET, tables=(table_change("t", ("id",), rows), table_change("u", ("id",), rows)))
+
+
+@pytest.mark.parametrize("piece_rows", [1, 2, 7, 1_000])
+def test_the_pieces_of_a_changeset_have_all_of_its_rows(monkeypatch: pytest.MonkeyPatch, piece_rows: int) -> None:
+    monkeypatch.setattr(changesets, "PIECE_ROWS", piece_rows)
+    whole = many(40)
+    pieces = list(changes_of(encode(whole)))
+    for table in whole.tables:
+        assert [row for one in pieces if one.table == table.table for row in one.rows] == list(table.rows)
+    assert all(one.count <= max(piece_rows, 1) + piece_rows for one in pieces)
+    assert decode_head(encode(whole)) == replace(whole, tables=())
+
+
+def test_pieces_are_of_few_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changesets, "PIECE_BYTES", 20)
+    assert max(one.count for one in changes_of(encode(many(40)))) <= 8
+
+
+def test_it_is_known_how_much_there_is_of_each_table() -> None:
+    whole = many(10)
+    assert contents_of(encode(whole)) == contents(whole.tables)
+    assert contents(whole.tables)["u"].before == contents(whole.tables)["u"].rows == 10
+
+
+def test_tables_that_are_encoded_piece_by_piece_are_the_same_tables() -> None:
+    whole = many(9)
+    encoded = EncodedTables()
+    for table in whole.tables:
+        for row in table.rows:
+            encoded.add(table_change(table.table, table.key, [row]))
+    found = decode(encode(replace(whole, tables=()), encoded))
+    assert encoded.rows == 18
+    for mine, theirs in zip(found.tables, whole.tables, strict=True):
+        assert sorted(mine.rows, key=repr) == sorted(theirs.rows, key=repr)
