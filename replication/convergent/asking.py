@@ -1,6 +1,6 @@
 """Asking a peer: a call, and as many more as its answer has pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from replication.convergent.parcels import Incoming
@@ -24,11 +24,22 @@ class Bus(Protocol):
         ...
 
 
-async def ask(bus: Bus, peer: str, request: Sequence[object], *, timeout_s: float = ASK_TIMEOUT_S) -> bytes:
-    """The whole answer of a peer's worker. Raises CallError (ours or the network's trouble) and ParcelError."""
+async def ask(
+    bus: Bus,
+    peer: str,
+    request: Sequence[object],
+    *,
+    timeout_s: float = ASK_TIMEOUT_S,
+    came: Callable[[int], None] = lambda _bytes: None,
+) -> bytes:
+    """The whole answer of a peer's worker; `came` is told of how many bytes each piece was. Raises CallError (ours or
+    the network's trouble) and ParcelError."""
     incoming = Incoming()
     content = incoming.take(await bus.call(peer, REPLICATION, list(request), timeout_s=timeout_s))
+    came(incoming.have)
     while content is None:
-        more = ["more", incoming.ref, incoming.have]
+        before = incoming.have
+        more = ["more", incoming.ref, before]
         content = incoming.take(await bus.call(peer, REPLICATION, more, timeout_s=timeout_s))
+        came(incoming.have - before)
     return content

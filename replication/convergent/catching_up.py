@@ -179,7 +179,8 @@ class CatchUp:
         while True:
             before = self._here.stamps()
             self._tally.asks += 1
-            content = await ask(self._bus, peer, ["ask", plain_stamps(before)])
+            under_way.part = "journal"
+            content = await ask(self._bus, peer, ["ask", plain_stamps(before)], came=under_way.add_bytes)
             more, beyond = self._take_page(peer, content, under_way)
             if beyond:
                 await self._fetch_snapshot(peer, under_way)
@@ -198,9 +199,7 @@ class CatchUp:
                 raise NotAMessage("not a page of a journal")
         self._tally.pages += 1
         self._tally.pages_bytes += len(content)
-        under_way.part = "journal"
         under_way.changesets += len(changesets)
-        under_way.bytes += len(content)
         for encoded in changesets:
             self._here.take_in(peer, encoded)
         return more, beyond

@@ -722,7 +722,7 @@ class Replication:
             waiting=self._inbox.count,
             waiting_bytes=self._inbox.bytes,
             catching_up=None if self._catch_up is None else self._catch_up.progress,
-            notes=notes(view, ahead, self._schemas.differing(schemas)),
+            notes=notes(view, ahead, self._schemas.differing(schemas), self._store.progress.in_words()),
             schemas=schemas,
             schemas_of_peers=dict(self._schemas.told),
             counts={**self.tally.as_dict(), **({"refused_requests": n} if (n := self._serving.refused) else {})},

@@ -26,9 +26,13 @@ def tail_said(tail: Mapping[Site, Stamp]) -> str:
     )
 
 
-def notes(view: View, ahead: Sequence[str], differing: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """What a person should look at. `ahead`: about a clock far ahead; `differing`: peers with other schemas."""
+def notes(
+    view: View, ahead: Sequence[str], differing: Mapping[str, Sequence[str]], under_way: str = ""
+) -> tuple[str, ...]:
+    """What a person should look at. `ahead`: about a clock far ahead; `differing`: peers with other schemas;
+    `under_way`: what takes long just now, "" if nothing does."""
     return (
+        *([under_way] if under_way else ()),
         *ahead,
         *(f"not replicated: {refusal}" for refusal in view.refusals),
         *(f"{peer} has another schema of {', '.join(tables)}" for peer, tables in differing.items()),

@@ -52,6 +52,10 @@ class Progress:
     rows: int = 0
     part: str = ""
 
+    def add_bytes(self, count: int) -> None:
+        """So many have come."""
+        self.bytes += count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicationStatus:

@@ -18,6 +18,7 @@ from replication.declared import TableDeclaration
 from replication.engine import epochs, held, state, tails
 from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
+from replication.engine.changesets import LARGE_BYTES
 from replication.engine.closing import close_site, forget_site, keep_parts, unite_tips
 from replication.engine.comparable import NotComparable
 from replication.engine.copying import begin_copy
@@ -25,6 +26,7 @@ from replication.engine.epochs import Epoch
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember
 from replication.engine.known_tables import KnownTables
+from replication.engine.progress import Progress
 from replication.engine.refusals import Refusal
 from replication.engine.repairing import Restored, Row, adopt, restore
 from replication.engine.session import NOTHING_FORGOTTEN
@@ -145,6 +147,8 @@ class Store:
         self._schemas: tuple[int, Schemas] = (-1, {})
         """SQLite's count of schema changes, and what was read then."""
         self._known = KnownTables()
+        self.progress = Progress()
+        """Of the fold or the merge that is under way, for any thread to look at."""
         self._remembered: Remembered | None = None
         """How this process left the state: what it finds otherwise somebody put there."""
         self._unsynced = False
@@ -184,7 +188,17 @@ class Store:
     def fold(self, owed: Stamp = NOTHING_OWED) -> Done | None:
         """Folds what was written here; None if nothing was. Raises sqlite3.Error and OSError."""
         now_ms = self._settings.now_ms()
-        folded = fold(self._connection, now_ms=now_ms, owed=owed, expected=self._remembered, known=self._known)
+        try:
+            folded = fold(
+                self._connection,
+                now_ms=now_ms,
+                owed=owed,
+                expected=self._remembered,
+                known=self._known,
+                progress=self.progress,
+            )
+        finally:
+            self.progress.begin("")
         return None if folded is None else self._done(folded)
 
     def merge(self, changesets: Sequence[bytes]) -> Done:
@@ -485,6 +499,15 @@ class Store:
         """After a transaction of this process's: what was folded in it is made durable, to be cast."""
         self._remembered = remember(self._connection)  # first: it is committed, also if it cannot be synced
         made = [one for one in folded if one is not None]
+        for one in made:
+            if len(one.encoded) >= LARGE_BYTES:
+                log.warning(
+                    "a transaction of %s rows was written (%.0f MB to be sent): while a node merges it, nobody else "
+                    "can write there. Where its rows need not be seen all at once, write them in transactions of some "
+                    "10,000 rows",
+                    f"{one.rows:,}",
+                    len(one.encoded) / 1e6,
+                )
         if fold_due := fold_due or any(isinstance(one, Merged) and one.again for one in outcomes):
             self._data_version = -1
         self._unsynced = self._unsynced or changed or tell or bool(made)
@@ -506,15 +529,19 @@ class Store:
 
     def _merge(self, changesets: Sequence[bytes]) -> list[Outcome]:
         settings = self._settings
-        return merge_all(
-            self._connection,
-            changesets,
-            now_ms=settings.now_ms(),
-            clock_bound_ms=settings.clock_bound_ms,
-            forgets_before=self._forgets_before(),
-            expected=self._remembered,
-            known=self._known,
-        )
+        try:
+            return merge_all(
+                self._connection,
+                changesets,
+                now_ms=settings.now_ms(),
+                clock_bound_ms=settings.clock_bound_ms,
+                forgets_before=self._forgets_before(),
+                expected=self._remembered,
+                known=self._known,
+                progress=self.progress,
+            )
+        finally:
+            self.progress.begin("")
 
     def _forgets_before(self) -> Stamp:
         """Deletes that are older may have been trimmed by a node whose clock is as far off as it may be."""

@@ -30,6 +30,7 @@ from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.known_tables import KnownTables
 from replication.engine.lacking import absorb_lacking, is_doubtful
+from replication.engine.progress import Progress
 from replication.engine.runs import Place
 from replication.engine.session import NOTHING_FORGOTTEN, NeedsCare, Session, open_session
 from replication.engine.showing import RowWrites
@@ -141,12 +142,13 @@ def merge_all(
     forgets_before: Stamp = NOTHING_FORGOTTEN,
     expected: Remembered | None = None,
     known: KnownTables | None = None,
+    progress: Progress | None = None,
 ) -> list[Outcome]:
     """`merge` for several, in the order given and in one transaction: what each came to.
 
     Deletes before `forgets_before` may have been forgotten by others, and may have to be told again: see `again`.
-    `known`: what this connection keeps of its tables. Raises StateReplaced as well, if the state is not
-    as `expected`."""
+    `known`: what this connection keeps of its tables. `progress` is told how far it is. Raises StateReplaced as well,
+    if the state is not as `expected`."""
     opened = [_open(encoded) for encoded in changesets]
     known = known or KnownTables()
     in_haste = True
@@ -157,6 +159,7 @@ def merge_all(
                 session = open_session(connection, known)
                 session.in_haste = in_haste
                 session.forgets_before = forgets_before
+                session.progress = progress or session.progress
                 merger = _Merger(session, now_ms, clock_bound_ms)
                 outcomes = [
                     changeset if isinstance(changeset, Refused) else merger.merge(changeset, encoded)
@@ -331,9 +334,11 @@ class _Merger:
         session = self._session
         site, upto = changeset.site, changeset.upto
         dot = Dot(upto, site)
-        absorbed = [
-            (change.table, self._absorb(change, dot, changeset.deps)) for change in _changes(changeset, encoded)
-        ]
+        absorbed: list[tuple[str, Absorbed]] = []
+        session.progress.begin("merging")
+        for change in _changes(changeset, encoded):
+            absorbed.append((change.table, self._absorb(change, dot, changeset.deps)))
+            session.progress.rows += change.count
         journaled = journal.Journaled(site=session.sites.short(site), after=changeset.after, upto=upto, digest=found)
         self._journal.append((journaled, encoded))
         session.sites.reach(site, Head(stamp=upto, digest=found, run=changeset.run))

@@ -191,6 +191,11 @@ class EncodedTables:
     def __bool__(self) -> bool:
         return bool(self._tables)
 
+    def clear(self) -> None:
+        """Begins anew."""
+        self.rows = self.size = 0
+        self._tables.clear()
+
     def add(self, change: TableChange) -> None:
         """More of what changed. A table may come again, with other keys, as long as no other has come since."""
         name = pack(change.table) + pack(change.key)

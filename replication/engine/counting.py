@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from replication.engine.changesets import COUNT_MAX
 from replication.engine.contributions import Shares, saturated
 from replication.engine.merging import Contribution, merge_contribution
-from replication.engine.stamps import BASELINE_STAMP, Stamp
+from replication.engine.stamps import BASELINE_STAMP
 from replication.engine.table import Table
 from replication.engine.transacting import writing_rows
 from replication.engine.values import Key, Value
@@ -21,7 +21,9 @@ class CounterFold:
     `clamped` and `not_integers` count the cells that had to be written again: beyond the limit, or no integer.
     """
 
-    def __init__(self, table: Table, *, own: int, genesis: int, stamp: Stamp, fresh: Collection[str]) -> None:
+    def __init__(self, table: Table, *, own: int, genesis: int, fresh: Collection[str]) -> None:
+        self.stamp = BASELINE_STAMP
+        """What is written next is stamped with this."""
         self.shares = Shares()
         """The contributions to the rows that are compared next."""
         self.clamped = 0
@@ -29,7 +31,6 @@ class CounterFold:
         self._table = table
         self._own = own
         self._genesis = genesis
-        self._stamp = stamp
         self._fresh = fresh
         self._counts: list[tuple[Value, ...]] = []
         self._rewrites: list[tuple[str, int, Key]] = []
@@ -40,7 +41,7 @@ class CounterFold:
         for name, number, value in zip(self._table.spec.counters, self._table.counter_ids, values, strict=True):
             share = self._share(key, name, value, others=0, before=0)
             if share:
-                self._counts.append((*key, number, life, self._own, share, self._stamp))
+                self._counts.append((*key, number, life, self._own, share, self.stamp))
             counts.append(share)
         return tuple(counts)
 
@@ -54,7 +55,7 @@ class CounterFold:
             others, before = self.shares.split(key, number, self._own)
             share = self._share(key, name, value, others=others, before=before)
             if share != before:
-                self._counts.append((*key, number, life, self._own, share, self._stamp))
+                self._counts.append((*key, number, life, self._own, share, self.stamp))
                 counts[name] = share
         return counts
 

@@ -3,7 +3,7 @@
 The log says which keys may have changed; what did is found by comparing each row with its entry. So a key that was
 logged and ended as it was is nothing, and whatever a trigger cannot see is found by looking at more keys, or at all
 (`looking`). All of a fold is one write transaction and carries one stamp: rows, entries and contributions are
-read, and the new ones written, in it.
+read, and the new ones written, in it, a page of keys at a time.
 
 Lives follow the log's order. A DELETE that no REPLACE made, followed by a row that is there, ended a life and began
 another; BEFORE and then DELETE, or no DELETE at all, is the life that was. A first insert takes the next odd number
@@ -39,6 +39,7 @@ from replication.engine.identity import Remembered, check_remembered
 from replication.engine.known_tables import KnownTables
 from replication.engine.logs import last_logged
 from replication.engine.looking import look
+from replication.engine.progress import Progress
 from replication.engine.session import Session, move_clock, open_session
 from replication.engine.sites import Head
 from replication.engine.stamps import BASELINE_STAMP, GENESIS, Stamp, first_after, next_stamp
@@ -48,8 +49,13 @@ from replication.engine.values import Key, Value, row_hashes, same
 
 NOTHING_OWED: Final = Stamp(0)
 
+FEW_KEYS: Final = 5_000
+"""So many log entries are folded at once. Of more keys, so many are taken at first, and then as many as fit."""
 PAGE_KEYS: Final = 20_000
-"""So many keys are compared at a time: what a large transaction takes in memory beside the bytes of its changeset."""
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""What a page of keys may have in a changeset, about: as rows of Python's it takes ten times as much."""
+CHANGESET_BYTES: Final = 192 * 1024 * 1024
+"""A transaction of more becomes several changesets, since none of more than CHANGESET_MAX_BYTES is taken by anybody."""
 
 type _Shape = tuple[ChangeKind, tuple[str, ...], tuple[str, ...]]
 
@@ -80,11 +86,13 @@ def fold(
     owed: Stamp = NOTHING_OWED,
     expected: Remembered | None = None,
     known: KnownTables | None = None,
+    progress: Progress | None = None,
 ) -> Folded | None:
     """Makes a changeset of what was written here since the last fold; None if nothing changed. Commits.
 
     `owed` is a position that somebody waits for elsewhere: if the writes that it was given out for changed nothing, an
-    empty changeset brings the head there. `known`: what this connection keeps of its tables. Looks first, without the
+    empty changeset brings the head there. `known`: what this connection keeps of its tables. `progress` is told how far
+    it is. What is too much for one changeset becomes several, of which the last one is given. Looks first, without the
     write lock, and writes nothing at all if the log is empty and the schema what it was. Raises NotAttached,
     StateReplaced if the state is not as `expected`, sqlite3.OperationalError (the lock, the disk), and RuntimeError
     inside a transaction; nothing is changed then."""
@@ -92,17 +100,22 @@ def fold(
     if not is_schema_new and owed == NOTHING_OWED and not _is_anything_logged(connection):
         check_remembered(connection, expected)
         return None
-    known = known or KnownTables()
+    known, progress = known or KnownTables(), progress or Progress()
     folded: Folded | None = None
     # Looking at a new schema takes a transaction of the other kind. It may have changed between the look and the lock.
     with merging_transaction(connection) if is_schema_new else transaction(connection):
         check_remembered(connection, expected)
         session = open_session(connection, known)
+        session.progress = progress
         is_done = is_schema_new or not session.is_schema_new
         if is_done:
             folded = fold_inside(session, now_ms=now_ms, owed=owed)
     known.keep(session.attached)
-    return folded if is_done else fold(connection, now_ms=now_ms, owed=owed, expected=expected, known=known)
+    return (
+        folded
+        if is_done
+        else fold(connection, now_ms=now_ms, owed=owed, expected=expected, known=known, progress=progress)
+    )
 
 
 def is_due(connection: sqlite3.Connection) -> bool:
@@ -122,9 +135,11 @@ def _is_schema_new(connection: sqlite3.Connection) -> bool:
 
 def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) -> Folded | None:
     """`fold` in the transaction at work, which is a merging transaction if the schema is new."""
-    stamp = next_stamp(now_ms=now_ms, clock=session.clock)
     looked = look(session)
     made = EncodedTables()
+    session.progress.begin("folding")
+    stamp = next_stamp(now_ms=now_ms, clock=session.clock)
+    folded: Folded | None = None
     clamped = not_integers = 0
     logged = last_logged(session.connection, [table.spec.tid for table in session.tables.values()])
     for name, table in session.tables.items():
@@ -132,15 +147,19 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
         if last is None and name not in looked:
             continue
         work = _TableFold(session, table, stamp, looked.get(name))
-        for change in work.run(upto=last or 0):
-            made.add(change)
+        for _ in work.run(made, upto=last or 0):
+            session.progress.rows = made.rows
+            if made.size >= CHANGESET_BYTES:
+                folded = publish(session, stamp, made)
+                made.clear()
+                stamp = work.stamp = next_stamp(now_ms=now_ms, clock=session.clock)
         if last is not None:
             table.clear_log(last)
         clamped += work.counters.clamped
         not_integers += work.counters.not_integers
     head = session.sites.head(session.site)
     if not made and (head.stamp if head else NOTHING_OWED) >= owed and not _is_told(session, logged):
-        return None
+        return folded
     return publish(session, stamp, made, clamped=clamped, not_integers=not_integers)
 
 
@@ -187,40 +206,54 @@ class _TableFold:
     def __init__(self, session: Session, table: Table, stamp: Stamp, looked: Looked | None) -> None:
         self._session = session
         self._table = table
-        self._stamp = stamp
+        self.stamp = stamp
         self._own = session.sites.short(session.site)
         self._more = _keys_to_look_at(table, looked)
         self._fresh_cells = looked.cells if looked else frozenset[str]()
         self._any_held = held.is_any(session.connection, table.spec.tid)
         fresh = looked.counters if looked else frozenset[str]()
-        self.counters = CounterFold(
-            table, own=self._own, genesis=session.sites.short(GENESIS), stamp=stamp, fresh=fresh
-        )
+        self.counters = CounterFold(table, own=self._own, genesis=session.sites.short(GENESIS), fresh=fresh)
         self._groups: dict[_Shape, list[tuple[Value, ...]]] = {}
         self._entries: list[tuple[Value, ...]] = []
         self._ended: list[Key] = []
         self._begun: list[tuple[Any, ...]] = []
         self._lives: list[int] = []
 
-    def run(self, *, upto: int) -> Iterator[TableChange]:
-        """Compares and writes, a page of keys at a time. Gives what changed. `upto`: the newest log entry's number."""
-        spec = self._table.spec
-        for rows in self._table.read_dirty(self._more, upto=upto, size=PAGE_KEYS):
-            self._take(rows)
-            self._insert_all()
-            self._write()
-            if self._groups:
-                groups = tuple(
-                    RowGroup(kind=kind, cells=cells, counters=counters, rows=found)
-                    for (kind, cells, counters), found in self._groups.items()
-                )
-                self._groups.clear()
-                yield TableChange(table=spec.name, key=spec.key, groups=groups)
+    def run(self, made: EncodedTables, *, upto: int) -> Iterator[None]:
+        """Compares and writes, a page of keys at a time: after each, what changed is in `made`, and `stamp` may be set
+        to another one. `upto`: the newest log entry's number."""
+        if upto <= FEW_KEYS and not self._more:
+            self._run_page(self._table.read_dirty(()), made)
+            yield
+            return
+        count = self._table.note_dirty(self._more)
+        at, size = 0, FEW_KEYS
+        while at < count:
+            before = made.size
+            self._run_page(self._table.read_noted(at, size), made)
+            at += size
+            # As many as fit into memory, if they are like these.
+            size = min(PAGE_KEYS, max(1, PAGE_BYTES * size // max(1, made.size - before)))
+            yield
+        self._table.forget_noted()
+
+    def _run_page(self, rows: Sequence[tuple[Any, ...]], made: EncodedTables) -> None:
+        self._take(rows)
+        self._insert_all()
+        self._write()
+        if self._groups:
+            groups = tuple(
+                RowGroup(kind=kind, cells=cells, counters=counters, rows=found)
+                for (kind, cells, counters), found in self._groups.items()
+            )
+            self._groups.clear()
+            made.add(TableChange(table=self._table.spec.name, key=self._table.spec.key, groups=groups))
 
     def _take(self, rows: Sequence[tuple[Any, ...]]) -> None:
         table = self._table
         spec = table.spec
         size = len(spec.key)
+        self.counters.stamp = self.stamp
         same_life: list[tuple[Any, ...]] = []
         for row in rows:
             key = row[:size]
@@ -258,7 +291,7 @@ class _TableFold:
         size, cells_at = len(spec.key), len(spec.key) + 7
         counts_at = cells_at + len(spec.cells)
         blob_of = table.shapes.of(table.cell_ids).blob
-        stamp, own = self._stamp, self._own
+        stamp, own = self.stamp, self._own
         rows, lives = self._begun, self._lives
         hashes = row_hashes([row[:size] for row in rows], rows, slice(cells_at, counts_at))
         self._entries += [
@@ -282,11 +315,11 @@ class _TableFold:
                 return  # it is not there because it could not be written
             held.drop(self._table.connection, self._table.spec.tid, key)
         self._ended.append(key)
-        self._entries.append((*key, life + 1, self._stamp, self._own, b""))
+        self._entries.append((*key, life + 1, self.stamp, self._own, b""))
         self._groups.setdefault((ChangeKind.DELETE, (), ()), []).append((*key, life + 1))
 
     def _end_again(self, key: Key, life: int) -> None:
-        self._entries.append((*key, life, self._stamp, self._own, b""))
+        self._entries.append((*key, life, self.stamp, self._own, b""))
         self._groups.setdefault((ChangeKind.DELETE, (), ()), []).append((*key, life))
 
     @cached_property
@@ -315,7 +348,7 @@ class _TableFold:
         for name, value in changed.items():
             number = table.columns.number(name)
             born.pop(number, None)
-            later[number] = (value, BASELINE_STAMP, 0) if name in silent else (value, self._stamp, self._own)
+            later[number] = (value, BASELINE_STAMP, 0) if name in silent else (value, self.stamp, self._own)
         if changed:
             self._entries.append((*key, life, born_stamp, born_site, table.shapes.join(born, later)))
         if sent or counts:

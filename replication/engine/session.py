@@ -1,11 +1,12 @@
 """What the transaction at work knows: state, sites, and the attached tables as the schema is now."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from replication.engine import state
 from replication.engine.known_tables import AttachedTables, KnownTables
+from replication.engine.progress import Progress
 from replication.engine.runs import run_of
 from replication.engine.sites import Sites
 from replication.engine.stamps import Site, Stamp
@@ -44,6 +45,8 @@ class Session:
     attached: AttachedTables
     forgets_before: Stamp = NOTHING_FORGOTTEN
     """Deletes that are older may have been forgotten by others: see `again`."""
+    progress: Progress = field(default_factory=Progress)
+    """Is told how far the transaction is."""
     in_haste: bool = False
     """Rows that another site inserts are taken for new, and what is written for accepted, until NeedsCare is raised:
     then the transaction has to be rolled back. Looking first and keeping a savepoint cost as much again."""

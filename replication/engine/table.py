@@ -1,7 +1,7 @@
 """An attached table in the transaction at work: its spec, its columns' numbers, the SQL that reads and writes it."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -91,23 +91,28 @@ class Table:
         )
         return f"SELECT {rows} FROM {self.name}"
 
-    def read_dirty(self, more: Sequence[str], *, upto: int, size: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Each key to look at with its row and its entry, or NULLs where it has none, so many at a time.
+    def read_dirty(self, more: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Each key to look at with its row and its entry, or NULLs where it has none.
 
         The key; gone; ended; whether the row is there; the entry's life, stamp, site, blob; the row's cells; its
-        counters. `upto` is the newest log entry's number: if there are few, all come at once. If not, the keys are
-        noted first, so that rows and entries may be written between two pages."""
-        if upto <= size and not more:
-            yield fetch(self.connection, self._rows_of_dirty(f"({self._dirty(more)})"))
-            return
+        counters."""
+        return fetch(self.connection, self._rows_of_dirty(f"({self._dirty(more)})"))
+
+    def note_dirty(self, more: Sequence[str]) -> int:
+        """Notes the keys to look at, for `read_noted`: so rows and entries may be written meanwhile. How many."""
         names = ", ".join((*self.spec.key_names, "gone", "ended"))
-        self.connection.execute(f"DROP TABLE IF EXISTS {_DIRTY}")
+        self.forget_noted()
         self.connection.execute(f"CREATE TEMP TABLE _litecast_dirty (n INTEGER PRIMARY KEY, {names})")
-        count = self.connection.execute(f"INSERT INTO {_DIRTY} ({names}) {self._dirty(more)}").rowcount
-        for start in range(0, count, size):
-            page = f"(SELECT * FROM {_DIRTY} WHERE n > {start} AND n <= {start + size})"
-            yield fetch(self.connection, self._rows_of_dirty(page))
-        self.connection.execute(f"DROP TABLE {_DIRTY}")
+        return self.connection.execute(f"INSERT INTO {_DIRTY} ({names}) {self._dirty(more)}").rowcount
+
+    def read_noted(self, start: int, size: int) -> list[tuple[Any, ...]]:
+        """`read_dirty` of some of those that were noted."""
+        where = f"n > {start} AND n <= {start + size}"
+        return fetch(self.connection, self._rows_of_dirty(f"(SELECT * FROM {_DIRTY} WHERE {where})"))
+
+    def forget_noted(self) -> None:
+        """They take memory."""
+        self.connection.execute(f"DROP TABLE IF EXISTS {_DIRTY}")
 
     def _rows_of_dirty(self, dirty: str) -> str:
         spec = self.spec

@@ -17,7 +17,9 @@ RUNS = runs(15)
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FEW_KEYS", 1)
     monkeypatch.setattr(folding, "PAGE_KEYS", 2)
+    monkeypatch.setattr(folding, "PAGE_BYTES", 60)
     monkeypatch.setattr(changesets, "PIECE_ROWS", 2)
     monkeypatch.setattr(applying, "LARGE_BYTES", 0)
     monkeypatch.setattr(journal, "PIECE_BYTES", 50)

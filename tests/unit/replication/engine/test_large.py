@@ -2,10 +2,12 @@
 
 import pytest
 
-from replication.engine import absorbing, applying, changesets, folding, journal
+from replication.engine import absorbing, applying, changesets, folding, journal, progress
 from replication.engine.applying import Merged, Refused, merge_all
 from replication.engine.changesets import LARGE_BYTES, encode
 from replication.engine.entries import split
+from replication.engine.folding import fold
+from replication.engine.progress import Progress
 from replication.engine.sites import vector
 from replication.engine.values import pack, unpack
 from tests.support.attached import PAGES, Attached
@@ -19,6 +21,7 @@ INSERT_MANY = (
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FEW_KEYS", 50)
     monkeypatch.setattr(folding, "PAGE_KEYS", 64)
     monkeypatch.setattr(changesets, "PIECE_ROWS", 100)
     monkeypatch.setattr(applying, "LARGE_BYTES", 1_000)
@@ -117,3 +120,62 @@ def test_what_is_not_large_is_decoded_at_once() -> None:
     folded = Attached().write(INSERT_MANY)
     assert len(folded.encoded) < LARGE_BYTES
     assert encode(folded.changeset) == folded.encoded
+
+
+def test_a_transaction_of_more_than_a_changeset_takes_becomes_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FEW_KEYS", 50)
+    monkeypatch.setattr(folding, "PAGE_KEYS", 64)
+    monkeypatch.setattr(folding, "CHANGESET_BYTES", 5_000)
+    a, b = Attached(), Attached()
+    last = a.write(INSERT_MANY)
+    made = a.journal()
+    assert len(made) > 2
+    assert made[-1] == last.encoded
+    assert max(map(len, made)) < 10_000
+    for encoded in made:
+        b.merged(encoded)
+    assert b.rows() == a.rows()
+    assert b.sql("SELECT count(DISTINCT stamp) FROM _litecast_clock_1") == [(len(made),)]
+    assert a.fold() is None
+
+
+def test_pages_become_smaller_where_rows_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FEW_KEYS", 10)
+    monkeypatch.setattr(folding, "PAGE_BYTES", 20_000)
+    a = Attached()
+    folded = a.write(INSERT_MANY.replace("i % 7", "5000"))
+    (change,) = folded.changeset.tables
+    sizes = [len(group.rows) for group in change.groups]
+    assert sizes[0] == 10
+    assert max(sizes[1:]) <= 4
+
+
+def test_it_is_said_how_far_a_large_transaction_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FEW_KEYS", 50)
+    monkeypatch.setattr(folding, "PAGE_KEYS", 100)
+    monkeypatch.setattr(changesets, "PIECE_ROWS", 100)
+    monkeypatch.setattr(applying, "LARGE_BYTES", 1_000)
+    monkeypatch.setattr(progress, "LARGE_ROWS", 200)
+    a, b = Attached(), Attached()
+    said: list[str] = []
+
+    class Listening(Progress):
+        @property
+        def rows(self) -> int:
+            return self.counted
+
+        @rows.setter
+        def rows(self, rows: int) -> None:
+            self.counted = rows
+            said.append(self.in_words())
+
+    a.sql(INSERT_MANY)
+    folded = fold(a.connection, now_ms=a.now_ms, progress=Listening())
+    assert folded is not None
+    assert said[-1] == "folding a large transaction: 500 rows so far"
+    assert said[:3] == ["", "", ""]
+    said.clear()
+    (outcome,) = merge_all(b.connection, [folded.encoded], now_ms=a.now_ms, progress=Listening())
+    assert isinstance(outcome, Merged), outcome
+    assert said[-1] == "merging a large transaction: 500 rows so far"
+    assert len(said) > 5
