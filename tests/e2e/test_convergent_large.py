@@ -23,7 +23,7 @@ MANY = (
     " INSERT INTO big SELECT printf('%016x', n * 2654435761 % 1000000007), n, 'text ' || n, n / 2.0, n % 7 FROM i"
 )
 GROWTH_MIB = 100
-"""For these rows. With all of a changeset's rows in memory at once it is 190 to 220, in pieces 45 to 75."""
+"""For these rows. With all rows in memory at once it was 210 to 220, in pieces it is 45 to 85."""
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 
