@@ -173,10 +173,18 @@ def _slow_engine(scenario: "Scenario") -> None:
     _later(scenario, 10.0, lambda: machine.slow_down(0.0))
 
 
+_RESTARTS_IN_TROUBLE: Final = 0.2
+"""How often somebody thinks that starting the node anew helps."""
+
+
 def _trouble(scenario: "Scenario") -> None:
     machine, name = scenario.random.choice(scenario.running), scenario.random.choice(list(TROUBLES))
     scenario.world.note(f"disk: {name}")
     machine.disk.trouble = TROUBLES[name]
+    if scenario.world.stream(f"restart in trouble at {scenario.world.loop.time()}").random() < _RESTARTS_IN_TROUBLE:
+        machine.resume()
+        machine.kill()
+        machine.boot()
 
     def end() -> None:
         machine.disk.trouble = None
