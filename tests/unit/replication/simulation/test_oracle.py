@@ -11,6 +11,7 @@ from replication.attaching_declared import attach_declared
 from replication.engine.applying import merge
 from replication.engine.folding import fold
 from replication.engine.stamps import Site
+from replication.engine.values import pack
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application
 from replication.simulation.disk import Disk
 from replication.simulation.oracle import Oracle
@@ -140,3 +141,18 @@ def test_ops_that_nobody_has_any_more_may_be_lost(pair: Pair) -> None:
         connection.execute("INSERT INTO ops VALUES ('M0.3')")
         assert pair.oracle.loses(before, {"M0.1"}, [connection]) == 1
     assert pair.oracle.may_be_lost == {"M0.2"}
+
+
+HELD_OP = "INSERT INTO _litecast_held (tid, key, name, reason) SELECT tid, ?, '', 'NOT NULL' FROM _litecast_catalogue"
+
+
+def test_an_op_that_all_hold_is_wrong_unless_its_machine_lost_it(pair: Pair) -> None:
+    op = next(iter(pair.oracle.ops))
+    pair.do_unseen(f"DELETE FROM ops WHERE op = '{op}'")
+    for connection in pair.connections:
+        connection.execute(f"{HELD_OP} WHERE name = 'ops'", (pack((op,)),))
+    assert "held for ever" in pair.wrong()[0]
+    pair.oracle.may_be_lost.add(op)
+    assert not pair.wrong()
+    pair.connections[0].execute("DELETE FROM _litecast_held")
+    assert pair.wrong()
