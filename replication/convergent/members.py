@@ -97,6 +97,10 @@ class Members:
             return None
         return [known.vector for known in heads.values()]
 
+    def earliest_clock_ms(self, now_ms: int) -> int:
+        """What the slowest clock showed, of this node and of those that spoke, when they did."""
+        return min([now_ms, *(heads.clock_ms for heads in self._exchange.heads().values())])
+
     def settled_sites(self, view: View) -> list[Site]:
         """Closed sites of which all members merged the branches that this node merged."""
         peers = self._exchange.heads().values()

@@ -637,8 +637,9 @@ class Replication:
         pinned = self._serving.pinned()
         view = self.view()
         members, settled = self._members.vectors(view), self._members.settled_sites(view)
+        clock_ms = self._members.earliest_clock_ms(self._clock.now_ms())
         changesets, tombstones = await self._in_engine(
-            lambda: self._store.trim(pinned, members, settled), rests_on_state=True
+            lambda: self._store.trim(pinned, members, settled, clock_ms=clock_ms), rests_on_state=True
         )
         self.tally.trimmed_changesets += changesets
         self.tally.trimmed_tombstones += tombstones

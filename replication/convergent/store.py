@@ -381,9 +381,12 @@ class Store:
         pinned: Mapping[Site, Stamp] | None,
         members: Sequence[Vector] | None,
         settled: Collection[Site] = (),
+        *,
+        clock_ms: int,
     ) -> tuple[int, int]:
         """Trims the journal and, with what all members have, tombstones: how many of each. `settled`: closed sites of
-        which all members merged the same branches."""
+        which all members merged the same branches. `clock_ms`: what the slowest of all members' clocks shows. By that a
+        tombstone has to be old, so that who still has it knows that others may have trimmed it."""
         settings = self._settings
         now_ms = settings.now_ms()
         changesets = trim_journal(
@@ -400,7 +403,7 @@ class Store:
                 members=members,
                 settled=settled,
                 min_age_ms=settings.journal_max_age_ms,
-                now_ms=now_ms,
+                now_ms=min(now_ms, clock_ms),
             )
         return changesets, tombstones
 

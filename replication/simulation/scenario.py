@@ -160,6 +160,8 @@ class Scenario:
         self.machines.append(machine)
         self._applications[machine] = Application(self.world.stream(f"application {machine.name}"), machine.name)
         machine.boot()
+        if self.is_healing and self._migrates:
+            self.migrate(machine)  # its copy came only now, perhaps of a machine that had not
 
     def _new_disk(self) -> Disk:
         disk, random = Disk(), self.random
