@@ -37,6 +37,9 @@ DECLARED: Final = (
 PAGES: Final = ("a", "b", "c")
 NOTES: Final = ("u", "v", "w", "x")
 
+OF_MANY: Final = "~"
+"""Stands in the name of an op that was written together with many: before it, the name that they have in common."""
+
 type Cell = tuple[str, str]
 """A table, and a key in it: a page's title, or a note as a whole."""
 
@@ -81,6 +84,22 @@ class Application:
                 connection.execute("ROLLBACK")
             raise
         return op
+
+    def write_many(self, connection: sqlite3.Connection) -> list[Op]:
+        """One transaction of hundreds of ops: a reader sees all of them, or none. Raises as `write` does."""
+        self._number += 1
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            ops = [
+                _Work(connection, self._random, f"{self._name}{self._number}{OF_MANY}{number}").finish()
+                for number in range(self._random.randint(150, 400))
+            ]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return ops
 
 
 class _Work:

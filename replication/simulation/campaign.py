@@ -26,6 +26,8 @@ PATHS: Final = (
     "commits lost in a power cut",
     "power cut at a commit",
     "fold inside a merge",
+    "a changeset merged in pieces",
+    "a changeset served in pieces",
     "acknowledged ops lost with the only machine that had them",
     "a reader waited for a position",
     "a reader waited in vain",

@@ -192,6 +192,10 @@ def _trouble(scenario: "Scenario") -> None:
     _later(scenario, 3.0, end)
 
 
+def _write_many(scenario: "Scenario") -> None:
+    scenario.write_many(scenario.random.choice([machine for machine in scenario.members if machine.is_on]))
+
+
 def _deaf(scenario: "Scenario") -> None:
     """The system does not tell that somebody committed."""
     machine = scenario.random.choice(scenario.members)
@@ -410,7 +414,14 @@ RESTORE_SEVERAL: Final = Fault(
     share=0.05,
     weight=3,
 )
-BY_THEMSELVES: Final = (JOIN_WITH_A_COPY, RESTORE_SEVERAL)
+LARGE_TRANSACTION: Final = Fault(
+    name="large transaction",
+    do=_write_many,
+    is_possible=lambda scenario: any(machine.is_on for machine in scenario.members),
+    share=0.15,
+    weight=2,
+)
+BY_THEMSELVES: Final = (JOIN_WITH_A_COPY, RESTORE_SEVERAL, LARGE_TRANSACTION)
 """Each drawn from a stream of its own: seeds without them are as they were before there were any."""
 
 FAULTS: Final = (

@@ -22,11 +22,12 @@ from replication.convergent.shelf import Shelf
 from replication.convergent.sidecar import NONCE_FILE, nonces_in
 from replication.convergent.store import Broken, Done, Store, StoreSettings
 from replication.convergent.worker import ReplicationWorker
-from replication.engine.applying import Refused
+from replication.engine.applying import Merged, Refused
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
 from replication.simulation.application import CLUSTER, DECLARED
 from replication.simulation.disk import OF_THE_DISK, Connection, Disk
+from replication.simulation.limits import LARGE_BYTES
 from replication.simulation.loop import Life
 from replication.simulation.network import ShakyCasts
 from replication.simulation.slow_engine import SlowEngine
@@ -85,14 +86,29 @@ class TracedStore(Store):
     def merge(self, changesets: Sequence[bytes]) -> Done:
         """See `Store`."""
         done = super().merge(changesets)
-        for outcome in done.outcomes:
+        for encoded, outcome in zip(changesets, done.outcomes, strict=True):
             self._machine.world.note(f"merge: {type(outcome).__name__}")
+            if isinstance(outcome, Merged) and len(encoded) > LARGE_BYTES:
+                self._machine.world.note("a changeset merged in pieces")
             self._machine.say(f"merge: {outcome}")
             if isinstance(outcome, Broken | Refused):
                 self._machine.world.fail(f"{self._machine.name}: a merge came to {outcome}")
         if done.made:
             self._machine.world.note("fold inside a merge")
         return done
+
+
+class TracedShelf(Shelf):
+    """A shelf that tells of changesets that are served in pieces."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], machine: "Machine") -> None:
+        super().__init__(connect)
+        self._machine = machine
+
+    def piece(self, site: Site, upto: Stamp, at: int, size: int) -> bytes | None:
+        """See `Shelf`."""
+        self._machine.world.note("a changeset served in pieces")
+        return super().piece(site, upto, at, size)
 
 
 class Machine:
@@ -210,7 +226,7 @@ class Machine:
                 ),
                 self,
             ),
-            Shelf(self.disk.connect),
+            TracedShelf(self.disk.connect, self),
             engine=engine,
             shelf_engine=SlowEngine(random, stalls=self._stalls),
             watch=self._watch,

@@ -11,6 +11,7 @@ In the end, when everything has been delivered, on all machines:
 - nothing is held, nothing waits, and the databases are sound."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from replication.engine.changesets import Changeset, decode
@@ -19,7 +20,7 @@ from replication.engine.session import open_session
 from replication.engine.sites import Head, closed, seen, vector
 from replication.engine.stamps import Dot, Site, first_after
 from replication.engine.values import Key, Value, fetch, pack
-from replication.simulation.application import DECLARED, Cell, Op, hidden, present
+from replication.simulation.application import DECLARED, OF_MANY, Cell, Op, hidden, present
 from replication.simulation.reference import differences, reference
 from replication.tables import quoted
 
@@ -34,6 +35,8 @@ class Oracle:
         self._trims = trims
         self.ops: dict[str, Op] = {}
         """By name; those in doubt, too."""
+        self._together: dict[str, int] = {}
+        """How many ops a transaction of many has, by what their names have in common."""
         self.may_be_lost: set[str] = set()
         """Ops that nobody had any more at some moment, but for messages on their way."""
         self.began_with: dict[str, set[int]] = {}
@@ -55,6 +58,10 @@ class Oracle:
     def acknowledged(self, op: Op) -> None:
         """A transaction was committed, and whoever wrote it knows."""
         self.ops[op.name] = op
+
+    def together(self, ops: Sequence[Op]) -> None:
+        """These are one transaction: whoever sees one of them sees all."""
+        self._together[_of_many(ops[0].name)] = len(ops)
 
     def in_doubt(self, op: Op) -> None:
         """A transaction was committed as the power went: it may be there, and nobody knows."""
@@ -96,6 +103,12 @@ class Oracle:
         ]
         if may_fork or self._is_forked(connection) or seen(connection) or hidden(connection):
             return wrong
+        many = Counter(_of_many(op) for (op,) in connection.execute("SELECT op FROM ops") if OF_MANY in op)
+        wrong += [
+            f"{count} ops of {self._together.get(name, 0)} are seen of {name}"
+            for name, count in many.items()
+            if count != self._together.get(name)
+        ]
         rows = connection.execute(
             "SELECT page, n, (SELECT coalesce(sum(delta), 0) FROM ops WHERE ops.page = pages.page) FROM pages"
         )
@@ -255,3 +268,7 @@ def _are_whole(changesets: Iterable[Changeset], heads: dict[Site, Head]) -> bool
                 return False
             at = before[site, at]
     return True
+
+
+def _of_many(op: str) -> str:
+    return op.partition(OF_MANY)[0]

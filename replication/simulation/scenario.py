@@ -8,6 +8,7 @@ be equal, and as the oracle has it."""
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -36,6 +37,7 @@ from replication.simulation.faults import (
     Fault,
 )
 from replication.simulation.fetching import Fetching
+from replication.simulation.limits import small
 from replication.simulation.loop import VirtualLoop
 from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 from replication.simulation.migrating import MIGRATIONS, migrate
@@ -70,7 +72,7 @@ class Result:
 
 def run(seed: int, *, traced: bool = False) -> Result:
     """Runs one seed. Everything it finds is in the result; only a bug of the simulator's is raised."""
-    with VirtualLoop() as loop:
+    with VirtualLoop() as loop, small():
         return loop.run_until_complete(Scenario(seed, loop, traced=traced).run())
 
 
@@ -245,15 +247,31 @@ class Scenario:
         if random.random() < 0.3:
             self.observe(random.choice(self.members))
 
-    def write(self, machine: Machine) -> None:
-        """One transaction of the application's."""
+    def write_many(self, machine: Machine) -> None:
+        """One transaction of very many rows."""
+        ops = self._written(machine, lambda: self._applications[machine].write_many(machine.app))
+        if ops:
+            self.oracle.together(ops)
+            machine.say(f"application: {len(ops)} ops from {ops[0].name} on")
+            for op in ops:
+                self.oracle.acknowledged(op) if machine.is_on else self.oracle.in_doubt(op)
+
+    def _written(self, machine: Machine, write: Callable[[], list[Op]]) -> list[Op]:
+        """What the application wrote; nothing if the disk has its troubles, or the power went."""
         try:
-            op = self._applications[machine].write(machine.app)
+            return write()
         except Exception as error:
             if machine.is_on and machine.disk.trouble is None:
                 raise
             machine.say(f"application: {error}")
+            return []
+
+    def write(self, machine: Machine) -> None:
+        """One transaction of the application's."""
+        found = self._written(machine, lambda: [self._applications[machine].write(machine.app)])
+        if not found:
             return
+        (op,) = found
         machine.say(f"application: {op}")
         if not machine.is_on:
             self.oracle.in_doubt(op)
