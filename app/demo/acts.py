@@ -1,9 +1,10 @@
-"""The five acts, as one cluster plays them. Each uses pages of its own, waits until nothing moves any more, and reads
+"""The acts, as one cluster plays them. Each uses pages of its own, waits until nothing moves any more, and reads
 every node's file.
 
 In all modes the same happens: the same requests in the same order, the same faults. Only how long is waited at the end
-differs. A naive cluster has ended when no count has changed for a while. A convergent one has to reach the counts that
-it must have, and gets `CONVERGED_WITHIN_S` for it; it then has to keep them for as long as a naive one is watched.
+differs. A naive cluster has ended when no count has changed for a while. One in mode convergent or primary has to reach
+the counts that it must have, and gets `CONVERGED_WITHIN_S` for it; it then has to keep them for as long as a naive one
+is watched.
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from typing import assert_never
 from app.config.model import Mode
 from app.demo.cluster import DemoCluster
 from app.demo.counts import CountReader, Recorder, recording
+from app.demo.errors import DemoError
 from app.demo.measures import NodeCounters, casts_received, damage
 from app.demo.plan import COLLISION_TRIES, Act, Plan
-from app.demo.results import ActResult, is_exact
+from app.demo.results import PROMISING, ActResult, is_exact
 from app.demo.settling import LOOK_INTERVAL_S, Settling, looking
 from app.demo.traffic import Outcome, Traffic
 
@@ -28,6 +30,7 @@ QUIET_WITHIN_S = 20.0
 CONVERGED_WITHIN_S = 20.0  # it takes milliseconds; a cast that was lost is asked for after a second or two
 ARRIVED_WITHIN_S = 5.0
 LATE_WITHIN_S = 0.2
+PRIMARY_WITHIN_S = 30.0
 ARRIVAL_POLL_S = 0.002
 BYSTANDER_VIEWS = 24  # on each node, so that mailboxes hold something when an actor crashes
 
@@ -47,6 +50,7 @@ class _Ended:
     earlier: Sequence[str] = ()
     subject: tuple[str, ...] = ()
     attempts: int = 1
+    takeover_s: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -84,6 +88,8 @@ class Stage:
                 playing = self._absent
             case Act.COLLISION:
                 playing = self._collision
+            case Act.KILLED:
+                playing = self._killed
             case _:
                 assert_never(act)
         return await self._result(act, await playing(step))
@@ -204,6 +210,54 @@ class Stage:
             attempts=len(pages),
         )
 
+    async def _killed(self, step: Step) -> _Ended:
+        page = self.plan.page(Act.KILLED)
+        before = await self.cluster.counters()
+        primary = await self._primary()
+        settling = Settling(self.reader, self.traffic, [page])
+        async with recording(self._recorder(page)) as recorder:
+            await self._one_by_one(self.plan.names, page)
+            schedule = [(node, page) for node in self.plan.around(primary)]
+            step(f"{len(schedule):,} views on the others, which forward them to {primary}")
+            visits = asyncio.create_task(self.traffic.visitors(schedule, VISITORS_PER_NODE), name="demo visitors")
+            try:
+                await self.traffic.until(page, len(self.plan.names) + len(schedule) // 4)
+                step(f"killing {primary}, which writes")
+                await self.cluster.kill(primary)
+                killed_s = time.monotonic()
+                recorder.mark(f"{primary} is killed")
+                successor = await self._primary(other_than=primary)
+                takeover_s = time.monotonic() - killed_s
+                recorder.mark(f"{successor} writes")
+                await visits
+            finally:
+                visits.cancel()
+                await asyncio.wait({visits})
+            step(f"starting {primary} again, on its data")
+            async with looking(settling):
+                back_s = await self.cluster.bring_back(primary)
+                recorder.mark(f"{primary} is back", back_s)
+            await self._settle(settling)
+        return _Ended(
+            page=page,
+            recorder=recorder,
+            before=before,
+            settling=settling,
+            since_s=back_s,
+            subject=(primary, successor),
+            takeover_s=takeover_s,
+        )
+
+    async def _primary(self, *, other_than: str = "") -> str:
+        """The node that writes. Raises DemoError if there is none for too long."""
+        deadline = time.monotonic() + PRIMARY_WITHIN_S
+        while time.monotonic() < deadline:
+            found = await self.cluster.primary()
+            if found not in (None, other_than):
+                return found
+            await asyncio.sleep(LOOK_INTERVAL_S)
+        raise DemoError(f"no node became the primary within {PRIMARY_WITHIN_S:g} s")
+
     async def _has_collided(self, attempts: int, before: Mapping[str, NodeCounters]) -> bool:
         """Whether act 5 has been tried often enough.
 
@@ -226,6 +280,7 @@ class Stage:
         ended.settling.look()
         harm = damage(ended.before, await self.cluster.counters())
         exact_since_s = ended.settling.exact_since_s
+        primary = await self._primary() if self.cluster.mode == Mode.PRIMARY else ""
         stopped = tuple(
             f"{name} stopped by itself: {self.cluster.last_words(name)}."
             for name in self.plan.names
@@ -252,6 +307,12 @@ class Stage:
                 not is_exact(said, self.traffic.tally(other), self.traffic.tally(other, Outcome.UNKNOWN))
                 for other, said in others.items()
             ),
+            primary=primary,
+            answered_s=(
+                self.traffic.took_s(page, [primary]),
+                self.traffic.took_s(page, [name for name in self.plan.names if name != primary]),
+            ),
+            takeover_s=ended.takeover_s,
             notes=(*ended.notes, *stopped),
             samples=ended.recorder.samples,
             marks=tuple(ended.recorder.marks),
@@ -288,7 +349,7 @@ class Stage:
 
     async def _settle(self, settling: Settling) -> None:
         """Returns when the traffic has had its effect: see the module."""
-        if self.cluster.mode == Mode.CONVERGENT:
+        if self.cluster.mode in PROMISING:
             await self._converged(settling)
         else:
             await self._quiet(settling)

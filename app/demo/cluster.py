@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from app.config.model import Mode
 from app.demo.config_files import NodeFiles, lay_out, write_configs
 from app.demo.errors import DemoError
 from app.demo.measures import NodeCounters
@@ -115,6 +116,16 @@ class DemoCluster:
             if answer is not None
         }
 
+    async def primary(self) -> str | None:
+        """The node that writes, in mode primary, as it says itself; None if there is none now."""
+        names = self.running
+        answers = await asyncio.gather(*(self._ask(name) for name in names))
+        roles = (
+            (name, (answer or {}).get("replication", {}).get("role"))
+            for name, answer in zip(names, answers, strict=True)
+        )
+        return next((name for name, role in roles if role == "primary"), None)
+
     async def stop(self, *, hurry: asyncio.Event | None = None) -> None:
         """Ends all nodes in order; whoever takes too long, or all once `hurry` is set, by force. None is left."""
         for process in self._nodes.values():
@@ -156,6 +167,8 @@ class DemoCluster:
             if answer is None:
                 return name, "does not answer"
             up = {peer["name"] for peer in answer["peers"] if peer["state"] == "up"}
+            if self.mode == Mode.PRIMARY and not answer.get("replication", {}).get("primary"):
+                return name, "knows of no primary"
             if absent := _first(other for other in self._nodes if other != name and other not in up):
                 return name, f"does not see {absent}"
         return None

@@ -13,7 +13,13 @@ from app.demo.plan import Act, Plan
 
 def modes_of(act: Act) -> tuple[Mode, ...]:
     """The modes in which the act is played, in this order, each with the same traffic and faults."""
-    return (Mode.NONE,) if act is Act.ALONE else (Mode.NAIVE, Mode.CONVERGENT)
+    match act:
+        case Act.ALONE:
+            return (Mode.NONE,)
+        case Act.KILLED:
+            return (Mode.PRIMARY,)
+        case _:
+            return Mode.NAIVE, Mode.CONVERGENT, Mode.PRIMARY
 
 
 class Clusters:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.config.model import Mode
 from app.demo.errors import DemoError
 from app.demo.plan import PlannedNode
 from cluster.security import make_secret
@@ -15,6 +16,9 @@ from cluster.security import make_secret
 HOST = "127.0.0.1"
 CLUSTER = "litecast-demo"
 SECRET_FILE = "cluster.secret"
+LEASE_FOLDER = "lease"
+LEASE_TTL_S = 3.0
+"""Shorter than one would take, so that nobody waits for long: 10 is the default."""
 # Ports that the system gives to outgoing connections may be taken at any moment; those below them are not.
 _PORT_MIN = 10_240
 _PORT_MAX_DEFAULT = 32_767
@@ -60,6 +64,7 @@ def lay_out(folder: Path, nodes: Sequence[PlannedNode]) -> list[NodeFiles]:
         descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(make_secret() + "\n")
+    (folder / LEASE_FOLDER).mkdir(exist_ok=True)
     ports = free_ports(2 * len(nodes))
     laid_out = []
     for index, node in enumerate(nodes):
@@ -94,6 +99,7 @@ def config_text(node: NodeFiles, nodes: Sequence[NodeFiles], mode: str) -> str:
         "discovery": {"method": "static", "peers": peers},
         "replication": {"mode": mode},
         "http": {"bind": f"{HOST}:{node.http_port}"},
+        **(_primary_sections(node, len(nodes)) if mode == Mode.PRIMARY else {}),
         "log": {"level": "info", "format": "text"},
     }
     # What JSON writes for text and for lists of text is TOML as well.
@@ -104,6 +110,15 @@ def config_text(node: NodeFiles, nodes: Sequence[NodeFiles], mode: str) -> str:
         )
         + "\n"
     )
+
+
+def _primary_sections(node: NodeFiles, size: int) -> dict[str, dict[str, object]]:
+    """What mode primary needs beside: how many nodes there are, and where the lease is kept."""
+    leases = (node.folder.parent / LEASE_FOLDER).resolve()
+    return {
+        "cluster": {"name": CLUSTER, "size": size},
+        "lease": {"provider": "object_store", "url": leases.as_uri(), "ttl_s": LEASE_TTL_S},
+    }
 
 
 def free_ports(count: int) -> list[int]:

@@ -17,6 +17,7 @@ SEED_MAX = 2**32
 GENTLE_CLICKS_MAX = 30  # each is waited for everywhere, and more of the same shows nothing more
 BEFORE_THE_KILL_MAX = 10
 WAVE_CLICKS_PER_NODE = 8
+KILLED_CLICKS_MAX = 200
 COLLISION_TRIES = 5
 
 _NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota")
@@ -32,6 +33,7 @@ class Act(IntEnum):
     CONCURRENT = 3
     ABSENT = 4
     COLLISION = 5
+    KILLED = 6
 
 
 NAMES: Mapping[Act, str] = {
@@ -40,6 +42,7 @@ NAMES: Mapping[Act, str] = {
     Act.CONCURRENT: "Concurrent traffic",
     Act.ABSENT: "A node is away for a while",
     Act.COLLISION: "A new page on two nodes at once",
+    Act.KILLED: "The node that writes is killed",
 }
 
 SHORT_NAMES: Mapping[Act, str] = {
@@ -48,6 +51,7 @@ SHORT_NAMES: Mapping[Act, str] = {
     Act.CONCURRENT: "concurrent traffic",
     Act.ABSENT: "a node is away",
     Act.COLLISION: "a new page, twice",
+    Act.KILLED: "the primary is killed",
 }
 
 
@@ -136,6 +140,11 @@ class Plan:
     def bystander(self, node: str) -> str:
         """Act 5: the page that only `node` counts meanwhile."""
         return self._fresh_name(self._random(Act.COLLISION, f"bystander of {node}"))
+
+    def around(self, primary: str) -> list[str]:
+        """Act 6: the node of each view while `primary` is killed; never that one."""
+        others = [name for name in self.names if name != primary]
+        return self._walk(self._random(Act.KILLED, "around"), others, min(self.options.clicks, KILLED_CLICKS_MAX))
 
     def _unequally(self, random: Random, clicks: int) -> list[str]:
         favourites = list(self.names)

@@ -5,9 +5,10 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from app.config.model import Mode
 from app.demo.chart import chart
 from app.demo.plan import NAMES, SHORT_NAMES, Plan
-from app.demo.results import ActResult, by_act
+from app.demo.results import PROMISING, ActResult, by_act
 from app.demo.story import WHAT_HAPPENS, closing, count_of, outcome, sentences, traffic
 from app.demo.wording import duration
 from app.errors import AppError
@@ -56,8 +57,8 @@ def report(plan: Plan, results: list[ActResult]) -> str:
 <header>
 <h1>Does replicating every row keep the counts equal?</h1>
 <p>{len(plan.nodes)} nodes on one machine, each a process with a SQLite file of its own: {escape(nodes)}.
-Real requests over HTTP; every count was read from the node’s own file. Each act is played on a naive cluster and on a
-convergent one, with the same traffic and the same faults.</p>
+Real requests over HTTP; every count was read from the node’s own file. Each act is played on a naive cluster, on a
+convergent one and on one in mode primary, with the same traffic and the same faults.</p>
 <p class="muted">litecast demo --nodes {options.nodes} --clicks {options.clicks} --seed {options.seed}</p>
 </header>
 <main>
@@ -123,8 +124,7 @@ def _summary(results: Sequence[ActResult]) -> str:
         for heading, kind in (
             ("views", ' class="number"'),
             ("naive", ""),
-            ("convergent", ""),
-            ("equal after", ' class="number"'),
+            *(heading for mode in PROMISING for heading in ((str(mode), ""), ("equal after", ' class="number"'))),
         )
     )
     return f"""<section>
@@ -139,13 +139,16 @@ def _summary(results: Sequence[ActResult]) -> str:
 
 
 def _summary_row(runs: Sequence[ActResult]) -> str:
-    first, last = runs[0], runs[-1]
-    compared = len(runs) > 1
+    first, by_mode = runs[0], {run.mode: run for run in runs}
+    alone, naive = by_mode.get(Mode.NONE), by_mode.get(Mode.NAIVE)
+    cells = [_outcome(alone, "none: ") if alone else _outcome(naive) if naive else "<td></td>"]
+    for mode in PROMISING:
+        run = by_mode.get(mode)
+        cells.append(_outcome(run) if run else "<td></td>")
+        cells.append(f'<td class="number">{escape(duration(run.converged_s)) if run else ""}</td>')
     return (
         f'<tr><td>{first.act.value}</td><td class="words">{escape(SHORT_NAMES[first.act])}</td>'
-        f'<td class="number">{first.expected:,}</td>{_outcome(first, "" if compared else f"{first.mode}: ")}'
-        f"{_outcome(last) if compared else '<td></td>'}"
-        f'<td class="number">{escape(duration(last.converged_s)) if compared else ""}</td></tr>'
+        f'<td class="number">{first.expected:,}</td>{"".join(cells)}</tr>'
     )
 
 

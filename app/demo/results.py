@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Final
 
 from app.config.model import Mode
 from app.demo.plan import NAMES, Act
+
+PROMISING: Final = (Mode.CONVERGENT, Mode.PRIMARY)
+"""Modes that promise exact counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,10 @@ class ActResult:
     `pages_inexact` of all other pages of the act are not everywhere what they must be. `converged_s` is how long after
     the last view, or after the node was back (4), all nodes had the counts that they must have; None if they do not
     have them. `notes` say what went otherwise than planned.
+
+    In mode primary, `primary` is the node that wrote at the end, and `answered_s` how long the answer to a view took
+    there (the median), and on the other nodes, which forward it. `takeover_s` is how long after the primary was killed
+    another one wrote.
     """
 
     act: Act
@@ -55,6 +63,9 @@ class ActResult:
     pages_beside: int = 0
     pages_apart: int = 0
     pages_inexact: int = 0
+    primary: str = ""
+    answered_s: tuple[float | None, float | None] = (None, None)
+    takeover_s: float | None = None
     notes: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = field(default=(), repr=False)
     marks: tuple[Mark, ...] = ()
@@ -71,8 +82,11 @@ class ActResult:
 
     @property
     def lost(self) -> int:
-        """How many counted views even the node with the largest count does not know of."""
-        return self.expected - self.largest
+        """How many counted views even the node with the largest count does not know of.
+
+        Views of unknown outcome that were counted make up for none: they are not among those that are expected."""
+        lost = self.expected - self.largest
+        return 0 if -self.unknown <= lost <= 0 else lost
 
     @property
     def drift(self) -> int:
@@ -86,8 +100,13 @@ class ActResult:
 
     @property
     def harmed(self) -> bool:
-        """Whether anything went wrong with the counts; of a convergent run nothing may."""
-        return not self.exact if self.mode == Mode.CONVERGENT else bool(self.lost or self.drift)
+        """Whether anything went wrong with the counts; where that is promised, nothing may."""
+        return not self.exact if self.promises else bool(self.lost or self.drift)
+
+    @property
+    def promises(self) -> bool:
+        """Whether this mode promises exact counts."""
+        return self.mode in PROMISING
 
     def as_json(self) -> dict[str, object]:
         """The run as `litecast demo --json` prints it."""
@@ -116,8 +135,8 @@ def is_exact(counts: Mapping[str, int], expected: int, unknown: int = 0) -> bool
 
 
 def broken_promises(results: Iterable[ActResult]) -> list[ActResult]:
-    """The runs in mode convergent that did not end exact. There must be none."""
-    return [result for result in results if result.mode == Mode.CONVERGENT and not result.exact]
+    """The runs in modes that promise exact counts, and that did not end exact. There must be none."""
+    return [result for result in results if result.promises and not result.exact]
 
 
 def by_act(results: Sequence[ActResult]) -> list[tuple[ActResult, ...]]:

@@ -11,15 +11,17 @@ from app.demo.plan import Act
 from app.demo.results import ActResult, broken_promises
 from app.demo.story_convergent import convergent_sentences
 from app.demo.story_naive import naive_sentences
+from app.demo.story_primary import primary_closing, primary_sentences
 from app.demo.wording import duration, listed, of_views, views, were
 
 WHAT_HAPPENS: Mapping[Act, str] = {
     Act.ALONE: "The app runs on several nodes, each with its own SQLite file. Nothing is replicated.",
     Act.GENTLE: "Now every node tells all others what it writes: in mode naive the row as it is now, "
-    "in mode convergent what was done to it. One view at a time.",
+    "in mode convergent what was done to it. In mode primary one node writes for all. One view at a time.",
     Act.CONCURRENT: "The same, but visitors come to all nodes at the same time.",
     Act.ABSENT: "One node is killed, the others go on counting, and it comes back with its data.",
     Act.COLLISION: "Two nodes count the first view of the same page at the same moment.",
+    Act.KILLED: "In mode primary one node writes for all. It is killed while the others forward what is written there.",
 }
 
 
@@ -40,6 +42,8 @@ def traffic(runs: Sequence[ActResult]) -> str:
             again = f", {first.attempts} times over" if first.attempts > 1 else ""
             beside = ", while every node counted a page of its own" if first.pages_beside else ""
             return f"{' and '.join(first.subject)} counted a new page at the same moment{again}{beside}."
+        case Act.KILLED:
+            return f"{counted} on the nodes that do not write, before, while and after {first.subject[0]} was killed."
         case _:
             assert_never(first.act)
 
@@ -50,6 +54,8 @@ def sentences(result: ActResult) -> list[str]:
         told = _alone(result)
     elif result.mode == Mode.CONVERGENT:
         told = convergent_sentences(result)
+    elif result.mode == Mode.PRIMARY:
+        told = primary_sentences(result)
     else:
         told = naive_sentences(result)
     return [*told, *_uncertain(result), *result.notes]
@@ -58,8 +64,13 @@ def sentences(result: ActResult) -> list[str]:
 def closing(results: Sequence[ActResult]) -> list[str]:
     """What the acts say together, a paragraph for each mode. Empty without any."""
     naive = [result for result in results if result.mode == Mode.NAIVE]
-    convergent = [result for result in results if result.mode == Mode.CONVERGENT]
-    return [*_naive_closing(naive), *_convergent_closing(convergent)]
+    kept = [
+        line
+        for mode, said in ((Mode.CONVERGENT, _convergent_closing), (Mode.PRIMARY, primary_closing))
+        if (runs := [result for result in results if result.mode == mode])
+        for line in (_broken_closing(mode, runs) or [said(runs)])
+    ]
+    return [*_naive_closing(naive), *kept]
 
 
 def count_of(result: ActResult, node: str) -> str:
@@ -74,7 +85,7 @@ def outcome(result: ActResult) -> str:
     parts = [f"{result.lost:,} lost" if result.lost >= 0 else f"{-result.lost:,} too many"]
     if result.drift:
         parts.append(f"{result.drift:,} apart")
-    if result.mode == Mode.CONVERGENT and result.pages_inexact:
+    if result.promises and result.pages_inexact:
         parts.append(f"{result.pages_inexact:,} other pages wrong")
     return ", ".join(parts)
 
@@ -100,7 +111,7 @@ def _uncertain(result: ActResult) -> list[str]:
         told.append(f"{views(result.refused)} {were(result.refused)} refused, and are not expected to be counted.")
     if result.unknown:
         told.append(f"Of {views(result.unknown)} nobody knows whether they were counted.")
-        if result.mode != Mode.CONVERGENT:
+        if not result.promises:
             told[-1] = f"{told[-1][:-1]}: what was lost can be up to {result.unknown:,} more."
     return told
 
@@ -120,18 +131,21 @@ def _naive_closing(results: Sequence[ActResult]) -> list[str]:
     return [told]
 
 
-def _convergent_closing(results: Sequence[ActResult]) -> list[str]:
-    if not results:
-        return []
+def _broken_closing(mode: Mode, results: Sequence[ActResult]) -> list[str]:
+    """Nothing, if all is as promised."""
     broken = broken_promises(results)
-    if broken:
-        acts = listed([f"act {result.act.value}" for result in broken])
-        told = "; ".join(f"{outcome(result)} in act {result.act.value}" for result in broken)
-        return [
-            f"Convergent: the promise was broken in {acts}: {told}. This is a defect of Litecast: please report it."
-        ]
+    if not broken:
+        return []
+    acts = listed([f"act {result.act.value}" for result in broken])
+    told = "; ".join(f"{outcome(result)} in act {result.act.value}" for result in broken)
+    which = f"{mode.capitalize()}: the promise was broken in {acts}"
+    return [f"{which}: {told}. This is a defect of Litecast: please report it."]
+
+
+def _convergent_closing(results: Sequence[ActResult]) -> str:
     viewed = sum(result.expected for result in results)
     slowest = max((result.converged_s for result in results if result.converged_s is not None), default=None)
     told = f"Convergent: the same traffic, the same faults, one setting changed. 0 of {views(viewed)} were lost, "
-    told += f"and all nodes were equal at most {duration(slowest)} after the last view, or after the node was back."
-    return [told]
+    return (
+        f"{told}and all nodes were equal at most {duration(slowest)} after the last view, or after the node was back."
+    )

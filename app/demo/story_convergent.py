@@ -7,7 +7,7 @@ from app.demo.wording import of_views, views, were
 
 def convergent_sentences(result: ActResult) -> list[str]:
     """In one to three sentences. A run that did not end exact is told as what it is: a broken promise."""
-    return _kept(result) if result.exact else _broken(result)
+    return _kept(result) if result.exact else broken(result)
 
 
 def _kept(result: ActResult) -> list[str]:
@@ -34,7 +34,8 @@ def _kept(result: ActResult) -> list[str]:
     return told
 
 
-def _broken(result: ActResult) -> list[str]:
+def broken(result: ActResult) -> list[str]:
+    """What is wrong with a run that did not end exact, though its mode promises that."""
     told = ["This must not happen."]
     if result.lost > 0:
         told.append(f"{of_views(result.lost, result.expected)} {were(result.lost)} lost on every node.")

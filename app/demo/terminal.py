@@ -10,8 +10,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from app.config.model import Mode
 from app.demo.plan import NAMES, SHORT_NAMES, Act, Plan
-from app.demo.results import ActResult, broken_promises, by_act
+from app.demo.results import PROMISING, ActResult, broken_promises, by_act
 from app.demo.story import WHAT_HAPPENS, closing, count_of, outcome, sentences, traffic
 from app.demo.wording import casts, duration
 
@@ -103,24 +104,26 @@ class Terminal:
         table.add_column("act")
         table.add_column("views", justify="right")
         table.add_column("naive")
-        table.add_column("convergent")
-        table.add_column("equal\nafter", justify="right", no_wrap=True)
+        for mode in PROMISING:
+            table.add_column(mode)
+            table.add_column("equal\nafter", justify="right", no_wrap=True)
         for runs in by_act(results):
-            first, last = runs[0], runs[-1]
-            compared = len(runs) > 1
-            table.add_row(
-                f"{first.act.value} {SHORT_NAMES[first.act]}",
-                f"{first.expected:,}",
-                _outcome(first) if compared else Text.assemble(f"{first.mode}: ", _outcome(first)),
-                _outcome(last) if compared else "",
-                duration(last.converged_s) if compared else "",
-            )
+            first, by_mode = runs[0], {run.mode: run for run in runs}
+            alone = by_mode.get(Mode.NONE)
+            naive = by_mode.get(Mode.NAIVE)
+            cells: list[str | Text] = [
+                Text.assemble("none: ", _outcome(alone)) if alone else _outcome(naive) if naive else ""
+            ]
+            for mode in PROMISING:
+                run = by_mode.get(mode)
+                cells += [_outcome(run), duration(run.converged_s)] if run else ["", ""]
+            table.add_row(f"{first.act.value} {SHORT_NAMES[first.act]}", f"{first.expected:,}", *cells)
         self._print("")
         self._print(table)
         self._print("")
         broken = broken_promises(results)
         for line in closing(results):
-            self._print(Text(line, style="bold red" if broken and line.startswith("Convergent") else ""))
+            self._print(Text(line, style="bold red" if broken and "promise was broken" in line else ""))
         self._print(Text(f"The same pages and requests again: --seed {plan.options.seed}", style="dim"))
 
     def wrote(self, path: str) -> None:
@@ -131,7 +134,7 @@ class Terminal:
         """Where the nodes are that go on running, by mode and name, and how they are stopped."""
         self.pause()
         self._print("")
-        self._print(Text("Both clusters run on. Each node: its counter, and its live page.", style="bold"))
+        self._print(Text("The clusters run on. Each node: its counter, and its live page.", style="bold"))
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         for mode, nodes in addresses.items():
             for name, url in nodes.items():

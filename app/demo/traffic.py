@@ -1,11 +1,13 @@
 """Views over HTTP, and what is known of each afterwards."""
 
 import asyncio
+import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from http import HTTPStatus
+from statistics import median
 
 from app.demo.config_files import HOST
 from app.demo.http_visits import Connections, NoAnswer, NotSent
@@ -28,6 +30,8 @@ class Traffic:
         self._ports = ports
         self._connections = Connections()
         self._outcomes: Counter[tuple[str, Outcome]] = Counter()
+        self._took_s: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._answered = asyncio.Event()
         self.ended_s = time.monotonic()
         """When the last view so far ended."""
 
@@ -37,13 +41,29 @@ class Traffic:
 
     async def view(self, node: str, page: str) -> Outcome:
         """Counts one view of `page` on `node`. A view that is cancelled is noted as unknown."""
-        outcome = Outcome.UNKNOWN
+        outcome, began_s = Outcome.UNKNOWN, time.monotonic()
         try:
             outcome = await self._post(self._ports()[node], f"/api/pages/{page}/views")
         finally:
             self._outcomes[page, outcome] += 1
+            self._answered.set()
             self.ended_s = time.monotonic()
+            if outcome is Outcome.COUNTED:
+                self._took_s[page, node].append(self.ended_s - began_s)
         return outcome
+
+    async def until(self, page: str, count: int, within_s: float = VIEW_TIMEOUT_S) -> None:
+        """Returns when so many views of `page` were counted, or after so long."""
+        deadline = time.monotonic() + within_s
+        while self.tally(page) < count and time.monotonic() < deadline:
+            self._answered.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._answered.wait(), deadline - time.monotonic())
+
+    def took_s(self, page: str, nodes: Iterable[str]) -> float | None:
+        """How long the answer to a view of `page` on one of these nodes took, the median; None without any."""
+        took = [took_s for node in nodes for took_s in self._took_s[page, node]]
+        return median(took) if took else None
 
     async def prepare(self, visitors: Mapping[str, int]) -> None:
         """Opens connections for so many visitors of each node, so that their views begin at the same moment."""

@@ -596,8 +596,9 @@ class Replication:
             ready=not self._is_between_states(),
         )
 
-    def heads(self) -> Heads | None:
-        """What is durable here, as it is told to peers; None before the node runs."""
+    async def heads_now(self) -> Heads | None:
+        """All that can be read here, made durable before; None before the node runs. Raises sqlite3.Error, OSError."""
+        await self._look()
         return self._heads_to_tell()
 
     def hear_heads(self, peer: str, heads: Heads) -> None:

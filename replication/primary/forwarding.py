@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cluster.errors import CallError, CallTimeout, NoSuchActor
+from replication.engine.epochs import epoch_of
 from replication.errors import NoPrimary, NotVisibleYet, OutcomeUnknown, PositionTimeout, PrimaryFailed
 from replication.positions import Position, PositionError
 from replication.primary.operations import NotNow, Operation
@@ -31,6 +32,8 @@ class Leading(Protocol):
     """Who is the primary."""
 
     def may_write(self) -> bool: ...
+    def is_over(self, epoch: int) -> bool: ...
+    def still_writes(self, node: str, epoch: int) -> bool: ...
     def status(self) -> RoleStatus: ...
     async def next_change(self) -> None: ...
 
@@ -146,7 +149,7 @@ class Forwarding:
         result, position = self._answered(answer, primary)
         self.forwarded += 1
         if wait:
-            await self._until_visible(position, result)
+            await self._until_visible(position, result, primary)
         return result
 
     def _answered(self, answer: object, primary: str) -> tuple[Any, Position]:
@@ -159,12 +162,16 @@ class Forwarding:
     def _name(self) -> str:
         return "" if self._bus is None else self._bus.name
 
-    async def _until_visible(self, position: Position, result: object) -> None:
-        visible_s = self._timeouts.visible_s
+    async def _until_visible(self, position: Position, result: object, primary: str) -> None:
+        epoch, visible_s = max(map(epoch_of, position.stamps), default=0), self._timeouts.visible_s
         try:
             await self._wait_for(position, timeout_s=visible_s)
         except PositionTimeout:
+            if not self._leading.still_writes(primary, epoch):
+                raise OutcomeUnknown(f"{primary} wrote it, and may have sent it to nobody before it was gone") from None
             raise NotVisibleYet(position, result, visible_s) from None
+        if self._leading.is_over(epoch):
+            raise OutcomeUnknown("the primary is another one now, and may not have it")
 
 
 def _read(answer: object, primary: str) -> tuple[Any, Position]:

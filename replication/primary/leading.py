@@ -27,7 +27,7 @@ from cluster.lease.interface import Grant, Holding, Lease
 from cluster.seldom import SeldomLog
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.store import Done, Store, View
-from replication.engine.epochs import epoch_of, epoch_site, newest
+from replication.engine.epochs import EPOCH_MAX, epoch_of, epoch_site, newest
 from replication.engine.stamps import Site, Stamp
 from replication.errors import PositionTimeout, ReplicationError
 from replication.positions import Position
@@ -52,7 +52,7 @@ class Replication(Protocol):
     """What leading needs of this node's replication."""
 
     def view(self) -> View: ...
-    def heads(self) -> Heads | None: ...
+    async def heads_now(self) -> Heads | None: ...
     def hear_heads(self, peer: str, heads: Heads) -> None: ...
     async def work(self, step: Callable[[Store], Done]) -> Done: ...
     def clock_off(self) -> str: ...
@@ -105,6 +105,8 @@ class Leading:
         self._must_ask = False
         self._stalls = 0
         """So often was this node not awake: an answer to a question from before the last one says nothing."""
+        self._asked_for = 0
+        """The latest epoch whose candidate asked what is here."""
         self._renewing: asyncio.Task[None] | None = None
         self._site: Site | None = None
         """Under which this node writes, while it is the primary."""
@@ -214,12 +216,31 @@ class Leading:
         """A peer is there, and hears at once whether this node is the primary."""
         self._tell(peer, is_primary=self.role is Role.PRIMARY, epoch=self.epoch())
 
-    def answer(self, request: object) -> object:
-        """The heads of this node, for a candidate that asks."""
-        heads = self._replication.heads()
-        if request != ["heads"] or heads is None:
-            return ["error", "not now"]
-        return heads.plain()
+    async def answer(self, request: object) -> object:
+        """The heads of this node, for a candidate of an epoch that asks. All that can be read here is in them.
+
+        The epoch is noted before the heads are: what comes to be readable after that may be a tail."""
+        match request:
+            case ["heads", int(epoch)] if type(epoch) is int and 0 < epoch <= EPOCH_MAX:
+                self._asked_for = max(self._asked_for, epoch)
+            case _:
+                return ["error", "not a request"]
+        try:
+            heads = await self._replication.heads_now()
+        except (sqlite3.Error, OSError) as error:
+            return ["error", f"not now: {error}"]
+        return ["error", "not now"] if heads is None else heads.plain()
+
+    def is_over(self, epoch: int) -> bool:
+        """Whether a candidate of a later epoch has been told what is here: what was written in this one and came later
+        may be a tail."""
+        return self._asked_for > epoch
+
+    def still_writes(self, node: str, epoch: int) -> bool:
+        """Whether a peer that wrote in an epoch is up, and the primary in that epoch, as far as is known here."""
+        status = self.status()
+        up = () if self._cluster is None else [peer.name for peer in self._cluster.peers()]
+        return status.primary == node and status.epoch == epoch and not self.is_over(epoch) and node in up
 
     def _hear(self, peer: str, epoch: int, *, is_primary: bool) -> None:
         if self.role is Role.PRIMARY and is_primary and epoch >= self.epoch():
@@ -367,7 +388,7 @@ class Leading:
     async def _catch_up(self, grant: Grant) -> None:
         """Returns once this node has all that a majority has. Cancelled when that takes too long."""
         while True:
-            heard = await self._ask_peers()
+            heard = await self._ask_peers(grant.epoch)
             needed = majority(self._settings.size)
             if 1 + len(heard) >= needed:
                 break
@@ -393,16 +414,16 @@ class Leading:
                     stamps[site] = max(head.stamp, stamps.get(site, head.stamp))
         return Position(stamps)
 
-    async def _ask_peers(self) -> dict[str, Heads]:
+    async def _ask_peers(self, epoch: int) -> dict[str, Heads]:
         assert self._cluster is not None, "leading was started"
         names = [peer.name for peer in self._cluster.peers()]
-        answers = await asyncio.gather(*(self._ask(name) for name in names))
+        answers = await asyncio.gather(*(self._ask(name, epoch) for name in names))
         return {name: heads for name, heads in zip(names, answers, strict=True) if heads is not None}
 
-    async def _ask(self, peer: str) -> Heads | None:
+    async def _ask(self, peer: str, epoch: int) -> Heads | None:
         assert self._cluster is not None, "leading was started"
         try:
-            answer = await self._cluster.call(peer, PRIMARY, ["heads"], timeout_s=ASK_TIMEOUT_S)
+            answer = await self._cluster.call(peer, PRIMARY, ["heads", epoch], timeout_s=ASK_TIMEOUT_S)
             heads = parse_heads(answer) if isinstance(answer, list) else None
         except (CallError, NotAMessage):
             return None

@@ -34,7 +34,7 @@ class PrimaryWorker(Actor):
 
     async def handle_call(self, message: object, sender: str) -> object:
         """A candidate asks for the heads."""
-        return self._leading.answer(message)
+        return await self._leading.answer(message)
 
     async def handle_info(self, info: object) -> None:
         """A peer came, or went, which means nothing here."""

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from replication.errors import CannotForward, CannotTravel, DuplicateRow, NoPrimary, NoSuchFunction, NoSuchRow
+from replication.convergent.messages import parse_heads
+from replication.errors import (
+    CannotForward,
+    CannotTravel,
+    DuplicateRow,
+    NoPrimary,
+    NoSuchFunction,
+    NoSuchRow,
+    NotVisibleYet,
+    OutcomeUnknown,
+)
 from replication.positions import Position
 from replication.primary.forwarding import Timeouts
 from replication.primary.standing import Role
@@ -153,3 +163,47 @@ async def test_a_write_that_is_held_is_carried_out_when_there_is_a_primary(clust
     assert not writing.done()
     await cluster.start("a", candidate=False)
     assert (await writing)["id"] == 1
+
+
+async def test_a_candidate_is_told_of_all_that_a_forwarded_write_was_acknowledged_for(cluster: PrimaryCluster) -> None:
+    """Also of what is not durable yet: else the next primary would begin without it, and it would be a tail."""
+    _, b, _ = await cluster.trio()
+    for number in range(5):
+        position = (await b.repo.insert("users", {"email": f"{number}@y"})).position
+        answer = await b.mode.leading.answer(["heads", 1])
+        assert isinstance(answer, list)
+        told = parse_heads(answer).vector
+        assert all(told[site].stamp >= stamp for site, stamp in position.stamps.items())
+
+
+async def test_what_is_read_here_after_a_candidate_was_told_is_not_acknowledged(cluster: PrimaryCluster) -> None:
+    _, b, _ = await cluster.trio()
+    await b.mode.leading.answer(["heads", 1_000])
+    with pytest.raises(OutcomeUnknown, match="may not have it"):
+        await b.repo.insert("users", {"email": "x@y"})
+
+
+@pytest.mark.parametrize(
+    "request_", [["heads"], ["heads", 0], ["heads", True], ["heads", 16**12], ["heads", 1, 2], "heads", None]
+)
+async def test_what_is_no_candidates_request_is_answered_with_an_error(
+    cluster: PrimaryCluster, request_: object
+) -> None:
+    a = await cluster.start("a")
+    assert await a.mode.leading.answer(request_) == ["error", "not a request"]
+
+
+async def test_what_only_a_primary_has_that_is_gone_is_not_said_to_be_written(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written there, and nobody will ever see it, unless as a tail."""
+    cluster.timeouts = Timeouts(visible_s=0.5)
+    a, b, _ = await cluster.trio()
+    monkeypatch.setattr(a.replication, "_cast", lambda *_: None)  # it tells nobody what it writes
+    with pytest.raises(NotVisibleYet):
+        await b.repo.insert("users", {"email": "of one that is there"})
+    writing = asyncio.create_task(b.repo.insert("users", {"email": "of one that is gone"}))
+    await eventually(lambda: len(a.rows()) == 2)
+    await cluster.kill("a")
+    with pytest.raises(OutcomeUnknown, match="before it was gone"):
+        await writing
