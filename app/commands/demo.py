@@ -25,11 +25,12 @@ def register(subparsers: Subparsers) -> None:
     """Adds `demo`."""
     parser = subparsers.add_parser(
         "demo",
-        help="watch naive replication lose counts, and convergent replication keep them",
+        help="watch naive replication lose counts, and convergent replication and one primary keep them",
         description="Starts nodes on loopback, each a process with a SQLite file of its own in a temporary folder, "
-        "sends them real requests, and tells in five acts what became of the counts, each on a naive and on a "
-        "convergent cluster. Leaves no process and no file. Exit status 0 whatever naive replication lost, 1 if an act "
-        "could not be run or convergent replication lost a count or left the nodes different.",
+        "sends them real requests, and tells in six acts what became of the counts: on a naive cluster, on a "
+        "convergent one and, with three nodes or more, on one in mode primary. Leaves no process and no file. Exit "
+        "status 0 whatever naive replication lost, 1 if an act could not be run, or if convergent replication or mode "
+        "primary lost a count or left the nodes different.",
     )
     parser.add_argument(
         "--nodes",
@@ -55,7 +56,7 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with charts, which needs no network")
     parser.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     parser.add_argument(
-        "--keep", action="store_true", help="leave both clusters running after the acts, until Ctrl-C, to look at them"
+        "--keep", action="store_true", help="leave the clusters running after the acts, until Ctrl-C, to look at them"
     )
 
 

@@ -1,4 +1,4 @@
-"""`litecast demo`: real nodes on loopback, real requests, five acts in two modes, and what became of the counts.
+"""`litecast demo`: real nodes on loopback, real requests, six acts in three modes, and what became of the counts.
 
 plan              all that the seed decides: nodes, pages, who is asked in which order      pure
 results           what a run of an act gave, and what may be concluded from its numbers      pure
@@ -10,7 +10,7 @@ clusters          a cluster for each mode
 traffic           views over HTTP, and how each of them ended
 counts, settling  what each node's SQLite file says, over time; since when that is right
 measures          what the nodes' own counters gained                                        pure
-acts              the five acts, as one cluster plays them
+acts              the acts, as one cluster plays them
 terminal, report  what a person sees, run beside run; the report draws with `chart`
 run               the whole, and its end, whatever happens
 """

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import httpx
 
@@ -10,16 +11,25 @@ from app.config.model import Mode
 from app.demo.cluster import DemoCluster
 from app.demo.plan import Act, Plan
 
+PRIMARY_NODES_MIN: Final = 3
+"""Of two nodes, one is no majority: where one is gone, nobody may write."""
 
-def modes_of(act: Act) -> tuple[Mode, ...]:
-    """The modes in which the act is played, in this order, each with the same traffic and faults."""
+
+def modes_of(act: Act, nodes: int) -> tuple[Mode, ...]:
+    """The modes in which so many nodes play the act, in this order, each with the same traffic and faults."""
+    primary = (Mode.PRIMARY,) if nodes >= PRIMARY_NODES_MIN else ()
     match act:
         case Act.ALONE:
             return (Mode.NONE,)
         case Act.KILLED:
-            return (Mode.PRIMARY,)
+            return primary
         case _:
-            return Mode.NAIVE, Mode.CONVERGENT, Mode.PRIMARY
+            return Mode.NAIVE, Mode.CONVERGENT, *primary
+
+
+def acts_of(nodes: int) -> list[Act]:
+    """The acts that so many nodes play."""
+    return [act for act in Act if modes_of(act, nodes)]
 
 
 class Clusters:

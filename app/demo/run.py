@@ -19,7 +19,7 @@ import httpx
 
 from app.demo.acts import Stage
 from app.demo.cluster import DemoCluster
-from app.demo.clusters import Clusters, modes_of
+from app.demo.clusters import Clusters, acts_of, modes_of
 from app.demo.counts import CountReader
 from app.demo.errors import DemoError
 from app.demo.plan import Act, Plan
@@ -63,9 +63,9 @@ class Audience(Protocol):
 async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int:
     """Plays all acts and gives the exit status.
 
-    That is 0; `PROMISE_BROKEN` if a run in mode convergent lost a count or left the nodes different; or 128 and the
-    number of the signal that ended it. With `keep` the clusters then run on until a signal comes, which is an end in
-    order. Raises DemoError if an act could not be run. Belongs on the main thread, since it takes over the signals.
+    That is 0; `PROMISE_BROKEN` if a run in mode convergent or primary lost a count or left the nodes different; or 128
+    and the number of the signal that ended it. With `keep` the clusters then run on until a signal comes, which is an
+    end in order. Raises DemoError if an act could not be run. Belongs on the main thread: it takes over the signals.
     """
     with _signals_end_this_task() as ending:
         results: list[ActResult] = []
@@ -98,9 +98,9 @@ async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int
 async def _play(plan: Plan, clusters: Clusters, audience: Audience, results: list[ActResult]) -> None:
     """Plays all acts; `results` grows by each run."""
     audience.begins(plan)
-    for act in Act:
+    for act in acts_of(len(plan.nodes)):
         try:
-            playing = await clusters.ready(modes_of(act), audience.step)
+            playing = await clusters.ready(modes_of(act, len(plan.nodes)), audience.step)
             audience.act_begins(act)
             runs: list[ActResult] = []
             for cluster in playing:

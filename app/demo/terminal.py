@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.config.model import Mode
+from app.demo.clusters import acts_of
 from app.demo.plan import NAMES, SHORT_NAMES, Act, Plan
 from app.demo.results import PROMISING, ActResult, broken_promises, by_act
 from app.demo.story import WHAT_HAPPENS, closing, count_of, outcome, sentences, traffic
@@ -31,11 +32,13 @@ class Terminal:
         self._story = story
         self._status: Status | None = None
         self._regions: dict[str, str] = {}
+        self._acts = len(Act)
         self._act = ""
 
     def begins(self, plan: Plan) -> None:
         """The title, and what is about to run."""
         self._regions = {node.name: node.region for node in plan.nodes}
+        self._acts = len(acts_of(len(plan.nodes)))
         nodes = ", ".join(f"{node.name} ({node.region})" for node in plan.nodes)
         if self._story:
             text = Text.assemble(
@@ -71,7 +74,7 @@ class Terminal:
     def act_begins(self, act: Act) -> None:
         """The act's title and what is done in it."""
         self.pause()
-        self._act = f"act {act.value} of {len(Act)}: "
+        self._act = f"act {act.value} of {self._acts}: "
         if self._story:
             self._print("")
             self._print(Text.assemble((f"Act {act.value}  ", "bold cyan"), (NAMES[act], "bold")))
