@@ -1,4 +1,4 @@
-"""Each safeguard is needed, and the simulation would notice: with one taken out, some seed must fail that does not with it.
+"""Each safeguard is needed, and the simulation would notice: without it some seed must fail that does not with it.
 
 One is not among them, that deletes are told again: rows are deleted and inserted so often here that few tombstones get
 old, and of 2,500 seeds none needed it. `tests/unit/replication/engine/test_again.py` has what happens without it."""
