@@ -144,12 +144,15 @@ class PrimaryAsgi:
                 await answer.aclose()
 
     async def _is_visible(self, text: str) -> bool:
-        """Whether what the answer with this token is of can be read here, after a while perhaps."""
+        """Whether what the answer with this token is of can be read here, after a while perhaps. Raises NoAnswer if it
+        was lost with the primary that wrote it."""
         position = self._desk.position_of(text)
         if position is None:
             return False
         deadline_s = time.monotonic() + self._desk.visible_s()
-        while not self._desk.has_reached(position):
+        while not (is_written := self._desk.has_written(position)):
+            if is_written is None:
+                raise forwarding.lost()
             if time.monotonic() >= deadline_s:
                 return False
             await asyncio.sleep(POSITION_POLL_S)

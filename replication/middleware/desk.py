@@ -146,6 +146,14 @@ class Desk:
             self._warn(f"how far the database is cannot be read: {error}")
             return False
 
+    def has_written(self, position: EpochPosition) -> bool | None:
+        """Whether what was written up to there can be read here; None if it never will."""
+        try:
+            return self._file.has_written(position)
+        except sqlite3.Error as error:
+            self._warn(f"how far the database is cannot be read: {error}")
+            return False
+
     def visible_s(self) -> float:
         """How long to wait for a forwarded write until it can be read here."""
         standing = self._node.look()

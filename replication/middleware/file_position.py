@@ -19,6 +19,7 @@ _PLACE: Final = """
     FROM main._litecast_one_writer AS writer, main._litecast_state AS own
     LEFT JOIN main._litecast_sites AS sites ON sites.site = writer.epoch AND sites.tips IS NULL
 """
+_HEAD: Final = "SELECT head FROM main._litecast_sites WHERE site = ? AND tips IS NULL"
 _CATALOGUE: Final = "SELECT tid FROM main._litecast_catalogue"
 
 
@@ -69,6 +70,19 @@ class FilePosition:
             return False
         here = EpochPosition.of(epoch, head)
         return here.epoch > position.epoch or (here.site == position.site and here.stamp >= position.stamp)
+
+    def has_written(self, position: EpochPosition) -> bool | None:
+        """Whether what was written up to there can be read here: False while it has not come yet, None if it never
+        will, since its epoch was over before it was sent. For who acknowledges a write. Raises sqlite3.Error."""
+        with self._lock:
+            connection = self._connection()
+            place = None if connection is None else _place(connection)
+            if connection is None or place is None:
+                return False
+            row = connection.execute(_HEAD, (position.site,)).fetchone()
+        if row is not None and row[0] is not None and row[0] >= position.stamp:
+            return not place[3]
+        return None if EpochPosition.of(place[2], place[4]).epoch > position.epoch else False
 
     def _connection(self) -> sqlite3.Connection | None:
         if self._opened is None or self._opened[0] != os.getpid():

@@ -81,6 +81,11 @@ def failure(to: Forward, error: Exception) -> NotTaken | NoAnswer:
             return NoAnswer(502, f"the program of node {to.node} did not answer ({why})")
 
 
+def lost() -> NoAnswer:
+    """It was written, and another node was the primary before it was sent to this one."""
+    return NoAnswer(502, "the primary that answered was followed by another one before what it wrote came here")
+
+
 def is_refusal(status: int, names: Iterable[bytes]) -> bool:
     """Whether an answer with these headers says that nothing was done, since it is not the primary's."""
     return status == http.HTTPStatus.SERVICE_UNAVAILABLE and NOT_PRIMARY.encode() in names

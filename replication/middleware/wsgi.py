@@ -121,7 +121,12 @@ class PrimaryWsgi:
             answer.close()
             raise NotTaken(f"node {to.node} is not the primary any more")
         status = answer.status_code
-        if case.asked.writes and not self._is_visible(answer.headers.get(POSITION, "")) and answer.is_success:
+        try:
+            is_visible = not case.asked.writes or self._is_visible(answer.headers.get(POSITION, ""))
+        except NoAnswer:
+            answer.close()
+            raise
+        if not is_visible and answer.is_success:
             status = http.HTTPStatus.ACCEPTED.value
         headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
@@ -131,12 +136,15 @@ class PrimaryWsgi:
         return _Relayed(answer)
 
     def _is_visible(self, text: str) -> bool:
-        """Whether what the answer with this token is of can be read here, after a while perhaps."""
+        """Whether what the answer with this token is of can be read here, after a while perhaps. Raises NoAnswer if it
+        was lost with the primary that wrote it."""
         position = self._desk.position_of(text)
         if position is None:
             return False
         deadline_s = time.monotonic() + self._desk.visible_s()
-        while not self._desk.has_reached(position):
+        while not (is_written := self._desk.has_written(position)):
+            if is_written is None:
+                raise forwarding.lost()
             if time.monotonic() >= deadline_s:
                 return False
             time.sleep(POSITION_POLL_S)

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from cluster.lease.boot_clock import boot_clock_s
+from replication.engine import epochs
 from replication.engine.epochs import epoch_site
 from replication.engine.stamps import Stamp
 from replication.middleware import token
@@ -157,6 +159,20 @@ def test_what_cannot_be_read_here_in_time_is_202_with_the_position(each: Pair) -
     assert not each.two.beta.emails()
     each.two.is_carrying = True
     assert each.beta.get("/users").json()["users"] == ["a@x"]  # by the cookie that came along
+
+
+def test_a_write_that_was_lost_with_its_primary_is_not_acknowledged(pair: Pair) -> None:
+    pair.two.is_carrying = False
+    pair.two.beta.tell(visible_s=20.0)
+
+    def another_epoch() -> None:
+        with contextlib.closing(sqlite3.connect(pair.two.beta.path, isolation_level=None)) as connection:
+            epochs.begin(connection, epoch_site(EPOCH + 1, "0" * 19), now_ms=int(time.time() * 1000))
+
+    pair.programs["alpha"].after_write = another_epoch
+    answer = add(pair.beta, "a@x")
+    assert answer.status_code == 502
+    assert "unknown" in answer.json()["error"]
 
 
 def test_a_write_that_changes_nothing_is_visible_at_once(pair: Pair) -> None:

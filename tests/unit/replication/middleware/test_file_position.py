@@ -114,6 +114,25 @@ def test_a_position_of_an_epoch_that_is_over_stalls_nobody(primary: Database, re
     assert now(replica) > lost
 
 
+def test_a_write_that_was_lost_with_its_epoch_is_not_taken_for_one_that_came(
+    primary: Database, replica: Database
+) -> None:
+    replica.merge(*primary.made)
+    sent = primary.write(INSERT, "sent")
+    assert sent is not None
+    written = now(primary)
+    there = FilePosition(replica.path)
+    assert there.has_written(written) is False
+    replica.merge(sent)
+    assert there.has_written(written) is True
+    primary.connection.execute(INSERT, ["lost with its node"])
+    lost = now(primary)
+    assert there.has_written(lost) is False
+    replica.begin(2)
+    assert there.has_written(lost) is None
+    assert there.has_written(written) is True
+
+
 def test_a_position_of_an_epoch_that_has_not_come_here_is_not_reached(primary: Database, replica: Database) -> None:
     replica.merge(*primary.made)
     position = now(primary)
