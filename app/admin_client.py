@@ -50,6 +50,10 @@ class AdminClient:
         """These nodes are gone for good. Raises NodeUnreachable; and NodeRefused, with nothing done."""
         self._ask("POST", "/api/peers/forget", {"nodes": list(nodes)})
 
+    def promote(self, node: str) -> None:
+        """That node is the primary now. Raises NodeUnreachable, after which it may be all the same; and NodeRefused."""
+        self._ask("POST", "/api/promote", {"node": node})
+
     def _ask(self, method: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> Any:
         headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
         try:

@@ -16,7 +16,20 @@ from typing import cast
 from app.commands import Command
 
 # In the order in which `litecast --help` lists them.
-COMMANDS = ("demo", "node", "run", "status", "peers", "drift", "doctor", "attach", "detach", "keygen", "dev-proxy")
+COMMANDS = (
+    "demo",
+    "node",
+    "run",
+    "status",
+    "peers",
+    "promote",
+    "drift",
+    "doctor",
+    "attach",
+    "detach",
+    "keygen",
+    "dev-proxy",
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -167,6 +167,7 @@ async def running_node(
             drift=drift,
             gate=AdminGate(admin_token(config)),
             forget=None if replication is None else replication.forget,
+            promote=None if primary is None else primary.leading.promote,
             changes=repo,
             statements=_statements(config, repo),
             program="" if config.http.program is None else f"http://{config.http.program.host_and_port}",

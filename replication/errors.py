@@ -27,6 +27,7 @@
     │   ├── NotVisibleYet          .position .result; written, and not to be read here yet
     │   └── OutcomeUnknown         the primary did not say, or lost its lease meanwhile
     ├── StartOver                  .table .reason; a reader of the change feed cannot go on from where it was
+    ├── CannotPromote              the lease was not handed over: .reason
     ├── CannotForget               a node that is up, was never heard, or whose peers cannot hear of it
     ├── PositionTimeout            .missing .timeout_s; the write that it is of was done all the same
     ├── DatabaseError              the world: .path .problem .remedy, one line an operator can act on
@@ -282,6 +283,14 @@ class StartOver(ReplicationError):
             f"the changes of table {table} cannot be told from this position on: {reason}; start over: empty your "
             "copy, and read the feed without a position, which begins with the rows as they are now"
         )
+
+
+class CannotPromote(ReplicationError):
+    """The lease was not handed over."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the lease is not handed over: {reason}")
 
 
 class CannotForget(ReplicationError):

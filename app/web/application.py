@@ -27,6 +27,7 @@ from app.web.counting import CounterPages
 from app.web.drift import Drift, DriftApi
 from app.web.forget import Forget, ForgetApi
 from app.web.live import LiveFeed, LiveLimits, LiveStream, NextChange
+from app.web.promote import Promote, PromoteApi
 from app.web.state import cluster_summary, live_state
 from app.web.writes import StatementsApi
 
@@ -56,6 +57,7 @@ class WebApp:
         drift: Drift,
         gate: AdminGate,
         forget: Forget | None = None,
+        promote: Promote | None = None,
         changes: Changes,
         next_change: NextChange | None = None,
         live: LiveLimits | None = None,
@@ -107,6 +109,7 @@ class WebApp:
                     Route("/api/drift", drift_api.get, methods=["GET"]),
                     Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
                     Route("/api/peers/forget", ForgetApi(forget, gate).post, methods=["POST"]),
+                    Route("/api/promote", PromoteApi(promote, gate).post, methods=["POST"]),
                     *([] if statements is None else [Route("/api/statements", statements.post, methods=["POST"])]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),

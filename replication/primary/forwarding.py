@@ -32,6 +32,7 @@ class Leading(Protocol):
     """Who is the primary."""
 
     def may_write(self) -> bool: ...
+    def still_holds(self) -> bool: ...
     def is_over(self, epoch: int) -> bool: ...
     def still_writes(self, node: str, epoch: int) -> bool: ...
     def status(self) -> RoleStatus: ...
@@ -133,7 +134,7 @@ class Forwarding:
 
     async def _here[T](self, here: Callable[[], Awaitable[T]]) -> T:
         result = await here()
-        if not self._leading.may_write():
+        if not self._leading.still_holds():
             raise OutcomeUnknown("this node lost its lease while it was written")
         return result
 

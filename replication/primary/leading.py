@@ -29,7 +29,7 @@ from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.store import Done, Store, View
 from replication.engine.epochs import EPOCH_MAX, epoch_of, epoch_site, newest
 from replication.engine.stamps import Site, Stamp
-from replication.errors import PositionTimeout, ReplicationError
+from replication.errors import CannotPromote, PositionTimeout, ReplicationError
 from replication.positions import Position
 from replication.primary.beside import Beside
 from replication.primary.standing import Role, RoleStatus, Standing, fence_message, majority
@@ -46,6 +46,10 @@ ASK_TIMEOUT_S: Final = 1.0
 CATCH_UP_S: Final = 10.0
 """A candidate that has not come so far in this time lets others try."""
 BACK_OFF_S: Final = 2.0
+HAND_OVER_S: Final = 2.0
+"""So long are writes held at most for a successor that has not got everything yet."""
+HAND_OVER_LOOK_S: Final = 0.02
+FOLLOWED_S: Final = 5.0
 
 
 class Replication(Protocol):
@@ -110,6 +114,7 @@ class Leading:
         self._renewing: asyncio.Task[None] | None = None
         self._site: Site | None = None
         """Under which this node writes, while it is the primary."""
+        self._is_handing_over = False
         self._fenced: str | None = None
         self._problems: dict[str, str] = {}
         """What is the matter with the lease, and with the role."""
@@ -122,7 +127,11 @@ class Leading:
     # --- what others ask ---
 
     def may_write(self) -> bool:
-        """Whether this node may write now."""
+        """Whether this node may write now. Not while it hands over: writes are held then."""
+        return not self._is_handing_over and self.still_holds()
+
+    def still_holds(self) -> bool:
+        """Whether what this node has written by now may be acknowledged."""
         grant = self._grant
         return (
             self.role is Role.PRIMARY
@@ -169,15 +178,16 @@ class Leading:
         ]
 
     async def stop(self) -> None:
-        """Stops writing, fences, and gives the lease up, so that another node need not wait for it to run out."""
+        """Stops writing, fences, and gives the lease up, so that another node need not wait for it to run out: to a
+        candidate that has everything, if there is one."""
+        with contextlib.suppress(CannotPromote, LeaseError, LeaseUnusable, sqlite3.Error, OSError, ReplicationError):
+            await self.hand_over()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._renewing is not None:  # what it may still write would undo the release
-            self._renewing.cancel()
-            await asyncio.wait([self._renewing])
+        await self._stop_renewing()
         grant, self._grant = self._grant, None
         was_primary = self.role is Role.PRIMARY
         self._become(Role.REPLICA)
@@ -218,11 +228,17 @@ class Leading:
 
     async def answer(self, request: object) -> object:
         """The heads of this node, for a candidate of an epoch that asks. All that can be read here is in them.
+        Also for a primary that asks whether this node could follow it, and how far it has merged a site.
 
         The epoch is noted before the heads are: what comes to be readable after that may be a tail."""
         match request:
             case ["heads", int(epoch)] if type(epoch) is int and 0 < epoch <= EPOCH_MAX:
                 self._asked_for = max(self._asked_for, epoch)
+            case ["merged", str(site)]:
+                head = self._replication.view().vector.get(Site(site))
+                return ["merged", 0 if head is None else head.stamp]
+            case ["could follow"] if self._may_stand():
+                pass
             case _:
                 return ["error", "not a request"]
         try:
@@ -251,6 +267,117 @@ class Leading:
             self._wake.set()
             self._has_changed()
 
+    # --- handing over ---
+
+    async def promote(self, node: str) -> None:
+        """Makes that node the primary, from whichever node it is asked of. Returns once it is. Raises CannotPromote."""
+        status = self.status()
+        if status.primary == node:
+            raise CannotPromote(f"{node} is the primary already")
+        if self.role is Role.PRIMARY:
+            await self.hand_over(node)
+        elif status.primary is None or self._cluster is None:
+            raise CannotPromote("there is no primary just now: a candidate follows by itself")
+        else:
+            await self._ask_to_promote(self._cluster, status.primary, node)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FOLLOWED_S):
+                while self.status().primary != node:
+                    await self.next_change()
+                return
+        raise CannotPromote(
+            f"{node} was handed the lease, and is not the primary after {FOLLOWED_S:g} s: see its status"
+        )
+
+    async def _ask_to_promote(self, cluster: Cluster, primary: str, node: str) -> None:
+        try:
+            answer = await cluster.call(primary, PRIMARY, ["promote", node], timeout_s=FOLLOWED_S + 2 * HAND_OVER_S)
+        except CallError as error:
+            raise CannotPromote(f"the primary, {primary}, does not answer: {error}") from None
+        match answer:
+            case ["done"]:
+                pass
+            case ["refused", str(why)]:
+                raise CannotPromote(why)
+            case _:
+                raise CannotPromote(f"the primary, {primary}, does not know how to hand over")
+
+    async def hand_over(self, to: str | None = None) -> None:
+        """Gives the lease to a candidate that has everything; None: to any. Writes are held meanwhile, for
+        `HAND_OVER_S` at most. Returns once the lease is released to it.
+
+        Raises CannotPromote: with nothing changed, unless the successor stopped to answer meanwhile: then the lease is
+        any candidate's. Raises what fencing and releasing raise."""
+        if self.role is not Role.PRIMARY or self._grant is None or self._is_handing_over:
+            raise CannotPromote("this node is not the primary, or hands over already")
+        if self._grant.good_until_s == math.inf:
+            raise CannotPromote(
+                "the lease is static, so nobody can be handed it: name the other node in [lease] primary on all nodes "
+                "and restart them, or let nodes take turns with [lease] provider = 'object_store' or 'consul'"
+            )
+        successor = await self._successor(to)
+        if not await self._gets_everything(successor):
+            raise CannotPromote(f"{successor} has not got what this node wrote after {HAND_OVER_S:g} s")
+        self._is_handing_over = True
+        try:
+            await self._fence(successor)
+            if not await self._gets_everything(successor):
+                await self._give_up(f"{successor} was to follow, and stopped to answer")
+                raise CannotPromote(f"{successor} stopped to answer: the lease is released, and any candidate follows")
+            await self._stop_renewing()
+            grant, self._grant = self._grant, None
+            if grant is None:
+                raise CannotPromote("this node lost the lease meanwhile, and any candidate follows")
+            try:
+                await self._lease.release(grant, successor=successor)
+            finally:
+                self._become(Role.REPLICA)
+        finally:
+            self._is_handing_over = False
+        log.info("the lease is handed over to %s", successor)
+
+    async def _successor(self, wanted: str | None) -> str:
+        assert self._cluster is not None, "leading was started"
+        names = [peer.name for peer in self._cluster.peers()]
+        if wanted is not None and wanted not in names:
+            raise CannotPromote(f"there is no live node {wanted!r}: {', '.join(sorted(names)) or 'no other'} is there")
+        asked = names if wanted is None else [wanted]
+        answers = await asyncio.gather(*(self._ask(name, ["could follow"]) for name in asked))
+        able = {name: self._stamp_of(heads) for name, heads in zip(asked, answers, strict=True) if heads is not None}
+        if not able:
+            raise CannotPromote(
+                f"{wanted or 'no other node'} can follow: one has to be up, ready, and a candidate ([lease] candidate, "
+                "region)"
+            )
+        return max(sorted(able), key=able.__getitem__)
+
+    def _stamp_of(self, heads: Heads) -> int:
+        """How far somebody has this node's epoch."""
+        head = None if self._site is None else heads.vector.get(self._site)
+        return 0 if head is None else head.stamp
+
+    async def _gets_everything(self, peer: str) -> bool:
+        """Whether a peer has merged all that is folded here now, in time. It is told of as ever."""
+        assert self._cluster is not None, "leading was started"
+        assert self._site is not None, "this node is the primary"
+        wanted = self._replication.view().vector[self._site].stamp
+        with contextlib.suppress(TimeoutError, CallError):
+            async with asyncio.timeout(HAND_OVER_S):
+                while True:
+                    match await self._cluster.call(peer, PRIMARY, ["merged", self._site], timeout_s=ASK_TIMEOUT_S):
+                        case ["merged", int(stamp)] if stamp >= wanted:
+                            return True
+                        case _:
+                            pass
+                    await asyncio.sleep(HAND_OVER_LOOK_S)
+        return False
+
+    async def _stop_renewing(self) -> None:
+        """What a renewal may still write would undo a release."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
+
     # --- the lease ---
 
     async def _look_after(self) -> None:
@@ -266,7 +393,7 @@ class Leading:
             if grant is not None:
                 if now_s >= grant.good_until_s:
                     self._lose(self._problems.get("lease") or "it could not be renewed in time")
-                elif (self._must_ask or now_s >= grant.renew_at_s) and self._is_idle():
+                elif (self._must_ask or now_s >= grant.renew_at_s) and self._is_idle() and not self._is_handing_over:
                     self._renewing = asyncio.create_task(self._renew(grant), name="primary: renewing")
             else:
                 self._must_ask = False
@@ -417,13 +544,13 @@ class Leading:
     async def _ask_peers(self, epoch: int) -> dict[str, Heads]:
         assert self._cluster is not None, "leading was started"
         names = [peer.name for peer in self._cluster.peers()]
-        answers = await asyncio.gather(*(self._ask(name, epoch) for name in names))
+        answers = await asyncio.gather(*(self._ask(name, ["heads", epoch]) for name in names))
         return {name: heads for name, heads in zip(names, answers, strict=True) if heads is not None}
 
-    async def _ask(self, peer: str, epoch: int) -> Heads | None:
+    async def _ask(self, peer: str, question: list[object]) -> Heads | None:
         assert self._cluster is not None, "leading was started"
         try:
-            answer = await self._cluster.call(peer, PRIMARY, ["heads", epoch], timeout_s=ASK_TIMEOUT_S)
+            answer = await self._cluster.call(peer, PRIMARY, question, timeout_s=ASK_TIMEOUT_S)
             heads = parse_heads(answer) if isinstance(answer, list) else None
         except (CallError, NotAMessage):
             return None

@@ -46,7 +46,7 @@ class PrimaryMode:
             beside=Beside(repo.path),
         )
         self.carrying_out = CarryingOut(
-            repo.transact_here, self.leading.may_write, functions=repo.functions, now_ms=now_ms
+            repo.transact_here, self.leading.still_holds, functions=repo.functions, now_ms=now_ms
         )
         self.forwarding = Forwarding(
             self.leading,

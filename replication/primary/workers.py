@@ -1,11 +1,14 @@
 """The two actors of primary mode: who is the primary, and what it is to write. They keep nothing themselves."""
 
 import logging
+import sqlite3
 
 from cluster.actor import Actor
+from cluster.errors import LeaseError, LeaseUnusable
 from cluster.membership import NodeUp
 from cluster.node import Node
 from cluster.seldom import SeldomLog
+from replication.errors import CannotPromote, ReplicationError
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.forwarding import WRITES
 from replication.primary.leading import PRIMARY, Leading
@@ -33,8 +36,16 @@ class PrimaryWorker(Actor):
             self._seldom.warning(f"bad {sender}", f"dropped a cast from {sender} that says nothing of who is primary")
 
     async def handle_call(self, message: object, sender: str) -> object:
-        """A candidate asks for the heads."""
-        return await self._leading.answer(message)
+        """A candidate asks for the heads, or somebody that this primary hands over."""
+        match message:
+            case ["promote", str(node)]:
+                try:
+                    await self._leading.hand_over(node)
+                except (CannotPromote, LeaseError, LeaseUnusable, sqlite3.Error, OSError, ReplicationError) as error:
+                    return ["refused", str(error)]
+                return ["done"]
+            case _:
+                return await self._leading.answer(message)
 
     async def handle_info(self, info: object) -> None:
         """A peer came, or went, which means nothing here."""

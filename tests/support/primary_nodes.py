@@ -10,6 +10,7 @@ from typing import Any
 from cluster.address import Address
 from cluster.lease.boot_clock import boot_clock_s
 from cluster.lease.object_store import ObjectStoreLease
+from cluster.lease.static import StaticLease
 from cluster.memory import MemoryNetwork
 from cluster.node import Node
 from cluster.supervisor import ActorChild
@@ -62,6 +63,8 @@ class PrimaryCluster:
         self.folder = folder
         self.size = size
         self.ttl_s = TTL_S
+        self.static: str | None = None
+        """The node that always writes."""
         self.network = MemoryNetwork()
         self.stores: dict[str, FakeObjects] = {}
         self._objects: dict[int, bytes] = {}
@@ -94,7 +97,7 @@ class PrimaryCluster:
         repo.link = replication
         store = self.stores[name] = FakeObjects()
         store.objects = self._objects
-        lease = ObjectStoreLease(
+        stored = ObjectStoreLease(
             store,
             cluster=CLUSTER,
             node=name,
@@ -102,6 +105,7 @@ class PrimaryCluster:
             clock=self._clock,
             nonce=lambda: os.urandom(8).hex(),
         )
+        lease = stored if self.static is None else StaticLease(node=name, primary=self.static)
         mode = PrimaryMode(
             repo,
             replication,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from replication.errors import OutcomeUnknown
+from replication.errors import CannotPromote, OutcomeUnknown
 from replication.primary.forwarding import Timeouts
 from replication.primary.standing import Role
 from replication.transaction import Transaction
@@ -64,6 +64,64 @@ async def test_a_primary_that_stops_gives_the_lease_up_and_is_followed_at_once(c
     await next_primary(cluster)
     assert time.monotonic() - stopped_s < 1.0
     assert await cluster.equal() == [(1, "x", 0)]
+
+
+async def test_a_handover_under_load_loses_and_repeats_no_acknowledged_write(cluster: PrimaryCluster) -> None:
+    cluster.ttl_s = 6.0
+    a, b, c = await candidates(cluster)
+    acknowledged: list[str] = []
+    unknown: list[str] = []
+    took_s: list[float] = []
+    is_over = False
+
+    async def write_on(member: Member) -> None:
+        number = 0
+        while not is_over:
+            email = f"{member.node.name}-{number}"
+            number += 1
+            try:
+                await member.repo.execute("INSERT INTO users (email) VALUES (?)", (email,))
+            except OutcomeUnknown:  # written, and the epoch was over before it could be read on its node
+                unknown.append(email)
+            else:
+                acknowledged.append(email)
+
+    writing = [asyncio.ensure_future(write_on(one)) for one in (a, b, c)]
+    await eventually(lambda: len(acknowledged) > 50)
+    for asked, to in ((a, b), (a, c), (c, a), (a, b)):  # the primary itself, one that is not, the successor's own
+        began_s = time.monotonic()
+        await asked.mode.leading.promote(to.node.name)
+        took_s.append(time.monotonic() - began_s)
+        before = len(acknowledged)
+        await cluster.is_primary(to)
+        await eventually(lambda before=before: len(acknowledged) > before + 20)  # type: ignore[misc]
+    print(f"handed over under load in {', '.join(f'{one * 1000:.0f}' for one in took_s)} ms")
+    assert min(took_s) < 1.0  # the machine has other things to do
+    is_over = True
+    await asyncio.gather(*writing)
+    shown = [email for _, email, _ in await cluster.equal()]
+    assert len(set(shown)) == len(shown)
+    assert set(acknowledged) <= set(shown) <= {*acknowledged, *unknown}
+    assert len(unknown) <= 3 * 4  # at most the one under way on each node, for each handover
+    assert not any(one.replication.view().tails for one in (a, b, c))
+
+
+async def test_promote_says_why_not_and_nothing_changes(cluster: PrimaryCluster) -> None:
+    a, b, _ = await cluster.trio()
+    for node, why in (("a", "already"), ("z", "no live node 'z'"), ("c", "c can follow.*candidate")):
+        with pytest.raises(CannotPromote, match=why):
+            await b.mode.leading.promote(node)
+    assert a.role is Role.PRIMARY
+    assert (await b.repo.insert("users", {"email": "x"}))["id"] == 1
+    assert a.mode.leading.epoch() == 1
+
+
+async def test_a_static_lease_is_handed_to_nobody(cluster: PrimaryCluster) -> None:
+    cluster.static = "a"
+    a, _, _ = await cluster.trio()
+    with pytest.raises(CannotPromote, match=r"static.*\[lease\] primary"):
+        await a.mode.leading.promote("b")
+    assert a.role is Role.PRIMARY
 
 
 async def test_the_former_primary_comes_back_as_a_replica(cluster: PrimaryCluster) -> None:

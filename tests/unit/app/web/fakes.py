@@ -17,7 +17,7 @@ from cluster.errors import CallTimeout, NodeDown
 from replication.convergent.status import ReplicationStatus
 from replication.drift import DriftReport
 from replication.engine.comparing import Verdict
-from replication.errors import CannotForget, DatabaseBusy, NoChangeFeed, NoSuchRow, ReplicationError
+from replication.errors import CannotForget, CannotPromote, DatabaseBusy, NoChangeFeed, NoSuchRow, ReplicationError
 from replication.feed.feed import ChangeFeed
 from replication.feed.position import FeedPosition
 from replication.measuring.mending import ClusterRepair
@@ -235,6 +235,9 @@ class FakeCluster:
         self.admin_token: str | None = None
         self.forgotten: list[str] = []
         self.cannot_forget = ""
+        self.has_primary = False
+        self.promoted: list[str] = []
+        self.cannot_promote = ""
         regions = ["fra", "ord", "syd", "gru"]
         self.members = [
             FakeMember(name=name, region=regions[i % 4], address=f"tcp://127.0.0.1:{7400 + i}")
@@ -283,6 +286,7 @@ class FakeCluster:
             drift=self.drift,
             gate=AdminGate(self.admin_token),
             forget=None if node.status is None else self.forget,
+            promote=self.promote if self.has_primary else None,
             changes=NoFeed(),
             next_change=next_change,
             live=live,
@@ -293,6 +297,12 @@ class FakeCluster:
         if self.cannot_forget:
             raise CannotForget(self.cannot_forget)
         self.forgotten += nodes
+
+    async def promote(self, node: str) -> None:
+        """As primary mode does: `cannot_promote` is why not."""
+        if self.cannot_promote:
+            raise CannotPromote(self.cannot_promote)
+        self.promoted.append(node)
 
     def close(self) -> None:
         for node in self.nodes.values():
