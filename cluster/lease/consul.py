@@ -38,6 +38,8 @@ KEY: Final = "litecast-lease"
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
+_REFUSED: Final = "Invalid "
+"""How it begins to say that a session cannot be as it was asked for."""
 _TOO_MANY: Final = 429
 _SHOWN_MAX_CHARS: Final = 200
 
@@ -261,7 +263,8 @@ class ConsulLease:
         status = response.status_code
         if status == may_be:
             return status, None
-        if status >= _SERVER_ERROR or status == _TOO_MANY:
+        is_refused = response.text.startswith(_REFUSED)  # which Consul answers with 500 as well
+        if (status >= _SERVER_ERROR or status == _TOO_MANY) and not is_refused:
             raise LeaseUnreachable(f"{self._place.url} answered {status}: {response.text[:_SHOWN_MAX_CHARS]}")
         if not response.is_success:
             raise LeaseRefused(str(self._place), f"{status} {response.text[:_SHOWN_MAX_CHARS]}".strip())
