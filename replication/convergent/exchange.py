@@ -127,11 +127,9 @@ class Exchange:
     ) -> str | None:
         """The peer to ask now; None if nothing is missing, or nobody has it."""
         for lacking in waiting:
-            peer = self._peers.get(lacking.peer)
-            if peer is None or peer.paused_until_s > now_s or lacking.site in self._unwanted:
-                continue
-            if lacking.own_gap or now_s - lacking.since_s >= GRACE_S:
-                return lacking.peer
+            is_due = lacking.own_gap or now_s - lacking.since_s >= GRACE_S
+            if is_due and lacking.site not in self._unwanted and (peer := self._who_has(lacking, now_s)) is not None:
+                return peer
         for name, peer in self._peers.items():
             if peer.paused_until_s > now_s or peer.heads is None:
                 continue
@@ -141,5 +139,16 @@ class Exchange:
                 or reach.get(site, first_after(site)) < peer.before.get(site, Stamp(-2))
                 for site in self.lacks(name, reach, own=own, closed=closed, before_ms=before_ms)
             ):
+                return name
+        return None
+
+    def _who_has(self, lacking: Lacking, now_s: float) -> str | None:
+        """A peer to ask for what keeps a changeset from being merged: who sent that, or, if that one is gone or did not
+        help, any other that has it. What waits itself hides that these have more than is merged here."""
+        for name, peer in sorted(self._peers.items(), key=lambda one: one[0] != lacking.peer):
+            if peer.paused_until_s > now_s:
+                continue
+            head = None if peer.heads is None else peer.heads.vector.get(lacking.site)
+            if name == lacking.peer or (head is not None and head.stamp >= lacking.stamp):
                 return name
         return None

@@ -100,3 +100,20 @@ def test_a_peer_that_went_down_is_not_asked() -> None:
     exchange.heard("a", heads(A, a=5))
     exchange.down("a")
     assert to_ask(exchange) is None
+
+
+def test_what_keeps_a_changeset_waiting_is_asked_of_others_where_its_sender_is_gone_or_did_not_help() -> None:
+    """What waits is of `b`, up to 5, and lacks what `b` wrote up to 3. Others have both, and seem to have no more."""
+    exchange = Exchange()
+    exchange.heard("b", heads(B, b=5))
+    exchange.heard("c", heads(A, a=1, b=5))
+    exchange.heard("d", heads(A, b=2))
+    gap = Lacking(peer="b", site=B, stamp=Stamp(3), own_gap=True, since_s=1.0)
+    reach = {A: Stamp(1), B: Stamp(5)}
+    assert to_ask(exchange, reach, waiting=(gap,)) == "b"
+    exchange.pause("b", 2.0)
+    assert to_ask(exchange, reach, waiting=(gap,)) == "c"
+    exchange.down("b")
+    assert to_ask(exchange, reach, waiting=(gap,), now_s=3.0) == "c"
+    exchange.down("c")
+    assert to_ask(exchange, reach, waiting=(gap,), now_s=3.0) is None, "nobody has it"
