@@ -41,7 +41,8 @@ async def test_role_and_epoch_are_told_when_they_change_and_only_then(tmp_path: 
         leader.role = Role.REPLICA
         await metadata.stop()
         assert api.metadata["shop/683d/role"] == "replica"
-        assert len(api.asked) == asked + 1
+        # The answer to the epoch may not have come when the end came: then it is said once more.
+        assert api.asked[asked:] in (["role=replica"], ["role=replica", "epoch=7"])
 
 
 async def test_what_is_refused_or_not_there_is_tried_again_and_logged_once(
