@@ -128,8 +128,8 @@ class Exchange:
         """The peer to ask now; None if nothing is missing, or nobody has it."""
         for lacking in waiting:
             is_due = lacking.own_gap or now_s - lacking.since_s >= GRACE_S
-            if is_due and lacking.site not in self._unwanted and (peer := self._who_has(lacking, now_s)) is not None:
-                return peer
+            if is_due and lacking.site not in self._unwanted and (name := self._who_has(lacking, now_s)) is not None:
+                return name
         for name, peer in self._peers.items():
             if peer.paused_until_s > now_s or peer.heads is None:
                 continue
