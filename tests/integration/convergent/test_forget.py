@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from replication.convergent.for_file import connect
+from replication.convergent.store import Store
 from replication.engine.closing import FORGOTTEN, closed
 from replication.errors import CannotForget
 from replication.measuring.meter import QUICK
@@ -61,6 +63,23 @@ async def test_nobody_waits_for_who_is_forgotten(cluster: ConvergentCluster) -> 
         await trimmed(member)
     assert (await a.meter.measure(QUICK)).verdict == "equal"
     assert await cluster.equal() == [("stays", "S", 1)]
+
+
+async def test_a_tombstone_is_as_old_as_the_slowest_members_clock_says(
+    cluster: ConvergentCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _, _ = await with_rows(cluster)
+    slow = replace(a.replication._exchange.heads()["b"], clock_ms=5)
+    by: list[int] = []
+
+    def trim(_store: Store, *_others: object, clock_ms: int) -> tuple[int, int]:
+        by.append(clock_ms)
+        return 0, 0
+
+    monkeypatch.setattr(Store, "trim", trim)
+    a.replication.cast_from("b", slow.plain())
+    await a.replication.trim()
+    assert by == [5]
 
 
 async def test_who_was_forgotten_and_comes_back_brings_nothing_back(cluster: ConvergentCluster) -> None:
