@@ -236,7 +236,7 @@ def test_in_mode_primary_it_says_what_other_nodes_lack_to_forward_requests_to_th
     for more, is_said in (({}, True), ({"http__program": "127.0.0.1:8000"}, False)):
         node = shell(make("one", **settings, **more), "exit 0")
         node.start()
-        assert node.ended() == 0
+        assert node.ended(40) == 0
         assert ("set [http] program" in node.log) is is_said
         node.log_file.unlink()
 
