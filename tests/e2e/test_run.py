@@ -169,7 +169,7 @@ def test_the_cluster_is_not_waited_for_longer_than_the_settings_say(make: Make) 
 def test_a_killed_node_leaves_no_program_behind(make: Make, tmp_path: Path) -> None:
     node = shell(make("one", **MODE_NONE), f"echo $$ > {tmp_path / 'process'}; exec sleep 600")
     node.start_and_wait()
-    node.until((tmp_path / "process").exists)
+    node.until(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text().endswith("\n"))
     program = int((tmp_path / "process").read_text())
     assert is_there(program)
     node.signal(signal.SIGKILL)
