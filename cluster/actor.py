@@ -41,7 +41,11 @@ class Actor:
         raise UnexpectedMessage(self.name, "cast", message)
 
     async def handle_call(self, message: object, sender: str) -> object:
-        """A request from node `sender`; what this returns is the answer."""
+        """A request from node `sender`; what this returns is the answer.
+
+        An `asyncio.Future` (a task is one) is answered with its result once it has one, and what comes after the
+        request is handled meanwhile. If it fails, who asked is told that the actor crashed, and the actor goes on. It
+        is cancelled when the actor ends."""
         raise UnexpectedMessage(self.name, "call", message)
 
     async def handle_info(self, info: object) -> None:
@@ -93,6 +97,7 @@ class Process:
         self._wake: asyncio.Future[None] | None = None
         self._stopping = False
         self._answering: Answer | None = None
+        self._later: dict[asyncio.Future[object], Answer] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -189,18 +194,44 @@ class Process:
                 else:
                     self._answering = answer
                     value = await actor.handle_call(message, sender)
-                    answer.answered(value)  # raises if the value cannot be sent: the actor's own fault
+                    if isinstance(value, asyncio.Future):
+                        self._answer_later(value, answer)
+                    else:
+                        answer.answered(value)  # raises if the value cannot be sent: the actor's own fault
                     self._answering = None
             if mailbox:
                 await asyncio.sleep(0)
                 continue
             if self._stopping:
-                return
+                if not self._later:
+                    return
+                await asyncio.wait(list(self._later))
+                continue
             self._wake = loop.create_future()
             await self._wake
 
+    def _answer_later(self, future: asyncio.Future[object], answer: Answer) -> None:
+        self._later[future] = answer
+        future.add_done_callback(self._answered_later)
+
+    def _answered_later(self, future: asyncio.Future[object]) -> None:
+        answer = self._later.pop(future, None)
+        if answer is None:
+            return
+        try:
+            answer.answered(future.result())
+        except asyncio.CancelledError:
+            answer.failed(Gone.STOPPED)
+        except Exception as error:
+            self._crashed(error)
+            answer.failed(Gone.CRASHED)
+
     def _bury(self, reason: Gone) -> None:
         lost = 0
+        while self._later:
+            future, answer = self._later.popitem()
+            answer.failed(reason)
+            future.cancel()
         if self._answering is not None:
             self._answering.failed(reason)
             self._answering = None
