@@ -27,6 +27,8 @@ COMMANDS = (
     "doctor",
     "attach",
     "detach",
+    "backup",
+    "restore",
     "keygen",
     "dev-proxy",
 )

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from app.report import NodeView
 from app.standing import StatusOf
+from replication.backup.status import BackupStatus
 from replication.convergent.status import ReplicationStatus, Tally
 from replication.engine.comparing import Verdict
 from replication.measuring.watching import Measured
@@ -124,6 +125,22 @@ def _replication(status: ReplicationStatus) -> Iterator[Metric]:
         ("sites", "Sites of which something is merged here.", status.sites),
     ):
         yield GaugeMetricFamily(f"litecast_replication_{name}", about, value=value)
+    if status.backup is not None:
+        yield from _backup(status.backup)
+
+
+def _backup(status: BackupStatus) -> Iterator[Metric]:
+    """How the backup stands, where there is one."""
+    events = CounterMetricFamily("litecast_backup_events", "What was uploaded, by kind.", labels=["kind"])
+    for kind, count in status.counts.items():
+        events.add_metric([kind], count)
+    yield events
+    for name, about, value in (
+        ("problem", "1 if nothing can be uploaded; /api/cluster says why.", bool(status.problem)),
+        ("lacking", "Sites of which something here could not be restored from the bucket.", status.lacking),
+        ("age_seconds", "For how long the oldest of that has been here.", status.age_s),
+    ):
+        yield GaugeMetricFamily(f"litecast_backup_{name}", about, value=value)
 
 
 def _drift(measured: Measured) -> Iterator[Metric]:

@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 from typing import assert_never
 
 from app.admin_token import admin_token
+from app.backing_up import backup_for, first_database, with_backup
 from app.beside.doors import DOORS, DoorKeeper
 from app.beside.saying import SayingToPrograms
 from app.comparing import desk_for, drift_watch
@@ -38,6 +40,9 @@ from cluster.node import Node
 from cluster.security import derive_curve_keys, derive_token_key
 from cluster.supervisor import ActorChild, Child
 from cluster.zeromq import ZeroMqTransport
+from replication.backup.saying import BACKUP
+from replication.backup.uploading import Backup
+from replication.backup.worker import BackupWorker
 from replication.convergent.asking import REPLICATION
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.first_copy import fetch_first_copy
@@ -138,7 +143,7 @@ async def running_node(
         listener = bind(config.http.bind.host, config.http.bind.port)
         stack.callback(listener.close)
         stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
-        await _first_copy(config)
+        await _first_database(config)
         repo = await stack.enter_async_context(_repo(config))
         if config.replication.mode is Mode.NAIVE:
             await _refuse_attached(repo)
@@ -146,11 +151,14 @@ async def running_node(
             await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
         primary = _primary(config, repo, replication)
+        backup = backup_for(config, replication)
+        if backup is not None:
+            stack.push_async_callback(backup.close)
         desk = desk_for(config)
         stack.push_async_callback(desk.close)
         page_source = repo if counts else None
-        status = _status(replication, primary)
-        node = _node(config, repo, replication, primary, desk, page_source, status)
+        status = with_backup(_status(replication, primary), backup)
+        node = _node(config, repo, replication, primary, backup, desk, page_source, status)
         if replication is not None:
             desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         if config.replication.mode is Mode.NAIVE:
@@ -179,9 +187,13 @@ async def running_node(
         stack.push_async_callback(node.stop)
         stack.push_async_callback(report.close)
         stack.push_async_callback(drift.close)
+        if backup is not None:
+            stack.push_async_callback(backup.stop)  # after replication, which folds what was written last
         if replication is not None:
             replication.start(node)
             stack.push_async_callback(replication.stop)
+        if backup is not None:
+            backup.start(node)
         if primary is not None:
             primary.start(node)
             saying = SayingToPrograms(config, node, primary.leading, url=_own_url(server))
@@ -215,16 +227,25 @@ async def _refuse_attached(repo: Repo) -> None:
         )
 
 
-async def _first_copy(config: Config) -> None:
-    """A node whose database does not exist yet takes a copy of a peer's, where there is a peer that has something."""
+async def _first_database(config: Config) -> None:
+    """A node whose database does not exist yet takes a copy of a peer's, where there is a peer that has something; else
+    what the backup has, where there is one."""
     path = resolved(config.database.path)
-    if not config.replication.mode.makes_changesets or config.discovery.method is Method.NONE or path.exists():
+    if not config.replication.mode.makes_changesets or path.exists():
         return
+    if config.discovery.method is not Method.NONE or config.backup.url is not None:
+        log.info("%s", await first_database(config, path, lambda: _copy_of_a_peer(config, path)))
+
+
+async def _copy_of_a_peer(config: Config, path: Path) -> bool:
+    """Whether there is a peer that has something."""
+    if config.discovery.method is Method.NONE:
+        return False
     engine = ThreadEngine("litecast first copy")
     try:
         async with _bare_node(config) as node:
             with told_to_the_operator(path, config.node.data_dir):
-                fetched = await fetch_first_copy(
+                return await fetch_first_copy(
                     node,
                     path,
                     wait_s=config.replication.join_timeout_s,
@@ -232,7 +253,6 @@ async def _first_copy(config: Config) -> None:
                     new_site=new_site,
                     new_nonce=new_nonce,
                 )
-        log.info("the database is a copy of a peer's" if fetched else "no peer has a database to copy: beginning anew")
     finally:
         await engine.close()
 
@@ -305,6 +325,7 @@ def _node(
     repo: Repo,
     replication: Replication | None,
     primary: PrimaryMode | None,
+    backup: Backup | None,
     desk: Desk,
     page_source: Repo | None,
     status: StatusOf | None,
@@ -312,6 +333,8 @@ def _node(
     children: list[Child] = []
     if replication is not None:
         children.append(ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)))
+    if backup is not None:
+        children.append(ActorChild(BACKUP, lambda: BackupWorker(backup, node)))
     if config.replication.mode is Mode.NAIVE:
         children.append(
             ActorChild(

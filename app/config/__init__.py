@@ -2,6 +2,7 @@
 
 from app.config.load import load_config
 from app.config.model import (
+    BackupConfig,
     BusConfig,
     ClusterConfig,
     Config,
@@ -25,6 +26,7 @@ from replication.opening import Synchronous
 
 __all__ = [
     "SETTINGS",
+    "BackupConfig",
     "BusConfig",
     "ClusterConfig",
     "Config",

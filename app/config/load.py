@@ -12,6 +12,7 @@ from typing import Any
 
 from app.config import table
 from app.config.model import (
+    BackupConfig,
     BusConfig,
     ClusterConfig,
     Config,
@@ -46,6 +47,7 @@ _DEFAULT_JOIN_TIMEOUT_S = 2.0
 _DEFAULT_CLOCK_BOUND_S = 60.0
 _DEFAULT_LEASE_TTL_S = 10.0
 _DEFAULT_FORWARDING_S = 5.0
+_DEFAULT_BACKUP_INTERVAL_S = 1.0
 _DEFAULT_JOURNAL_MAX_AGE_S = 604_800.0  # a week
 _DEFAULT_JOURNAL_MAX_BYTES = 2**30
 
@@ -107,6 +109,7 @@ def load_config(
             call_s=values.get(table.FORWARDING_CALL_S) or _DEFAULT_FORWARDING_S,
             visible_s=values.get(table.FORWARDING_VISIBLE_S) or _DEFAULT_FORWARDING_S,
         ),
+        backup=_backup(values),
         http=HttpConfig(
             bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND),
             program=_program(values, values.get(table.BUS_ADVERTISE) or bind),
@@ -277,6 +280,16 @@ def _lease(values: _Values, method: Method) -> LeaseConfig:
         ttl_s=values.get(table.LEASE_TTL_S) or _DEFAULT_LEASE_TTL_S,
         url=url,
     )
+
+
+def _backup(values: _Values) -> BackupConfig:
+    url, mode = values.get(table.BACKUP_URL), values.get(table.REPLICATION_MODE) or Mode.NONE
+    if url is not None and not mode.makes_changesets:
+        raise ConfigError(
+            f"{values.place(table.BACKUP_URL)} is given, and in mode {mode} there is nothing to upload: set "
+            f"{table.REPLICATION_MODE} to 'convergent' or 'primary', or have Litestream copy the file"
+        )
+    return BackupConfig(url=url, interval_s=values.get(table.BACKUP_INTERVAL_S) or _DEFAULT_BACKUP_INTERVAL_S)
 
 
 def _with_own(tables: Sequence[str], own_tables: Sequence[TableDeclaration]) -> tuple[str, ...]:

@@ -139,6 +139,14 @@ class ForwardingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupConfig:
+    """`[backup]`: without a `url` there is none."""
+
+    url: str | None = None
+    interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
     """`[http]`: where browsers reach this node, and other nodes the program beside it. `program` is no wildcard."""
 
@@ -169,6 +177,7 @@ class Config:
     replication: ReplicationConfig
     lease: LeaseConfig
     forwarding: ForwardingConfig
+    backup: BackupConfig
     http: HttpConfig
     log: LogConfig
     file: Path | None = None

@@ -228,6 +228,14 @@ FORWARDING_VISIBLE_S = Setting(
     section="forwarding", key="visible_s", kind=SECONDS, default="5",
     doc="How long it then waits until it can be read on the node that forwarded it.",
 )  # fmt: skip
+BACKUP_URL = Setting(
+    section="backup", key="url", kind=URL, default="none",
+    doc="Where all nodes upload what is written: `s3://BUCKET/FOLDER`, `gs://...`, `az://...`, `file:///FOLDER`.",
+)  # fmt: skip
+BACKUP_INTERVAL_S = Setting(
+    section="backup", key="interval_s", kind=SECONDS, default="1",
+    doc="How long a change waits for others to be uploaded with it. Longer is cheaper; a loss of all nodes loses more.",
+)  # fmt: skip
 HTTP_BIND = Setting(
     section="http", key="bind", kind=ADDRESS, default="127.0.0.1:8080",
     doc="Where browsers and `litecast status` reach this node: `HOST:PORT`.",
@@ -255,6 +263,6 @@ SETTINGS: tuple[Setting[Any], ...] = (
     DISCOVERY_DNS_NAME, DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, REPLICATION_JOIN_TIMEOUT_S,
     REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, *TABLE_SETTINGS,
     LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
-    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, HTTP_BIND, HTTP_PROGRAM,
+    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, HTTP_BIND, HTTP_PROGRAM,
     LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

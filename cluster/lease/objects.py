@@ -1,20 +1,19 @@
-"""The objects of a lease in a bucket or a folder, through obstore: `s3://bucket/folder`, `file:///folder`, and what
-else it knows. Credentials come from where they belong (the environment, the machine's role), never from the URL."""
+"""The objects of a lease in a bucket or a folder: what `object_stores` finds at its URL."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cluster.errors import LeaseUnreachable, LeaseUrlError
 from cluster.lease.record import RECORD_MAX_BYTES
+from cluster.object_stores import NoStore, first_line, open_store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _NAME: Final = re.compile(r"lease-(\d{12})\.json")
-_SHOWN_MAX_CHARS: Final = 200
 
 
 class StoredObjects:
@@ -88,26 +87,9 @@ def _name(number: int) -> str:
 
 def _store(url: str, environ: Mapping[str, str]) -> "ObjectStore":
     try:
-        from obstore.exceptions import BaseError
-        from obstore.store import from_url
-    except ImportError:
-        raise LeaseUrlError(
-            "a lease in an object store needs the package obstore: install litecast[object-store]"
-        ) from None
-    if "@" in url.partition("://")[2].partition("/")[0]:
-        raise LeaseUrlError("the lease's url has credentials in it: leave them to the environment (AWS_ACCESS_KEY_ID)")
-    options: dict[str, Any] = {}
-    scheme = url.partition("://")[0]
-    if scheme == "file":
-        options["mkdir"] = True
-    elif scheme == "s3" and (endpoint := environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")):
-        options["endpoint"] = endpoint
-        if endpoint.startswith("http://"):
-            options["client_options"] = {"allow_http": True}
-    try:
-        return from_url(url, **options)
-    except (BaseError, ValueError, OSError) as error:
-        raise LeaseUrlError(f"the lease's url {url!r} cannot be used: {_first_line(error)}") from None
+        return open_store(url, environ, whose="lease")
+    except NoStore as error:
+        raise LeaseUrlError(str(error)) from None
 
 
 @contextmanager
@@ -118,8 +100,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        raise LeaseUnreachable(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN_MAX_CHARS]
+        raise LeaseUnreachable(first_line(error)) from error

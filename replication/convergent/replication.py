@@ -557,6 +557,10 @@ class Replication:
         if self._grace is None or self._grace.when() < loop.time():
             self._grace = loop.call_later(GRACE_S, self._lacking.set)
 
+    async def read[T](self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """What the function finds in the database, on the connection that only reads."""
+        return await self._shelf_engine.run(lambda: question(self._shelf.connection))
+
     # --- telling ---
 
     async def _tell_step(self) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from replication.backup.status import BackupStatus
+
 
 @dataclass(slots=True)
 class Tally:
@@ -76,6 +78,8 @@ class ReplicationStatus:
     schemas_of_peers: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """A few digits for the schema of each attached table, here, and on each peer that said it."""
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    backup: BackupStatus | None = None
+    """How the backup stands, if there is one."""
     role: str = ""
     """In mode primary: replica, candidate or primary. The others mean something only there."""
     epoch: int = 0
@@ -109,6 +113,7 @@ class ReplicationStatus:
             "schemas": dict(self.schemas),
             "schemas_of_peers": {peer: dict(schemas) for peer, schemas in self.schemas_of_peers.items()},
             "counts": self.counts,
+            **({} if self.backup is None else {"backup": self.backup.as_json()}),
             **(
                 {"role": self.role, "epoch": self.epoch, "primary": self.primary, "tails": self.tails}
                 if self.role

@@ -11,6 +11,10 @@ from cluster.address import Address
 from cluster.memory import MemoryNetwork
 from cluster.node import Node
 from cluster.supervisor import ActorChild
+from replication.backup.for_node import backup_for_node
+from replication.backup.saying import BACKUP
+from replication.backup.uploading import Backup
+from replication.backup.worker import BackupWorker
 from replication.convergent.asking import REPLICATION
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.first_copy import fetch_first_copy
@@ -47,6 +51,7 @@ class Member:
     path: Path
     writer: sqlite3.Connection
     desk: Desk
+    backup: Backup | None = None
 
     @property
     def meter(self) -> DriftMeter:
@@ -65,6 +70,8 @@ class ConvergentCluster:
         self.folder = folder
         self.network = MemoryNetwork()
         self.journal_max_age_s = 3_600.0
+        self.backup_url = ""
+        """Where nodes that are started from now on upload to."""
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
@@ -91,6 +98,11 @@ class ConvergentCluster:
             expects_peers=expects_peers and bool(self.members),
         )
         await replication.open()
+        backup = None
+        if self.backup_url:
+            backup = backup_for_node(
+                replication, url=self.backup_url, cluster=CLUSTER, node=name, data_dir=data_dir, interval_s=0.05
+            )
         nodes: list[Node] = []
         desk = Desk(Reader(lambda: connect(path), clocks=True), ThreadEngine(f"desk {name}"))
         address = self.addresses.get(name)
@@ -102,6 +114,7 @@ class ConvergentCluster:
             children=[
                 ActorChild(REPLICATION, lambda: ReplicationWorker(replication, nodes[0])),
                 ActorChild(DIGESTS, lambda: Digests(desk)),
+                *([] if backup is None else [ActorChild(BACKUP, lambda: BackupWorker(backup, nodes[0]))]),
             ],
             detector=FAST,
             dialing=DIALS,
@@ -110,8 +123,10 @@ class ConvergentCluster:
         desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         await node.start()
         replication.start(node)
+        if backup is not None:
+            backup.start(node)
         self.addresses[name] = node.address
-        member = self.members[name] = Member(node, replication, path, writer, desk)
+        member = self.members[name] = Member(node, replication, path, writer, desk, backup)
         return member
 
     async def _first_copy(self, name: str, path: Path) -> None:
@@ -139,6 +154,9 @@ class ConvergentCluster:
     async def stop(self, name: str) -> None:
         member = self.members.pop(name)
         await member.replication.stop()
+        if member.backup is not None:
+            await member.backup.stop()
+            await member.backup.close()
         await member.node.stop()
         await member.desk.close()
         await member.replication.close()
@@ -149,6 +167,9 @@ class ConvergentCluster:
         member = self.members.pop(name)
         self.network.kill(member.node.address)
         member.replication.abandon()
+        if member.backup is not None:
+            member.backup.abandon()
+            await member.backup.close()
         await member.node.stop()
         await member.desk.close()
         await member.replication.close()

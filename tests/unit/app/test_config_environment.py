@@ -71,6 +71,8 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_FORWARDING__HOLD_S": ("1", lambda c: c.forwarding.hold_s, 1.0),
     "LITECAST_FORWARDING__CALL_S": ("2", lambda c: c.forwarding.call_s, 2.0),
     "LITECAST_FORWARDING__VISIBLE_S": ("3", lambda c: c.forwarding.visible_s, 3.0),
+    "LITECAST_BACKUP__URL": ("s3://other/backup", lambda c: c.backup.url, "s3://other/backup"),
+    "LITECAST_BACKUP__INTERVAL_S": ("4", lambda c: c.backup.interval_s, 4.0),
     "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
     "LITECAST_HTTP__PROGRAM": ("10.0.0.7:8000", lambda c: c.http.program, Address("10.0.0.7", 8000)),
     "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),
@@ -90,7 +92,7 @@ def sample(tmp_path: Path) -> Path:
         database.path = "alpha.db"
         bus = {bind = "127.0.0.1:7400", secret = "a secret of the file, of enough characters"}
         discovery = {method = "static", peers = ["127.0.0.1:7401"]}
-        replication = {mode = "naive", tables.name = {counters = ["n"]}}
+        replication = {mode = "convergent", tables.name = {counters = ["n"]}}
         lease = {provider = "object_store", primary = "alpha", region = "lhr", candidate = false, url = "file:///lease"}
         http.bind = "127.0.0.1:8080"
         log = {level = "warning", format = "text"}

@@ -1,6 +1,8 @@
 """What the replication of a node may say of itself."""
 
+from replication.backup.status import BackupStatus, SiteStatus, Tally
 from replication.convergent.status import Progress, ReplicationStatus
+from replication.engine.stamps import Site, Stamp
 
 WELL = ReplicationStatus(
     site="5" * 32,
@@ -25,4 +27,16 @@ LATE = ReplicationStatus(
     catching_up=Progress(peer="gamma", since_s=1.0, changesets=1200, bytes=3_100_000, part="journal"),
     notes=("not replicated: table t has no key",),
     counts={"merged": 5},
+)
+
+OWN = Site("6" * 32)
+UPLOADING = BackupStatus(
+    url="s3://bucket/folder",
+    problem="",
+    doing="",
+    snapshot="0" * 16 + "-" + "1" * 16,
+    age_s=0.7,
+    site=OWN,
+    sites={OWN: SiteStatus(durable=Stamp(20), uploaded=Stamp(20), restorable=Stamp(10))},
+    counts=Tally(objects=3).as_dict(),
 )

@@ -8,7 +8,7 @@ from app.metrics import NodeCollector, PageViews
 from cluster.counters import Count
 from tests.unit.app.web.fakes import FakeCluster
 from tests.unit.app.web.reports import DRIFTED
-from tests.unit.app.web.statuses import LATE
+from tests.unit.app.web.statuses import LATE, UPLOADING
 
 OPERATIONS = Path(__file__).parents[4] / "docs/operations.md"
 
@@ -22,7 +22,7 @@ def test_every_metric_of_ours_is_documented(cluster: FakeCluster) -> None:
         mode="convergent",
         views=PageViews(),
         ready=lambda: True,
-        status=lambda: replace(LATE, role="replica"),
+        status=lambda: replace(LATE, role="replica", backup=UPLOADING),
         drift=lambda: DRIFTED,
         streams=lambda: 0,
     )

@@ -1,0 +1,76 @@
+"""What backup needs of a store: objects by name that are written once. And the rules of a place that is a backup's."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from replication.backup import marker
+from replication.backup.errors import BackupDamaged, BackupRefused
+from replication.backup.manifests import MANIFEST_MAX_BYTES, BadManifest, Manifest
+from replication.backup.manifests import decode as decode_manifest
+from replication.backup.names import MARKER, SNAPSHOTS, SnapshotId, complete_snapshots, of_closing
+
+
+class Bucket(Protocol):
+    """Objects under one url. All raise BackupUnreachable; then nobody knows whether it was done."""
+
+    async def create(self, name: str, content: bytes) -> bool:
+        """Writes an object if there is none of that name: whether there was none."""
+        ...
+
+    async def get(self, name: str, *, max_bytes: int) -> bytes | None:
+        """What an object holds; None if there is none. Raises BackupDamaged if it is larger."""
+        ...
+
+    async def names(self, prefix: str) -> Sequence[str]:
+        """The names of all objects that begin with the prefix, which is empty or ends with a slash."""
+        ...
+
+    def place(self, name: str = "") -> str:
+        """Where that is, for people; without any secret."""
+        ...
+
+
+async def whose(bucket: Bucket) -> str | None:
+    """The cluster whose backup this is; None if nothing is there. Raises BackupRefused if it is something else."""
+    content = await bucket.get(MARKER, max_bytes=marker.MARKER_MAX_BYTES)
+    if content is None:
+        there = await bucket.names("")
+        if there and MARKER not in there:
+            remedy = "give the backup a folder of its own: [backup] url"
+            raise BackupRefused(bucket.place(), f"holds something else ({there[0][:80]})", remedy)
+        return None
+    try:
+        return marker.cluster_of(content)
+    except marker.BadMarker as error:
+        raise BackupRefused(bucket.place(MARKER), str(error), "name another place, or another litecast") from None
+
+
+async def claim(bucket: Bucket, cluster: str) -> None:
+    """From now on, if it was nobody's, the place is this cluster's. Raises BackupRefused if it is another's."""
+    found = await whose(bucket)
+    if found is None and not await bucket.create(MARKER, marker.encode(cluster)):
+        found = await whose(bucket)
+    if found is not None and found != cluster:
+        remedy = f"name another place in [backup] url, or {found!r} in [cluster] name"
+        raise BackupRefused(bucket.place(), f"is the backup of cluster {found!r}, and this is {cluster!r}", remedy)
+
+
+async def newest_snapshot(bucket: Bucket) -> Manifest | None:
+    """What closes the newest complete snapshot; None if none is complete. Raises BackupDamaged."""
+    complete = complete_snapshots(await bucket.names(SNAPSHOTS))
+    return await manifest(bucket, complete[-1]) if complete else None
+
+
+async def manifest(bucket: Bucket, snapshot: SnapshotId) -> Manifest:
+    """What closes a snapshot. Raises BackupDamaged."""
+    name = of_closing(snapshot)
+    content = await bucket.get(name, max_bytes=MANIFEST_MAX_BYTES)
+    if content is None:
+        raise BackupDamaged(bucket.place(name), "is missing")
+    try:
+        found = decode_manifest(content)
+    except BadManifest as error:
+        raise BackupDamaged(bucket.place(name), str(error)) from None
+    if found.snapshot != snapshot:
+        raise BackupDamaged(bucket.place(name), "belongs to another snapshot")
+    return found

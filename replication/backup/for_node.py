@@ -1,0 +1,47 @@
+"""A node's backup with all that it takes: the store, a thread, the clock. And a database restored from it."""
+
+from pathlib import Path
+
+from replication.backup.restoring import Progress, Restored, restore
+from replication.backup.stored import StoredBucket
+from replication.backup.taking import Snapshots
+from replication.backup.uploading import Backup
+from replication.convergent.engine import ThreadEngine
+from replication.convergent.for_file import new_nonce, now_ms
+from replication.convergent.replication import Replication
+from replication.database_file import new_site
+
+
+def backup_for_node(
+    replication: Replication, *, url: str, cluster: str, node: str, data_dir: Path, interval_s: float
+) -> Backup:
+    """Asks nobody yet. Raises BackupUrlError."""
+    bucket = StoredBucket(url)
+    return Backup(
+        replication,
+        bucket,
+        Snapshots(data_dir, ThreadEngine("litecast backup"), bucket, cluster=cluster, node=node),
+        cluster=cluster,
+        interval_s=interval_s,
+        now_ms=now_ms,
+    )
+
+
+async def restore_from(
+    url: str, target: Path, *, cluster: str | None = None, progress: Progress | None = None
+) -> Restored:
+    """Makes the database at `target` from the backup at `url`. Raises as `restore` does."""
+    engine = ThreadEngine("litecast restore")
+    try:
+        return await restore(
+            StoredBucket(url),
+            target,
+            engine=engine,
+            now_ms=now_ms,
+            new_site=new_site,
+            new_nonce=new_nonce,
+            cluster=cluster,
+            progress=progress,
+        )
+    finally:
+        await engine.close()

@@ -1,0 +1,415 @@
+"""From a bucket to a database: the newest snapshot, and all changesets that came after it, merged by the engine.
+
+The file is made beside its place, and linked there when it is whole: pieces and rows have the digests that stand with
+the backup, SQLite finds it sound, it has a site of its own, and it is on the disk. Whatever goes wrong before that,
+there is no file, and one that is there already is never replaced.
+
+Changesets come in the order of their stamps, which is a causal order. What depends on something that never got to
+the bucket cannot be merged: a node was uploading for itself when all were lost. It is left out, and said; nobody was
+told that it was in the bucket. What is missing in between is damage, and ends it."""
+
+import asyncio
+import contextlib
+import heapq
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from replication.backup import batches
+from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch, Link
+from replication.backup.bucket import Bucket, newest_snapshot, whose
+from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read
+from replication.backup.envelope import BadEnvelope, unseal
+from replication.backup.epochs import ends_of_epochs
+from replication.backup.errors import BackupDamaged, BackupRefused, CannotRestore, NothingToRestore
+from replication.backup.fingerprints import fingerprints
+from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
+from replication.backup.names import CHANGESETS, Stretch, of_piece, of_stretch, stretch_of
+from replication.backup.taking import opened_as_it_is
+from replication.convergent.engine import Engine
+from replication.engine.applying import (
+    Closed,
+    Deposed,
+    Fork,
+    Merged,
+    Outcome,
+    Over,
+    Refused,
+    Repeat,
+    TooEarly,
+    Waits,
+    merge_all,
+)
+from replication.engine.changesets import digest
+from replication.engine.copying import make_own
+from replication.engine.sites import Head, vector
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
+
+ARRIVING: Final = "restoring-"
+"""What the name of the file begins with until it is whole: not with the database's, as SQLite's own files do."""
+PIECES_UNDER_WAY: Final = 4
+MERGE_BYTES: Final = 1024 * 1024
+MERGE_MAX_COUNT: Final = 500
+"""So many changesets are merged in one transaction."""
+_TAIL: Final = "another node had become the primary by then"
+_ANY_MS: Final = 2**46
+"""How far ahead of this machine's clock a stamp may be: what the cluster accepted is accepted."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far it is, for people. `part`: what is being done."""
+
+    part: str = ""
+    bytes: int = 0
+    bytes_total: int = 0
+    objects: int = 0
+    objects_total: int = 0
+    changesets: int = 0
+
+    def __str__(self) -> str:
+        said = f"{self.part}: {self.bytes / 1e6:,.1f} of {self.bytes_total / 1e6:,.1f} MB"
+        if self.objects_total:
+            said += f", {self.objects:,} of {self.objects_total:,} objects, {self.changesets:,} changesets"
+        return said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Changesets of a site that are in the bucket and could not be merged, from a stamp on, and why."""
+
+    site: Site
+    after: Stamp
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was restored. `reached_ms`: when the newest change in it was made, by the clock of who made it; None if it
+    is empty."""
+
+    snapshot: Manifest
+    changesets: int
+    vector: Mapping[Site, Head]
+    size: int
+    left_out: Sequence[LeftOut] = ()
+
+    @property
+    def reached_ms(self) -> int | None:
+        """See the class."""
+        return max((ms_of(head.stamp) for head in self.vector.values()), default=None)
+
+
+async def restore(
+    bucket: Bucket,
+    target: Path,
+    *,
+    engine: Engine,
+    now_ms: Callable[[], int],
+    new_site: Callable[[], Site],
+    new_nonce: Callable[[], bytes],
+    cluster: str | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Makes the database at `target`, where nothing is. `cluster`: whose it has to be; None if that does not matter.
+
+    Raises a BackupError, OSError or sqlite3.Error (the disk); nothing is at `target` then that was not there before.
+    """
+    progress = progress or Progress()
+    if await engine.run(target.exists):
+        raise CannotRestore(target, "is there already", "name another file, or move that one away")
+    found = await whose(bucket)
+    if found is not None and cluster not in (None, found):
+        remedy = f"name another place in [backup] url, or {found!r} in [cluster] name"
+        raise BackupRefused(bucket.place(), f"is the backup of cluster {found!r}, and this is {cluster!r}", remedy)
+    snapshot = None if found is None else await newest_snapshot(bucket)
+    if snapshot is None:
+        raise NothingToRestore(bucket.place())
+    arriving = target.with_name(f"{ARRIVING}{target.name}")
+    try:
+        return await _Restoring(bucket, snapshot, arriving, engine, progress, now_ms).run(target, new_site, new_nonce)
+    finally:
+        await engine.run(lambda: _remove(arriving))
+
+
+@dataclass(slots=True)
+class _Chain:
+    """What is left to be read of a site's objects, and the end of what was."""
+
+    left: deque[Stretch]
+    head: Head | None
+
+
+@dataclass(slots=True)
+class _Restoring:
+    bucket: Bucket
+    snapshot: Manifest
+    arriving: Path
+    engine: Engine
+    progress: Progress
+    now_ms: Callable[[], int]
+    chains: dict[Site, _Chain] = field(default_factory=dict[Site, _Chain])
+    ends: dict[Site, Stamp] = field(default_factory=dict[Site, Stamp])
+    """Up to where a site is merged, of which more may be there."""
+    tails: dict[Site, LeftOut] = field(default_factory=dict[Site, LeftOut])
+    left_out: dict[Site, LeftOut] = field(default_factory=dict[Site, LeftOut])
+    """Of these sites nothing more is merged."""
+    merged: int = 0
+    connection: sqlite3.Connection | None = None
+
+    async def run(self, target: Path, new_site: Callable[[], Site], new_nonce: Callable[[], bytes]) -> Restored:
+        await self._fetch()
+        await self.engine.run(self._check_rows)
+        await self._plan()
+        # First: of the site that was copied more is to be merged, and nobody merges what its own site wrote.
+        await self.engine.run(lambda: make_own(self.arriving, new_site=new_site, new_nonce=new_nonce()))
+        await self.engine.run(self._open)
+        try:
+            await self._merge_all()
+            heads = await self.engine.run(lambda: vector(self._opened))
+        finally:
+            await self.engine.run(self._close)
+        self.progress.part = "checking"
+        size = await self.engine.run(lambda: self._finish(target))
+        return Restored(
+            snapshot=self.snapshot,
+            changesets=self.merged,
+            vector=heads,
+            size=size,
+            left_out=(*self.tails.values(), *self.left_out.values()),
+        )
+
+    # --- the snapshot ---
+
+    async def _fetch(self) -> None:
+        """Its pieces, some at a time, each checked."""
+        self.progress.part, self.progress.bytes_total = "fetching the snapshot", self.snapshot.size
+        await self.engine.run(lambda: self.arriving.parent.mkdir(parents=True, exist_ok=True))
+        await self.engine.run(lambda: _remove(self.arriving))
+        file = await self.engine.run(lambda: self.arriving.open("xb"))
+        offset = 0
+        places: list[tuple[int, int]] = []
+        for number, piece in enumerate(self.snapshot.pieces):
+            places.append((number, offset))
+            offset += piece.size
+        left = iter(places)
+
+        async def fetch() -> None:
+            for number, at in left:
+                content = await self._piece(number)
+                await self.engine.run(lambda content=content, at=at: os.pwrite(file.fileno(), content, at))  # type: ignore[misc]
+                self.progress.bytes += len(content)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(PIECES_UNDER_WAY):
+                    group.create_task(fetch())
+        except* (BackupDamaged, OSError) as errors:
+            raise _first(errors) from None
+        finally:
+            await self.engine.run(file.close)
+
+    async def _piece(self, number: int) -> bytes:
+        name = of_piece(self.snapshot.snapshot, number)
+        sealed = await self.bucket.get(name, max_bytes=2 * PIECE_MAX_BYTES)
+        if sealed is None:
+            raise BackupDamaged(self.bucket.place(name), "is missing")
+        expected = self.snapshot.pieces[number]
+
+        def unsealed() -> bytes:
+            content = unseal(sealed, max_bytes=expected.size)
+            if digest(content) != expected.digest:
+                raise BadEnvelope("is not the piece that the snapshot was closed with")
+            return content
+
+        try:
+            return await asyncio.to_thread(unsealed)
+        except BadEnvelope as error:
+            raise BackupDamaged(self.bucket.place(name), str(error)) from None
+
+    def _check_rows(self) -> None:
+        with contextlib.closing(opened_as_it_is(self.arriving)) as connection:
+            found = fingerprints(connection)
+        for table, digits in self.snapshot.content.items():
+            if found.get(table) != digits:
+                place = self.bucket.place(self.snapshot.snapshot)
+                raise BackupDamaged(place, f"has other rows of table {table} than when it was taken")
+
+    # --- changesets ---
+
+    async def _plan(self) -> None:
+        """Which objects are to be read."""
+        names = await self.bucket.names(CHANGESETS)
+        there = by_site(one for one in map(stretch_of, names) if one is not None)
+        for site, stretches in there.items():
+            if site in self.snapshot.closed:
+                continue
+            head = self.snapshot.vector.get(site)
+            found = to_read(stretches, first_after(site) if head is None else head.stamp)
+            if found:
+                self.chains[site] = _Chain(left=deque(found), head=head)
+        self.progress.objects_total = sum(len(chain.left) for chain in self.chains.values())
+        begun = {
+            site: await self._batch(chain.left[0])
+            for site, chain in self.chains.items()
+            if epoch_of(site) and chain.head is None
+        }
+        self.ends = ends_of_epochs({site: batch.links[0].encoded for site, batch in begun.items()}, self.chains)
+
+    async def _merge_all(self) -> None:
+        """In the order of stamps. An object is read when it is the turn of the first changeset in it."""
+        self.progress.part = "merging changesets"
+        turns = [(chain.left[0].first, site) for site, chain in self.chains.items()]
+        heapq.heapify(turns)
+        read: dict[Site, deque[Link]] = {}
+        batch: list[tuple[Site, Link]] = []
+        size = 0
+        while turns:
+            _, site = heapq.heappop(turns)
+            links = read.get(site)
+            if not links:
+                links = read[site] = deque(await self._next_links(site))
+            if links and site not in self.left_out:
+                link = links.popleft()
+                batch.append((site, link))
+                size += len(link.encoded)
+            if size >= MERGE_BYTES or len(batch) >= MERGE_MAX_COUNT:
+                await self._merge(batch)
+                batch, size = [], 0
+            chain = self.chains[site]
+            if site in self.left_out:
+                continue
+            if links:
+                heapq.heappush(turns, (links[0].upto, site))
+            elif chain.left:
+                heapq.heappush(turns, (chain.left[0].first, site))
+        if batch:
+            await self._merge(batch)
+
+    async def _next_links(self, site: Site) -> Sequence[Link]:
+        """What the next object has of the site beyond what is read. Raises BackupDamaged if something is missing."""
+        chain = self.chains[site]
+        stretch = chain.left.popleft()
+        batch = await self._batch(stretch)
+        self.progress.objects += 1
+        try:
+            found = following(batch, chain.head)
+        except Gap as error:
+            raise BackupDamaged(self.bucket.place(of_stretch(stretch)), str(error)) from None
+        except AnotherHistory as error:
+            self._leave_out(site, f"{of_stretch(stretch)} {error}")
+            return ()
+        end = self.ends.get(site, STAMP_MAX)
+        counts = tuple(link for link in found if link.upto <= end)
+        if len(counts) < len(found):
+            chain.left.clear()
+            self.tails[site] = LeftOut(site=site, after=end, reason=_TAIL)
+        if found:
+            chain.head = Head(stamp=found[-1].upto, digest=found[-1].digest)
+        return counts
+
+    async def _batch(self, stretch: Stretch) -> Batch:
+        name = of_stretch(stretch)
+        sealed = await self.bucket.get(name, max_bytes=CONTENT_MAX_BYTES)
+        if sealed is None:
+            raise BackupDamaged(self.bucket.place(name), "is missing")
+        try:
+            batch = await asyncio.to_thread(batches.decode, sealed)
+        except BadBatch as error:
+            raise BackupDamaged(self.bucket.place(name), str(error)) from None
+        if batch.stretch != stretch or batch.cluster != self.snapshot.cluster:
+            raise BackupDamaged(self.bucket.place(name), "holds something else than its name says")
+        return batch
+
+    async def _merge(self, batch: Sequence[tuple[Site, Link]]) -> None:
+        outcomes = await self.engine.run(
+            lambda: merge_all(
+                self._opened,
+                [link.encoded for _, link in batch],
+                now_ms=self.now_ms(),
+                clock_bound_ms=_ANY_MS,
+            )
+        )
+        for (site, link), outcome in zip(batch, outcomes, strict=True):
+            self._take(site, link, outcome)
+
+    def _take(self, site: Site, link: Link, outcome: Outcome) -> None:
+        match outcome:
+            case Merged() | Repeat():
+                self.merged += 1
+                self.progress.changesets += 1
+            case Waits(missing=missing):
+                which = ", ".join(sorted(missing)[:3])
+                self._leave_out(site, f"it depends on what is not in the bucket, of site {which}", link.after)
+            case Fork(reason=reason):
+                self._leave_out(site, reason, link.after)
+            case Closed():
+                self._leave_out(site, "its site is closed", link.after)
+            case Over():
+                self._leave_out(site, _TAIL, link.after)
+            case Refused(reason=reason):
+                raise BackupDamaged(f"a changeset of site {site} in {self.bucket.place()}", f"is refused: {reason}")
+            case Deposed():
+                place = self.bucket.place(self.snapshot.snapshot)
+                raise BackupDamaged(place, "has what a node wrote after another one had become the primary")
+            case TooEarly():
+                raise AssertionError("no stamp is too far ahead")
+
+    def _leave_out(self, site: Site, reason: str, after: Stamp | None = None) -> None:
+        if site in self.left_out:
+            return
+        head = self.chains[site].head
+        end = first_after(site) if head is None else head.stamp
+        self.left_out[site] = LeftOut(site=site, after=end if after is None else after, reason=reason)
+
+    # --- the file ---
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        assert self.connection is not None, "the copy is open"
+        return self.connection
+
+    def _open(self) -> None:
+        self.connection = sqlite3.connect(self.arriving, isolation_level=None, check_same_thread=False)
+        self.connection.execute("PRAGMA synchronous = OFF")  # it is synced when it is whole
+        self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self.connection.execute("PRAGMA temp_store = MEMORY")
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def _finish(self, target: Path) -> int:
+        with contextlib.closing(sqlite3.connect(self.arriving, isolation_level=None)) as connection:
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check(1)")]
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if found != ["ok"]:
+            raise BackupDamaged(self.bucket.place(), f"makes a database in which SQLite finds a fault ({found[0]})")
+        with self.arriving.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(self.arriving, target)
+        except FileExistsError:
+            remedy = "it stays; name another file"
+            raise CannotRestore(target, "has come to be there meanwhile", remedy) from None
+        folder = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return target.stat().st_size
+
+
+def _remove(arriving: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        arriving.with_name(arriving.name + suffix).unlink(missing_ok=True)
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    found = errors.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found

@@ -1,0 +1,80 @@
+"""What a node's backup says of itself, for people, programs and tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from replication.engine.stamps import Site, Stamp
+from replication.positions import Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteStatus:
+    """How far a site is. `durable`: on this node's disk; `uploaded`: in the bucket; `restorable`: with all that it
+    depends on. None: nothing is."""
+
+    durable: Stamp | None
+    uploaded: Stamp | None
+    restorable: Stamp | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupStatus:
+    """A snapshot of it. `problem`: why nothing is uploaded, "" if all is well; `doing`: what goes on now.
+
+    `age_s`: how long the oldest change that this node has has not been in the bucket; 0 if all are there."""
+
+    url: str
+    problem: str
+    doing: str
+    snapshot: str
+    age_s: float
+    site: Site
+    sites: Mapping[Site, SiteStatus]
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def position(self) -> Position:
+        """All that is before it comes back with a restore."""
+        return Position({site: one.restorable for site, one in self.sites.items() if one.restorable is not None})
+
+    @property
+    def lacking(self) -> int:
+        """Of how many sites the bucket lacks something."""
+        return sum(one.durable is not None and one.restorable != one.durable for one in self.sites.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """As `/api/cluster` and `litecast backup status --json` show it."""
+        return {
+            "url": self.url,
+            "problem": self.problem,
+            "doing": self.doing,
+            "snapshot": self.snapshot,
+            "age_s": round(self.age_s, 3),
+            "lacking": self.lacking,
+            "site": self.site,
+            "position": str(self.position),
+            "sites": {
+                site: {"durable": one.durable, "uploaded": one.uploaded, "restorable": one.restorable}
+                for site, one in sorted(self.sites.items())
+            },
+            "counts": dict(self.counts),
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened since the node started."""
+
+    objects: int = 0
+    changesets: int = 0
+    bytes: int = 0
+    snapshots: int = 0
+    repeats: int = 0
+    """Objects that somebody had written before."""
+    failures: int = 0
+    not_messages: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """By name."""
+        return {name: getattr(self, name) for name in self.__slots__}

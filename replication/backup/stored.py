@@ -1,0 +1,82 @@
+"""A bucket that is an object store's: see `cluster.object_stores` for which there are."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from cluster.object_stores import NoStore, first_line, open_store
+from replication.backup.errors import BackupDamaged, BackupUnreachable, BackupUrlError
+
+REQUEST_TIMEOUT_S: Final = 60.0
+"""For one request with all that obstore tries. A piece of a snapshot is 8 MiB: half a minute on a slow line."""
+_HTTP: Final[Mapping[str, Any]] = {
+    "client_options": {"connect_timeout": "5s", "timeout": "45s"},
+    "retry_config": {"max_retries": 2},
+}
+
+
+class StoredBucket:
+    """See `bucket.Bucket`. Nothing is asked before the first method is called."""
+
+    def __init__(self, url: str, *, environ: Mapping[str, str] = os.environ) -> None:
+        """Raises BackupUrlError for a url that is none, or with what obstore does not know."""
+        self._url = url.rstrip("/")
+        http = {} if url.startswith(("file:", "memory:")) else _HTTP
+        try:
+            self._store = open_store(self._url, environ, whose="backup", **http)
+        except NoStore as error:
+            raise BackupUrlError(str(error)) from None
+
+    async def create(self, name: str, content: bytes) -> bool:
+        """See `Bucket.create`."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        async with self._told(name):
+            try:
+                await obstore.put_async(self._store, name, content, mode="create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+    async def get(self, name: str, *, max_bytes: int) -> bytes | None:
+        """See `Bucket.get`."""
+        import obstore
+
+        async with self._told(name):
+            try:
+                found = await obstore.get_async(self._store, name)
+            except FileNotFoundError:
+                return None
+            if found.meta["size"] > max_bytes:
+                raise BackupDamaged(self.place(name), f"is larger than {max_bytes} bytes, as none of a backup is")
+            return bytes(await found.bytes_async())
+
+    async def names(self, prefix: str) -> Sequence[str]:
+        """See `Bucket.names`."""
+        import obstore
+
+        async with self._told(prefix):
+            found: list[str] = []
+            async for chunk in obstore.list(self._store, prefix=prefix or None):
+                found += [one["path"] for one in chunk]
+            return sorted(found)
+
+    def place(self, name: str = "") -> str:
+        """See `Bucket.place`."""
+        return f"{self._url}/{name}" if name else self._url
+
+    @asynccontextmanager
+    async def _told(self, name: str) -> AsyncIterator[None]:
+        """What a store has to say becomes BackupUnreachable: all of it can be tried again."""
+        from obstore.exceptions import BaseError
+
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                yield
+        except TimeoutError:
+            raise BackupUnreachable(self.place(name), f"no answer within {REQUEST_TIMEOUT_S:.0f} s") from None
+        except (BaseError, OSError) as error:
+            raise BackupUnreachable(self.place(name), first_line(error)) from error

@@ -1,0 +1,126 @@
+"""Taking a snapshot: a copy of the database in a file of this node's, uploaded piece by piece, and closed.
+
+What a snapshot is called depends on nothing but the copy. So a node that was stopped on the way finds its file when it
+comes back, sees which pieces are there, and goes on with the others. Only the last object makes it a snapshot: what
+there is without it is nothing to anybody."""
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from replication.backup import manifests
+from replication.backup.bucket import Bucket
+from replication.backup.envelope import seal
+from replication.backup.fingerprints import fingerprints
+from replication.backup.manifests import PIECE_BYTES, Manifest, Piece
+from replication.backup.names import SNAPSHOTS, of_closing, of_piece, snapshot_id
+from replication.convergent.engine import Engine
+from replication.convergent.schemas import schemas_of
+from replication.engine import state
+from replication.engine.changesets import digest
+from replication.engine.copying import copy_to
+from replication.engine.sites import known
+
+COPY_FILE: Final = "copy-for-the-backup.db"
+"""In the data directory, where it begins with no database's name."""
+
+
+def opened_as_it_is(path: Path) -> sqlite3.Connection:
+    """A connection to a file that nobody writes, which leaves every byte of it as it is."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
+@dataclass(slots=True)
+class Taken:
+    """How far it is, in bytes of the copy."""
+
+    size: int = 0
+    uploaded: int = 0
+
+
+class Snapshots:
+    """See the module. Files are written and read in the thread of `engine`."""
+
+    def __init__(self, folder: Path, engine: Engine, bucket: Bucket, *, cluster: str, node: str) -> None:
+        self._path = folder / COPY_FILE
+        self._engine = engine
+        self._bucket = bucket
+        self._cluster = cluster
+        self._node = node
+
+    async def begun(self, taken_ms: int) -> Manifest | None:
+        """What was copied in a former run and is not uploaded, perhaps; None if nothing was."""
+        return await self._engine.run(lambda: self._described(taken_ms) if self._path.exists() else None)
+
+    async def copy(self, reader: sqlite3.Connection, taken_ms: int) -> Manifest:
+        """Copies what the reader sees, and closes it. Raises sqlite3.Error, OSError."""
+
+        def copied() -> Manifest:
+            arriving = self._path.with_suffix(".new")
+            arriving.unlink(missing_ok=True)
+            copy_to(reader, arriving)
+            with arriving.open("rb+") as file:
+                os.fsync(file.fileno())  # what is found after a power cut has to be whole
+            arriving.replace(self._path)
+            return self._described(taken_ms)
+
+        return await self._engine.run(copied)
+
+    async def upload(self, manifest: Manifest, told: Callable[[Taken], None]) -> None:
+        """Uploads what is not there, and closes the snapshot; then the copy is removed. Raises BackupUnreachable,
+        after which it can be called again."""
+        snapshot = manifest.snapshot
+        there = set(await self._bucket.names(f"{SNAPSHOTS}{snapshot}/"))
+        taken = Taken(size=manifest.size)
+        for number, piece in enumerate(manifest.pieces):
+            name = of_piece(snapshot, number)
+            if name not in there:
+                sealed = await self._engine.run(lambda number=number: seal(self._piece(number)))  # type: ignore[misc]
+                await self._bucket.create(name, sealed)
+            taken.uploaded += piece.size
+            told(taken)
+        await self._bucket.create(of_closing(snapshot), manifests.encode(manifest))
+        await self.forget()
+
+    async def forget(self) -> None:
+        """Removes the copy."""
+        await self._engine.run(lambda: self._path.unlink(missing_ok=True))
+
+    async def close(self) -> None:
+        """Ends the thread. A copy that is not uploaded stays."""
+        await self._engine.close()
+
+    def _described(self, taken_ms: int) -> Manifest:
+        with contextlib.closing(opened_as_it_is(self._path)) as connection:
+            found, sites = state.read(connection), known(connection)
+            assert found is not None, "what was copied is attached"
+            content, schemas = fingerprints(connection), schemas_of(connection)
+        pieces = [Piece(size=len(one), digest=digest(one)) for one in self._pieces()]
+        whole = hashlib.blake2b(b"".join(piece.digest for piece in pieces), digest_size=8).digest()
+        return Manifest(
+            snapshot=snapshot_id(found.clock, whole),
+            cluster=self._cluster,
+            node=self._node,
+            taken_ms=taken_ms,
+            clock=found.clock,
+            pieces=tuple(pieces),
+            vector=sites.vector,
+            closed=sites.closed,
+            schemas=schemas,
+            content=content,
+        )
+
+    def _pieces(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
+
+    def _piece(self, number: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(number * PIECE_BYTES)
+            return file.read(PIECE_BYTES)

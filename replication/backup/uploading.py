@@ -1,0 +1,507 @@
+"""A node's backup at work: one loop that uploads what the bucket lacks, as soon as the interval is over.
+
+What is in the bucket is asked of the bucket once, at the start; after that nodes tell each other. So an idle cluster
+asks for nothing. Whatever the store does, replication and the application go on: the loop says what keeps it, waits a
+little longer each time, and tries again."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from cluster.seldom import SeldomLog
+from replication.backup import batches, saying
+from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch, batch_of
+from replication.backup.bucket import Bucket, claim, manifest, newest_snapshot
+from replication.backup.chains import ends
+from replication.backup.deciding import (
+    ORPHAN_S,
+    Peer,
+    has_closed,
+    is_newer,
+    is_related,
+    orphans,
+    positions,
+    takes_care,
+    to_upload,
+    why_snapshot,
+)
+from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, BackupUnreachable
+from replication.backup.manifests import Manifest
+from replication.backup.names import CHANGESETS, SnapshotId, Stretch, of_stretch, stretch_of
+from replication.backup.reading import Lacking, first_lacking, lacking
+from replication.backup.saying import BACKUP, Said
+from replication.backup.status import BackupStatus, SiteStatus, Tally
+from replication.backup.taking import Snapshots, Taken
+from replication.convergent.store import Done, Store, View
+from replication.engine.received import Malformed
+from replication.engine.stamps import Site, Stamp, first_after, ms_of
+from replication.errors import ReplicationError
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S: Final = 30.0
+TELL_ALL_S: Final = 10.0
+"""After something was uploaded, all is told again within this time: a word may have been lost."""
+UNRELATED_S: Final = 10.0
+LOOK_AGAIN_S: Final = 5.0
+"""How often is looked for the first snapshot, where another node is to make it."""
+
+
+class Here(Protocol):
+    """What is needed of this node's replication."""
+
+    def view(self) -> View:
+        """How the database is now."""
+        ...
+
+    def durable_view(self) -> View:
+        """How it would be at least after a power cut."""
+        ...
+
+    def is_ahead(self) -> bool:
+        """Whether what this node stamped far ahead is going to be stamped again."""
+        ...
+
+    async def joined(self) -> None:
+        """Returns once the node has heard what its peers know of it."""
+        ...
+
+    async def open_copy(self) -> sqlite3.Connection:
+        """A connection that sees a moment at which the log was empty."""
+        ...
+
+    async def work(self, step: Callable[[Store], Done]) -> Done:
+        """Has the engine do something."""
+        ...
+
+    async def read[T](self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """What the function finds in the database, on a connection that only reads."""
+        ...
+
+
+class Named(Protocol):
+    """Somebody with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Bus(Protocol):
+    """What is needed of the node."""
+
+    @property
+    def name(self) -> str:
+        """This node's."""
+        ...
+
+    def cast(self, node: str, actor: str, message: object) -> None:
+        """Send and forget."""
+        ...
+
+    def peers(self) -> Sequence[Named]:
+        """Those that are up."""
+        ...
+
+
+class Backup:
+    """See the module. `start` once the node runs, `stop` before it stops, `close` at last."""
+
+    def __init__(
+        self,
+        here: Here,
+        bucket: Bucket,
+        snapshots: Snapshots,
+        *,
+        cluster: str,
+        interval_s: float,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.tally = Tally()
+        self._here = here
+        self._bucket = bucket
+        self._snapshots = snapshots
+        self._cluster = cluster
+        self._interval_s = interval_s
+        self._now_ms = now_ms
+        self._bus: Bus | None = None
+        self._newest: Manifest | None = None
+        self._uploaded: dict[Site, Stamp] = {}
+        self._restorable: dict[Site, Stamp] = {}
+        self._oldest_lacking: Stamp | None = None
+        self._is_listed = False
+        self._listed_s = 0.0
+        self._peers: dict[str, Peer] = {}
+        self._told_of: SnapshotId | None = None
+        """A snapshot that a peer spoke of, and that was not looked at yet."""
+        self._untold: dict[Site, Stamp] = {}
+        self._all_told_s = 0.0
+        self._orphaned_since_s: dict[Site, float] = {}
+        self._look_not_before_s = 0.0
+        self._beyond_journal: set[Site] = set()
+        """Sites of which the journal here has lost what is not in the bucket."""
+        self._unrelated_since_s: float | None = None
+        self._taking: asyncio.Task[None] | None = None
+        """A snapshot that is under way."""
+        self._problem = ""
+        self._doing = ""
+        self._seldom: SeldomLog | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # --- life ---
+
+    def start(self, bus: Bus) -> None:
+        """Begins to work."""
+        self._bus = bus
+        self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
+        self._task = asyncio.create_task(self._run(), name="backup")
+
+    async def stop(self) -> None:
+        """Ends the work, after one last try to upload what is written by now."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        tasks = {task} if self._taking is None else {task, self._taking}
+        for one in tasks:
+            one.cancel()
+        await asyncio.wait(tasks)
+        if self._newest is not None and not self._problem:
+            try:
+                async with asyncio.timeout(self._interval_s + 1.0):
+                    await self._upload()
+            except (TimeoutError, BackupError, sqlite3.Error, OSError):
+                log.info("what was written last is not in the backup yet")
+
+    def abandon(self) -> None:
+        """Ends the work at once, as a crash would: nothing more is uploaded."""
+        for task in (self._task, self._taking):
+            if task is not None:
+                task.cancel()
+        self._task = None
+
+    async def close(self) -> None:
+        """Ends the thread of the snapshots."""
+        await self._snapshots.close()
+
+    async def _run(self) -> None:
+        await self._here.joined()
+        pause_s = self._interval_s
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await self._step()
+            except (BackupError, ReplicationError, sqlite3.Error, OSError) as error:
+                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+                self._fails(error)
+            else:
+                pause_s = self._interval_s
+                self._works()
+
+    def _fails(self, error: Exception) -> None:
+        self.tally.failures += 1
+        had_worked = not self._problem
+        self._problem = f"{type(error).__name__}: {error}" if not isinstance(error, BackupError) else str(error)
+        if self._seldom is not None:
+            self._seldom.warning("backup", f"the backup stands still, and is tried again: {self._problem}")
+        if had_worked:
+            self._tell(everything=True)
+
+    def _works(self) -> None:
+        if self._problem:
+            log.info("the backup goes on")
+            self._problem = ""
+            self._tell(everything=True)
+
+    # --- what the actor hands over; never raises, never waits ---
+
+    def came_up(self, peer: str) -> None:
+        """A peer is there: it hears all that is known here."""
+        if self._bus is not None:
+            self._cast([peer], self._said(self._uploaded))
+
+    def went_down(self, peer: str) -> None:
+        """A peer is gone: what it has not uploaded is nobody's now."""
+        self._peers.pop(peer, None)
+
+    def heard(self, peer: str, message: object) -> None:
+        """A peer said what is in the bucket."""
+        try:
+            said = saying.parse(message)
+        except Malformed as error:
+            self.tally.not_messages += 1
+            if self._seldom is not None:
+                self._seldom.warning(f"bad {peer}", f"dropped what {peer} said of the backup: {error}")
+            return
+        self._peers[peer] = Peer(site=said.site, works=said.works)
+        for site, stamp in said.uploaded.items():
+            self._uploaded[site] = max(stamp, self._uploaded.get(site, stamp))
+        if said.snapshot is not None and is_newer(said.snapshot, self._newest):
+            self._told_of = max(said.snapshot, self._told_of or said.snapshot)
+
+    # --- a step ---
+
+    async def _step(self) -> None:
+        view = self._here.durable_view()
+        if not self._is_listed:
+            await self._list()
+        if self._told_of is not None:
+            await self._look_at_told()
+        if not view.vector and not view.closed:
+            return  # nothing was ever written
+        if self._newest is None:
+            await self._see_to_the_first_snapshot()
+        elif self._is_related(view):
+            await self._upload()
+            await self._see_to_a_snapshot()
+            await self._note_restorable()
+
+    async def _list(self) -> None:
+        """Asks the bucket what it has: once."""
+        await claim(self._bucket, self._cluster)
+        self._newest = await newest_snapshot(self._bucket)
+        names = await self._bucket.names(CHANGESETS)
+        self._take_in(ends(one for one in map(stretch_of, names) if one is not None))
+        if self._newest is not None:
+            self._take_in_snapshot(self._newest)
+        self._is_listed = True
+        self._listed_s = _now_s()
+        view = self._here.view()
+        own = view.vector.get(view.site)
+        there = self._uploaded.get(view.site, first_after(view.site))
+        if there > (first_after(view.site) if own is None else own.stamp):
+            await self._leave_site("the backup has more of it than this database has written")
+        self._tell(everything=True)
+
+    async def _see_to_the_first_snapshot(self) -> None:
+        """Until there is one, nothing else is uploaded: it could not be restored. Where another node is to make it, is
+        looked for it now and then."""
+        assert self._bus is not None, "the backup was started"
+        now_s = _now_s()
+        silent = {peer.name for peer in self._bus.peers()} - self._peers.keys()
+        if self._takes_care and (not silent or now_s - self._listed_s >= ORPHAN_S):
+            await self._go_on_taking("there is none")
+        elif now_s >= self._look_not_before_s:
+            self._look_not_before_s = now_s + LOOK_AGAIN_S
+            newest = await newest_snapshot(self._bucket)
+            if newest is not None:
+                self._take_in_snapshot(newest)
+
+    def _is_related(self, view: View) -> bool:
+        """Whether what is in the bucket and what is here are of one history. Raises BackupRefused if they are not, but
+        not at once: a node that has just begun gets its peers' changes in a moment."""
+        if is_related(self._newest, {*view.vector, *view.closed}):
+            self._unrelated_since_s = None
+            return True
+        now_s = _now_s()
+        self._unrelated_since_s = self._unrelated_since_s or now_s
+        if now_s - self._unrelated_since_s >= UNRELATED_S:
+            remedy = "name another place in [backup] url, or begin with an empty disk to restore what is there"
+            raise BackupRefused(self._bucket.place(), "holds another history than this database's", remedy)
+        return False
+
+    async def _look_at_told(self) -> None:
+        told, self._told_of = self._told_of, None
+        if told is not None and is_newer(told, self._newest):
+            try:
+                self._take_in_snapshot(await manifest(self._bucket, told))
+            except BackupUnreachable:
+                self._told_of = told
+                raise
+
+    def _take_in_snapshot(self, found: Manifest) -> None:
+        self._newest = found
+        self._take_in({site: head.stamp for site, head in found.vector.items()})
+
+    def _take_in(self, uploaded: Mapping[Site, Stamp]) -> None:
+        for site, stamp in uploaded.items():
+            if stamp > self._uploaded.get(site, first_after(site)):
+                self._uploaded[site] = self._untold[site] = stamp
+
+    # --- uploading ---
+
+    async def _upload(self) -> None:
+        for _ in range(1_000):  # a bound, that others have their turn; what is left comes with the next step
+            view = self._here.durable_view()
+            heads = {site: head.stamp for site, head in view.vector.items()}
+            sites = to_upload(heads, self._uploaded, own=view.site, adopted=self._adopted(heads, view.site))
+            sites = [site for site in sites if site not in self._beyond_journal]
+            if not sites:
+                return
+            for site in sites:
+                await self._upload_some(site, heads[site])
+            self._tell()
+
+    async def _upload_some(self, site: Site, upto: Stamp) -> None:
+        """The next object of a site."""
+        at = self._uploaded.get(site, first_after(site))
+        found: Lacking = await self._here.read(lambda connection: lacking(connection, site, beyond=at, upto=upto))
+        if not found.changesets:
+            if not found.joins:
+                self._beyond_journal.add(site)
+            return
+        try:
+            batch = batch_of(self._cluster, site, found.changesets)
+        except BadBatch as error:
+            raise BackupDamaged(f"the journal of site {site}", str(error)) from None
+        stretch = batch.stretch
+        sealed = await asyncio.to_thread(batches.encode, batch)
+        if await self._bucket.create(of_stretch(stretch), sealed):
+            self.tally.objects += 1
+            self.tally.changesets += len(batch.links)
+            self.tally.bytes += len(sealed)
+        else:
+            await self._compare(batch, stretch)
+        self._take_in({site: stretch.last})
+
+    async def _compare(self, batch: Batch, stretch: Stretch) -> None:
+        """It is there already: by whom, and when, does not matter, if it is the same."""
+        name = of_stretch(stretch)
+        there = await self._bucket.get(name, max_bytes=CONTENT_MAX_BYTES)
+        if there is None:
+            raise BackupUnreachable(self._bucket.place(name), "it is said to be there, and cannot be read")
+        try:
+            other = await asyncio.to_thread(batches.decode, there)
+        except BadBatch as error:
+            raise BackupDamaged(self._bucket.place(name), str(error)) from None
+        if [link.digest for link in other.links] == [link.digest for link in batch.links]:
+            self.tally.repeats += 1
+            return
+        if batch.site == self._here.view().site:
+            await self._leave_site("the backup has another history of it")
+        raise BackupDamaged(self._bucket.place(name), f"has another history of site {batch.site} than this database")
+
+    async def _leave_site(self, why: str) -> None:
+        """This database is an older state of itself: nobody has to take its site's word any more."""
+        site = self._here.view().site
+        log.warning("site %s is closed, and this node goes on under a new one: %s", site, why)
+        await self._here.work(lambda store: store.close_site(site))
+
+    def _adopted(self, heads: Mapping[Site, Stamp], own: Site) -> set[Site]:
+        """Sites of nobody, for a while now, if they fall to this node."""
+        now_s = _now_s()
+        found = orphans(heads, own, self._peers)
+        self._orphaned_since_s = {site: self._orphaned_since_s.get(site, now_s) for site in found}
+        if not self._takes_care:
+            return set()
+        return {site for site, since_s in self._orphaned_since_s.items() if now_s - since_s >= ORPHAN_S}
+
+    @property
+    def _takes_care(self) -> bool:
+        assert self._bus is not None, "the backup was started"
+        return takes_care(self._bus.name, self._peers)
+
+    async def _note_restorable(self) -> None:
+        view = self._here.view()
+        if not has_closed(self._newest, view.closed):
+            return
+        heads = {site: head.stamp for site, head in view.vector.items()}
+        uploaded = dict(self._uploaded)
+        missing: Mapping[Site, Stamp] = {}
+        if any(head > uploaded.get(site, first_after(site)) for site, head in heads.items()):
+            missing = await self._here.read(lambda connection: first_lacking(connection, heads, uploaded))
+        self._restorable = positions(self._restorable, heads, missing)
+        self._oldest_lacking = min(missing.values(), default=None)
+
+    # --- snapshots ---
+
+    async def _see_to_a_snapshot(self) -> None:
+        view = self._here.view()
+        why = why_snapshot(
+            self._newest,
+            closed=view.closed,
+            schemas=view.schemas,
+            beyond_journal=bool(self._beyond_journal),
+        )
+        if self._taking is not None or (why and (self._takes_care or self._beyond_journal)):
+            await self._go_on_taking(why)
+
+    async def _go_on_taking(self, why: str) -> None:
+        """Changesets are uploaded meanwhile. Raises what kept a snapshot from being made."""
+        if self._taking is None and self._may_be_copied():
+            self._taking = asyncio.create_task(self._take_snapshot(why), name="snapshot for the backup")
+        elif self._taking is not None and self._taking.done():
+            taking, self._taking = self._taking, None
+            self._doing = ""
+            await taking
+
+    async def _take_snapshot(self, why: str) -> None:
+        taken = await self._snapshots.begun(self._now_ms())
+        if taken is None or not is_newer(taken.snapshot, self._newest):
+            log.info("a snapshot is made for the backup: %s", why)
+            self._doing = "copying the database for a snapshot"
+            taken = await self._snapshots.copy(await self._here.open_copy(), self._now_ms())
+        await self._snapshots.upload(taken, self._is_taking)
+        self.tally.snapshots += 1
+        log.info("the backup has snapshot %s, of %.1f MB", taken.snapshot, taken.size / 1e6)
+        self._take_in_snapshot(taken)
+        self._beyond_journal.clear()
+        self._tell(everything=True)
+
+    def _is_taking(self, taken: Taken) -> None:
+        self._doing = f"uploading a snapshot: {taken.uploaded / 1e6:.1f} of {taken.size / 1e6:.1f} MB"
+
+    def _may_be_copied(self) -> bool:
+        """Not while rows are about that do not stay."""
+        view = self._here.view()
+        between = view.seen or view.parts or view.is_resetting or view.tail
+        return not between and view.site not in view.closed and not self._here.is_ahead()
+
+    # --- telling ---
+
+    def _said(self, uploaded: Mapping[Site, Stamp]) -> Said:
+        return Said(
+            site=self._here.view().site,
+            works=self._is_listed and not self._problem,
+            snapshot=None if self._newest is None else self._newest.snapshot,
+            uploaded=uploaded,
+        )
+
+    def _tell(self, *, everything: bool = False) -> None:
+        """The peers hear what is new; and all of it now and then."""
+        assert self._bus is not None, "the backup was started"
+        now_s = _now_s()
+        if not everything and not self._untold:
+            return
+        everything = everything or now_s - self._all_told_s >= TELL_ALL_S
+        said = self._said(self._uploaded if everything else self._untold)
+        if everything:
+            self._all_told_s = now_s
+        self._untold = {}
+        self._cast([peer.name for peer in self._bus.peers()], said)
+
+    def _cast(self, peers: Sequence[str], said: Said) -> None:
+        assert self._bus is not None, "the backup was started"
+        message = said.plain()
+        for peer in peers:
+            self._bus.cast(peer, BACKUP, message)
+
+    # --- for people ---
+
+    def status(self) -> BackupStatus:
+        """How the backup stands, now."""
+        view = self._here.durable_view()
+        age_s = 0.0
+        if self._oldest_lacking is not None:
+            age_s = max(0.0, (self._now_ms() - ms_of(self._oldest_lacking)) / 1000)
+        return BackupStatus(
+            url=self._bucket.place(),
+            problem=self._problem,
+            doing=self._doing,
+            snapshot="" if self._newest is None else self._newest.snapshot,
+            age_s=age_s,
+            site=view.site,
+            sites={
+                site: SiteStatus(
+                    durable=view.vector[site].stamp if site in view.vector else None,
+                    uploaded=self._uploaded.get(site),
+                    restorable=self._restorable.get(site),
+                )
+                for site in {*view.vector, *self._restorable}
+            },
+            counts=self.tally.as_dict(),
+        )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
