@@ -309,7 +309,7 @@ def _put_back(scenario: "Scenario", machine: Machine, backup: Backup, *, files: 
     connection = machine.disk.connect()
     before = present(connection)
     connection.close()
-    machine.restore(backup.image)
+    machine.restore(backup.image, is_own=machine is backup.of)
     if files:
         machine.disk.files.clear()
         machine.disk.files.update(backup.files)

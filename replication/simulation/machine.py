@@ -137,6 +137,8 @@ class Machine:
         self._engine: SlowEngine | None = None
         self._app: Connection | None = None
         self._noticed: Callable[[], None] | None = None
+        self._older_since: int | None = None
+        """An older copy of its own database was put under the node: how often it had begun with one then."""
         disk.committed = self._committed
 
     def say(self, what: object) -> None:
@@ -314,6 +316,9 @@ class Machine:
         self.world.network.thaw(self.address)
         life.end()
         self._count()
+        if self._older_since is not None and self.begun() == self._older_since:
+            self.world.may_fork = True  # it has not noticed; when it boots, only its peers can tell that this is older
+        self._older_since = None
         if self._life is None:
             self._noticed = None
             self._engine = None
@@ -333,12 +338,18 @@ class Machine:
         if counts.get("new_sites") and not world.was_restored:
             world.fail(f"{self.name} took a new site, and nobody had touched its database")
 
-    def restore(self, image: bytes) -> None:
-        """Puts another database in place of this one. If the node runs, it is under it."""
+    def begun(self) -> int:
+        """How often its node has begun with a state of the database in this run."""
+        return 0 if self.replication is None else self.replication.begun()
+
+    def restore(self, image: bytes, *, is_own: bool) -> None:
+        """Puts another database, perhaps an older copy of its own, in place of this one. If the node runs, it is under
+        it."""
         if self._life is None:
             self.disk.replace(image)
             self._app = None
         else:
+            self._older_since = self.begun() if is_own else None
             self.disk.overwrite(image)
 
     # --- troubles ---
