@@ -38,8 +38,12 @@ from cluster.discovery import Discovery, Method, make_discovery
 from cluster.errors import ClusterError
 from cluster.node import Node
 from cluster.security import derive_curve_keys, derive_token_key
+from cluster.seldom import SeldomLog
 from cluster.supervisor import ActorChild, Child
 from cluster.zeromq import ZeroMqTransport
+from replication.acknowledging.confirming import CONFIRMING, Confirming
+from replication.acknowledging.levels import Sure
+from replication.acknowledging.worker import ConfirmingWorker
 from replication.backup.saying import BACKUP
 from replication.backup.uploading import Backup
 from replication.backup.worker import BackupWorker
@@ -150,6 +154,7 @@ async def running_node(
         if counts:
             await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
+        confirming = _confirming(config, repo, replication)
         primary = _primary(config, repo, replication)
         backup = backup_for(config, replication)
         if backup is not None:
@@ -158,7 +163,7 @@ async def running_node(
         stack.push_async_callback(desk.close)
         page_source = repo if counts else None
         status = with_backup(_status(replication, primary), backup)
-        node = _node(config, repo, replication, primary, backup, desk, page_source, status)
+        node = _node(config, repo, replication, confirming, primary, backup, desk, page_source, status)
         if replication is not None:
             desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         if config.replication.mode is Mode.NAIVE:
@@ -194,6 +199,9 @@ async def running_node(
             stack.push_async_callback(replication.stop)
         if backup is not None:
             backup.start(node)
+        if confirming is not None:
+            confirming.start(node)
+            stack.push_async_callback(confirming.stop)
         if primary is not None:
             primary.start(node)
             saying = SayingToPrograms(config, node, primary.leading, url=_own_url(server))
@@ -280,6 +288,16 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
     return replication
 
 
+def _confirming(config: Config, repo: Repo, replication: Replication | None) -> Confirming | None:
+    """Who knows on which nodes a write is, in the modes in which others have it; the repo asks it from now on."""
+    if replication is None:
+        return None
+    confirming = Confirming(replication, size=config.cluster.size)
+    repo.confirmations = confirming
+    repo.sure = Sure(level=config.replication.ack, timeout_s=config.replication.ack_timeout_s)
+    return confirming
+
+
 def _primary(config: Config, repo: Repo, replication: Replication | None) -> PrimaryMode | None:
     """What mode primary adds; the repo's writes go where they should from now on. Raises LeaseUnusable."""
     if config.replication.mode is not Mode.PRIMARY or replication is None:
@@ -293,6 +311,7 @@ def _primary(config: Config, repo: Repo, replication: Replication | None) -> Pri
         size=config.cluster.size,
         candidate=leased.candidate,
         timeouts=Timeouts(hold_s=forwarding.hold_s, call_s=forwarding.call_s, visible_s=forwarding.visible_s),
+        unreplicated_max_s=config.replication.unreplicated_max_s,
     )
 
 
@@ -324,6 +343,7 @@ def _node(
     config: Config,
     repo: Repo,
     replication: Replication | None,
+    confirming: Confirming | None,
     primary: PrimaryMode | None,
     backup: Backup | None,
     desk: Desk,
@@ -342,8 +362,12 @@ def _node(
                 lambda: RepoReplication(repo, dropped=lambda: node.counters.increment(Count.BAD_FRAME)),
             )
         )
+    clock = asyncio.get_running_loop().time
+    if confirming is not None:
+        seldom = SeldomLog(logging.getLogger("replication.acknowledging"), clock)
+        children.append(ActorChild(CONFIRMING, lambda: ConfirmingWorker(confirming, node, seldom)))
     if primary is not None:
-        children += primary.children(lambda: node, asyncio.get_running_loop().time)
+        children += primary.children(lambda: node, clock)
         children.append(ActorChild(DOORS, lambda: DoorKeeper(config.http.program)))
     children.append(ActorChild(DIGESTS, lambda: Digests(desk)))
     children.append(

@@ -273,6 +273,49 @@ class OutcomeUnknown(ForwardingError):
         super().__init__(f"whether it is written is unknown: {why}")
 
 
+class NobodyWrites(ReplicationError):
+    """There is no primary to be as new as, or to run something on: one node writes in mode primary only."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f'{what} needs [replication] mode = "primary": in the other modes every node writes')
+
+
+class CannotConfirm(ReplicationError):
+    """How sure a write is to be (`ack`) cannot be had here. Nothing was written."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"ack: {reason}")
+
+
+class NotConfirmed(ReplicationError):
+    """It is written, and durable on the node that wrote it: not where else it was to be within the time that was
+    waited. It may come there yet, or be lost with that node."""
+
+    outcome_unknown = True
+
+    def __init__(self, position: object, result: Any, where: str, timeout_s: float) -> None:
+        self.position = position
+        self.result = result
+        self.where = where
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"it is written, and after {timeout_s:g} s not as sure as was asked for: it was to be durable {where}; do "
+            "not write it again, bring nodes back, or ask for less (ack)"
+        )
+
+
+class TooFarAhead(ForwardingError):
+    """For longer than `unreplicated_max_s` nobody else has what the primary wrote. Nothing was written."""
+
+    def __init__(self, ahead_s: float, bound_s: float) -> None:
+        self.ahead_s = ahead_s
+        self.bound_s = bound_s
+        super().__init__(
+            f"no other node has what this one wrote in the last {ahead_s:.1f} s, and [replication] unreplicated_max_s "
+            f"is {bound_s:g}: nothing was written; bring a replica back, or raise the bound"
+        )
+
+
 class StartOver(ReplicationError):
     """A reader of the change feed cannot go on from its position: what came after it is not known here one by one."""
 

@@ -24,12 +24,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
+from replication.acknowledging.levels import Ack, Sure
 from replication.convergent.noticing import WalWatch
 from replication.errors import (
+    CannotConfirm,
     CannotForward,
     DatabaseBusy,
+    NobodyWrites,
     NoChangeFeed,
     ReplicationError,
     RepoClosed,
@@ -41,7 +44,7 @@ from replication.feed.position import FeedPosition
 from replication.open_database import OpenDatabase
 from replication.opening import Settings, Synchronous, resolved
 from replication.positions import Position
-from replication.primary.operations import Function, NotNow, Operation
+from replication.primary.operations import Function, Operation
 from replication.primary.operations import statements as statements_of
 from replication.rows import Key, Op, Parameters, Row
 from replication.transaction import Transaction, Written, stands_alone
@@ -49,6 +52,11 @@ from replication.translation import SQLITE_ERRORS, translated
 
 type Replicator = Callable[[Row, Op], None]
 """Sends a whole row to the peers. Called in the event loop's thread; must not block."""
+
+type At = Position | Literal["primary"] | None
+"""How new a read is. None: as new as this node is. A position: as new as that, waited for up to `WAIT_TIMEOUT_S`
+(PositionTimeout). "primary": all that was written on the primary when the read began, at the price of asking it
+(NoPrimary, PositionTimeout; NobodyWrites in the modes in which every node writes). All three read this node's file."""
 
 WAIT_TIMEOUT_S = 5.0
 """How long `wait_for` waits, if not told otherwise."""
@@ -60,15 +68,27 @@ BUSY_TIMEOUT_S = 5.0
 class Router(Protocol):
     """What a repo needs in the mode in which one node writes."""
 
-    def may_write(self) -> bool:
-        """Whether this node may write now."""
+    def guard(self) -> None:
+        """Raises NotNow unless this node may write now; TooFarAhead."""
+        ...
+
+    async def latest(self) -> Position:
+        """The position of all that is written by now, on the node that writes. Raises NoPrimary."""
         ...
 
     async def write[T](
-        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool
+        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool, sure: Sure
     ) -> T | Any:
         """What the write returns, carried out `here` or, as an operation, on the node that writes; `wait` until it can
-        be read here then. Raises what the verb raises, and a ForwardingError."""
+        be read here then. Raises what the verb raises, and a ForwardingError, and NotConfirmed."""
+        ...
+
+
+class Confirmations(Protocol):
+    """What a repo needs to know on which nodes a write is."""
+
+    async def confirmed(self, position: Position, level: Ack, *, timeout_s: float, result: object = None) -> None:
+        """Returns once what was committed here at the position may be acknowledged. Raises NotConfirmed."""
         ...
 
 
@@ -125,6 +145,10 @@ class Repo:
         """The replication of this database, once it is there."""
         self.router: Router | None = None
         """Where writes go, once it is there, in the mode in which one node writes."""
+        self.confirmations: Confirmations | None = None
+        """Who knows on which nodes a write is, once it is there, in the modes in which others have it."""
+        self.sure = Sure()
+        """How sure a write is before it returns, unless it says `ack` itself."""
         self.functions: dict[str, Function] = {}
         """What `register` was given."""
         self.position = Position()
@@ -174,22 +198,30 @@ class Repo:
     ) -> None:
         await self.close()
 
-    async def get(self, table: str, key: Key) -> Row | None:
-        """The row with this primary key (a tuple if it has several columns), or None. Raises NoSuchTable, WrongKey."""
+    async def get(self, table: str, key: Key, *, at: At = None) -> Row | None:
+        """The row with this primary key (a tuple if it has several columns), or None. Raises NoSuchTable, WrongKey, and
+        what being as new as `at` raises (see `At`)."""
         opened = self._opened()
+        if at is not None:
+            await self._be(at)
         try:
             return opened.get(table, key)
         except DatabaseBusy:  # recovery after a crash, or somebody's exclusive lock: wait, but not in the event loop
             return await opened.read(lambda verbs: verbs.get(table, key))
 
-    async def all(self, sql: str, params: Parameters = ()) -> list[Row]:
+    async def all(self, sql: str, params: Parameters = (), *, at: At = None) -> list[Row]:
         """The rows that a query gives. It may take long; queries run one after another, beside writes and `get`.
 
-        Raises QueryFailed, also for a statement that would write: that is what `execute` is for.
+        Raises QueryFailed, also for a statement that would write: that is what `execute` is for; and what being as new
+        as `at` raises (see `At`).
         """
+        if at is not None:
+            await self._be(at)
         return await self._opened().read(lambda verbs: verbs.all(sql, params))
 
-    async def insert(self, table: str, row: Mapping[str, Any], *, wait: bool = True) -> Row:
+    async def insert(
+        self, table: str, row: Mapping[str, Any], *, wait: bool = True, ack: Ack | str | None = None
+    ) -> Row:
         """The whole row as it now stands, defaults included.
 
         `inserted_at` and `updated_at`, where the table has them, are set to now (ISO 8601, UTC, microseconds) unless
@@ -199,18 +231,24 @@ class Repo:
             lambda: Operation("insert", (table, dict(row))),
             lambda: self._opened().write(lambda verbs: verbs.insert(table, row)),
             wait=wait,
+            ack=ack,
         )
 
-    async def insert_many(self, table: str, rows: Iterable[Mapping[str, Any]], *, wait: bool = True) -> int:
+    async def insert_many(
+        self, table: str, rows: Iterable[Mapping[str, Any]], *, wait: bool = True, ack: Ack | str | None = None
+    ) -> int:
         """How many rows were inserted: all, in one transaction, or none. Columns are filled as by `insert`."""
         taken = list(rows)  # here: an iterable of the application's is not run in another thread
         return await self._routed(
             lambda: Operation("insert_many", (table, [dict(row) for row in taken])),
             lambda: self._opened().transact(lambda transaction: transaction.insert_many(table, taken)),
             wait=wait,
+            ack=ack,
         )
 
-    async def update(self, table: str, key: Key, changes: Mapping[str, Any], *, wait: bool = True) -> Row:
+    async def update(
+        self, table: str, key: Key, changes: Mapping[str, Any], *, wait: bool = True, ack: Ack | str | None = None
+    ) -> Row:
         """The whole row after these changes; `updated_at` is set to now unless it is among them.
 
         Raises NoSuchRow, DuplicateRow, ConstraintFailed, NoSuchTable, NoSuchColumn.
@@ -219,30 +257,40 @@ class Repo:
             lambda: Operation("update", (table, key, dict(changes))),
             lambda: self._opened().write(lambda verbs: verbs.update(table, key, changes)),
             wait=wait,
+            ack=ack,
         )
 
-    async def delete(self, table: str, key: Key, *, wait: bool = True) -> Row:
+    async def delete(self, table: str, key: Key, *, wait: bool = True, ack: Ack | str | None = None) -> Row:
         """The row as it was. Raises NoSuchRow, ConstraintFailed, NoSuchTable."""
         return await self._routed(
             lambda: Operation("delete", (table, key)),
             lambda: self._opened().write(lambda verbs: verbs.delete(table, key)),
             wait=wait,
+            ack=ack,
         )
 
-    async def execute(self, sql: str, params: Parameters = (), *, wait: bool = True) -> int:
+    async def execute(
+        self, sql: str, params: Parameters = (), *, wait: bool = True, ack: Ack | str | None = None
+    ) -> int:
         """How many rows one statement, of any kind but BEGIN and COMMIT, changed."""
         return await self._routed(
             lambda: Operation("execute", (sql, params)),
             lambda: self._opened().write(lambda verbs: verbs.execute(sql, params), alone=stands_alone(sql)),
             wait=wait,
+            ack=ack,
         )
 
-    async def statements(self, statements: Sequence[str | tuple[str, Parameters]], *, wait: bool = True) -> list[int]:
+    async def statements(
+        self, statements: Sequence[str | tuple[str, Parameters]], *, wait: bool = True, ack: Ack | str | None = None
+    ) -> list[int]:
         """How many rows each of these statements changed: SQL, or pairs of SQL and parameters. All in one transaction,
         or none. Raises what `execute` raises, and CannotForward for what is no list of statements."""
         operation = statements_of(statements)
         return await self._routed(
-            lambda: operation, lambda: self._opened().transact(lambda tx: operation.run(tx, {})), wait=wait
+            lambda: operation,
+            lambda: self._opened().transact(lambda tx: operation.run(tx, {})),
+            wait=wait,
+            ack=ack,
         )
 
     def register(self, name: str, function: Function) -> None:
@@ -250,15 +298,18 @@ class Repo:
         registers the same. What it is given and what it returns are values, rows, and lists and maps of these."""
         self.functions[name] = function
 
-    async def call(self, name: str, *arguments: Any, wait: bool = True) -> Any:
+    async def call(self, name: str, *arguments: Any, wait: bool = True, ack: Ack | str | None = None) -> Any:
         """What the registered function returns, run in one transaction as `transaction` runs one. Raises
         NoSuchFunction."""
         operation = Operation("function", (name, list(arguments)))
         return await self._routed(
-            lambda: operation, lambda: self._opened().transact(lambda tx: operation.run(tx, self.functions)), wait=wait
+            lambda: operation,
+            lambda: self._opened().transact(lambda tx: operation.run(tx, self.functions)),
+            wait=wait,
+            ack=ack,
         )
 
-    async def transaction[T](self, work: Callable[[Transaction], T]) -> T:
+    async def transaction[T](self, work: Callable[[Transaction], T], *, ack: Ack | str | None = None) -> T:
         """What `work` returns, once it is committed.
 
         `work` is a plain function. It runs in the writer's thread, in one hop, inside one BEGIN IMMEDIATE ... COMMIT,
@@ -268,7 +319,7 @@ class Repo:
         """
         if inspect.iscoroutinefunction(work):
             raise TypeError("a transaction's function is a plain `def`, run in the writer's thread")
-        return await self._routed(_not_sent, lambda: self._opened().transact(work), wait=True)
+        return await self._routed(_not_sent, lambda: self._opened().transact(work), wait=True, ack=ack)
 
     async def migrate(self, statements: Sequence[str]) -> int:
         """How many of these statements ran now. Each has the number of its place, from 1, and runs once on a database.
@@ -337,22 +388,53 @@ class Repo:
             raise WaitInTransaction
         return self._wait_for(position, timeout_s)
 
+    async def _be(self, at: Position | Literal["primary"]) -> None:
+        if isinstance(at, Position):
+            await self.wait_for(at)
+        elif self.router is None:
+            raise NobodyWrites('at = "primary"')
+        else:
+            await self.wait_for(await self.router.latest())
+
     async def _wait_for(self, position: Position, timeout_s: float) -> None:
         if self.link is not None:
             await self.link.wait_for(position, timeout_s=timeout_s)
 
     async def _routed[T](
-        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[Written[T]]], *, wait: bool
+        self,
+        operation: Callable[[], Operation],
+        here: Callable[[], Awaitable[Written[T]]],
+        *,
+        wait: bool,
+        ack: Ack | str | None,
     ) -> T:
         """Carries a write out here, or where writes go. `operation` is only made where there is a choice."""
-        if self.router is None:
-            return self._done(await here())
+        sure = self._sure(ack)
 
         async def done_here() -> T:
-            return self._done(await here())
+            written = await here()
+            self._done(written)
+            await self.confirmed(written, sure)
+            return written.result
 
+        if self.router is None:
+            return await done_here()
         self._opened()
-        return await self.router.write(operation, done_here, wait=wait)
+        return await self.router.write(operation, done_here, wait=wait, sure=sure)
+
+    def _sure(self, ack: Ack | str | None) -> Sure:
+        """Raises CannotConfirm, before anything is written."""
+        sure = self.sure if ack is None else Sure(level=_level(ack), timeout_s=self.sure.timeout_s)
+        if sure.level is not Ack.LOCAL and self.confirmations is None:
+            raise CannotConfirm(f"{sure.level} needs [replication] mode convergent or primary, and a node that runs")
+        return sure
+
+    async def confirmed[T](self, written: Written[T], sure: Sure) -> None:
+        """Returns once a write of this node's is as sure as that. Raises NotConfirmed."""
+        if sure.level is not Ack.LOCAL and written.position and self.confirmations is not None:
+            await self.confirmations.confirmed(
+                written.position, sure.level, timeout_s=sure.timeout_s, result=written.result
+            )
 
     async def transact_here[T](self, work: Callable[[Transaction], T]) -> Written[T]:
         """`transaction`, on this node and no other, with its position: for who carries out what others forward. Raises
@@ -362,15 +444,14 @@ class Repo:
         return written
 
     def _guard(self) -> None:
-        if self.router is not None and not self.router.may_write():
-            raise NotNow
+        if self.router is not None:
+            self.router.guard()
 
-    def _done[T](self, written: Written[T]) -> T:
+    def _done[T](self, written: Written[T]) -> None:
         if written.position:
             self.position = written.position
             if self.link is not None:
                 self.link.committed(written.position)
-        return written.result
 
     def _opened(self) -> OpenDatabase:
         if self._open is None:
@@ -384,6 +465,13 @@ class Repo:
             busy_timeout_s=self._busy_timeout_s,
             gives_positions=self._gives_positions,
         )
+
+
+def _level(ack: Ack | str) -> Ack:
+    try:
+        return Ack(ack)
+    except ValueError:
+        raise CannotConfirm(f"{ack!r} is none of {', '.join(Ack)}") from None
 
 
 def _not_sent() -> Operation:

@@ -37,6 +37,7 @@ from cluster.address import Address, parse_address
 from cluster.discovery import Method
 from cluster.errors import SecretError
 from cluster.security import Secret, is_readable_by_others, read_secret_file
+from replication.acknowledging.levels import Ack
 from replication.declared import TableDeclaration
 from replication.opening import Synchronous
 
@@ -45,6 +46,9 @@ _DEFAULT_HTTP_BIND = "127.0.0.1:8080"
 _DEFAULT_POLL_INTERVAL_S = 5.0
 _DEFAULT_JOIN_TIMEOUT_S = 2.0
 _DEFAULT_CLOCK_BOUND_S = 60.0
+_DEFAULT_ACK_TIMEOUT_S = 5.0
+_UNREPLICATED_MIN_S = 3.0
+"""Nodes say each second how far they are: with less a write a second would be refused on a cluster that is well."""
 _DEFAULT_LEASE_TTL_S = 10.0
 _DEFAULT_FORWARDING_S = 5.0
 _DEFAULT_BACKUP_INTERVAL_S = 1.0
@@ -102,6 +106,9 @@ def load_config(
             clock_bound_s=values.get(table.REPLICATION_CLOCK_BOUND_S) or _DEFAULT_CLOCK_BOUND_S,
             journal_max_age_s=values.get(table.REPLICATION_JOURNAL_MAX_AGE_S) or _DEFAULT_JOURNAL_MAX_AGE_S,
             journal_max_bytes=values.get(table.REPLICATION_JOURNAL_MAX_BYTES) or _DEFAULT_JOURNAL_MAX_BYTES,
+            ack=_ack(values),
+            ack_timeout_s=values.get(table.REPLICATION_ACK_TIMEOUT_S) or _DEFAULT_ACK_TIMEOUT_S,
+            unreplicated_max_s=_unreplicated_max_s(values),
         ),
         lease=_lease(values, discovery.method),
         forwarding=ForwardingConfig(
@@ -249,6 +256,35 @@ def _program(values: _Values, reached_at: Address) -> Address | None:
             f"machine's, or {table.BUS_ADVERTISE}"
         )
     return Address(host, program.port)
+
+
+def _ack(values: _Values) -> Ack:
+    ack = values.get(table.REPLICATION_ACK) or Ack.LOCAL
+    if ack is not Ack.LOCAL and not (values.get(table.REPLICATION_MODE) or Mode.NONE).makes_changesets:
+        raise ConfigError(
+            f"{values.place(table.REPLICATION_ACK)} = '{ack}' needs {table.REPLICATION_MODE} = 'convergent' or "
+            "'primary': in the others no node knows what another one has"
+        )
+    if ack is Ack.QUORUM and values.get(table.CLUSTER_SIZE) is None:
+        raise ConfigError(
+            f"{values.place(table.REPLICATION_ACK)} = 'quorum' needs {table.CLUSTER_SIZE}: more than half of so many "
+            "nodes have to have a write"
+        )
+    return ack
+
+
+def _unreplicated_max_s(values: _Values) -> float | None:
+    bound_s = values.get(table.REPLICATION_UNREPLICATED_MAX_S)
+    if bound_s is None:
+        return None
+    place = values.place(table.REPLICATION_UNREPLICATED_MAX_S)
+    if bound_s < _UNREPLICATED_MIN_S:
+        raise ConfigError(
+            f"{place} = {bound_s:g} is less than {_UNREPLICATED_MIN_S:g}: nodes say each second how far they are"
+        )
+    if values.get(table.REPLICATION_MODE) is Mode.PRIMARY and (values.get(table.CLUSTER_SIZE) or 1) < 2:
+        raise ConfigError(f"{place} needs {table.CLUSTER_SIZE} of 2 or more: it bounds what no other node has")
+    return bound_s
 
 
 def _lease(values: _Values, method: Method) -> LeaseConfig:

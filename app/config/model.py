@@ -7,6 +7,7 @@ from pathlib import Path
 from cluster.address import Address
 from cluster.discovery import Method
 from cluster.security import Secret
+from replication.acknowledging.levels import Ack
 from replication.declared import TableDeclaration
 from replication.opening import Synchronous
 
@@ -114,6 +115,10 @@ class ReplicationConfig:
     clock_bound_s: float
     journal_max_age_s: float
     journal_max_bytes: int
+    ack: Ack
+    ack_timeout_s: float
+    unreplicated_max_s: float | None
+    """None: no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from app.config.kinds import (
 )
 from app.config.model import LeaseProvider, LogFormat, LogLevel, Mode
 from cluster.discovery import Method
+from replication.acknowledging.levels import Ack
 from replication.engine.catalogue import MergeRule
 from replication.opening import Synchronous
 
@@ -171,6 +172,18 @@ REPLICATION_JOURNAL_MAX_BYTES = Setting(
     section="replication", key="journal_max_bytes", kind=BYTES, default="1073741824",
     doc="How large the journal grows before the oldest changes leave it; 1073741824 is 1 GiB.",
 )  # fmt: skip
+REPLICATION_ACK = Setting(
+    section="replication", key="ack", kind=choice(Ack), default="local",
+    doc="Where a write of Litecast's is durable before it returns: `local`, `one` more node, a `quorum`, or `all`.",
+)  # fmt: skip
+REPLICATION_ACK_TIMEOUT_S = Setting(
+    section="replication", key="ack_timeout_s", kind=SECONDS, default="5",
+    doc="How long a write waits for that, before it fails with `NotConfirmed`. It stays written.",
+)  # fmt: skip
+REPLICATION_UNREPLICATED_MAX_S = Setting(
+    section="replication", key="unreplicated_max_s", kind=SECONDS, default="none",
+    doc="With `primary`: how long the primary goes on writing what no other node has. 3 at least.",
+)  # fmt: skip
 TABLE_COUNTERS = Setting(
     section=TABLE_SECTION, key="counters", kind=COLUMNS, default="none; of `page_counts`: count",
     doc="INTEGER NOT NULL columns in which what each node adds is added up, instead of the last write winning.",
@@ -261,7 +274,8 @@ SETTINGS: tuple[Setting[Any], ...] = (
     CLUSTER_NAME, CLUSTER_SIZE, NODE_NAME, NODE_REGION, NODE_DATA_DIR, NODE_SLOTS_DIR, DATABASE_PATH,
     DATABASE_SYNCHRONOUS, BUS_BIND, BUS_ADVERTISE, BUS_SECRET, BUS_SECRET_FILE, DISCOVERY_METHOD, DISCOVERY_PEERS,
     DISCOVERY_DNS_NAME, DISCOVERY_DNS_PORT, DISCOVERY_POLL_INTERVAL_S, REPLICATION_MODE, REPLICATION_JOIN_TIMEOUT_S,
-    REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, *TABLE_SETTINGS,
+    REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, REPLICATION_ACK,
+    REPLICATION_ACK_TIMEOUT_S, REPLICATION_UNREPLICATED_MAX_S, *TABLE_SETTINGS,
     LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
     FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, HTTP_BIND, HTTP_PROGRAM,
     LOG_LEVEL, LOG_FORMAT,

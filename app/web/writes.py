@@ -3,9 +3,10 @@
 A program beside the node writes by statement, on whichever node is the primary. Only who can read the file
 `<database>-node` may, and where the cluster has no secret, only from this machine.
 
-All statements are one transaction. 200 with `{"changed": [...]}` once it can be read here, 202 if that took too long.
-Any other status comes with `refused`, from which `replication.middleware.statements` makes the error; 503 says that
-there was nobody to write, 500 that the outcome is unknown, the rest that nothing was written."""
+All statements are one transaction. 200 with `{"changed": [...]}` once it can be read here, 202 if that took too long,
+or if it is not as sure yet as this node's writes are to be (`where` it was to be durable). Any other status comes with
+`refused`, from which `replication.middleware.statements` makes the error; 503 says that there was nobody to write, 500
+that the outcome is unknown, the rest that nothing was written."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from starlette.responses import Response
 
 from app.web.admin import AdminGate
 from app.web.answers import no_store
-from replication.errors import CannotForward, NoPrimary, NotVisibleYet, ReplicationError, RepoError
+from replication.errors import CannotForward, NoPrimary, NotConfirmed, NotVisibleYet, ReplicationError, RepoError
 from replication.middleware.statements import BODY_MAX_BYTES, NotAStatement, statements_from_json
 from replication.primary.operations import statements as operation_of
 from replication.primary.refusals import plain_error
@@ -53,6 +54,16 @@ class StatementsApi:
             return no_store({"changed": await self._repo.statements(asked, wait=wait)})
         except NotVisibleYet as late:
             return no_store({"changed": late.result, "position": str(late.position)}, 202)
+        except NotConfirmed as late:
+            return no_store(
+                {
+                    "changed": late.result,
+                    "position": str(late.position),
+                    "where": late.where,
+                    "waited_s": late.timeout_s,
+                },
+                202,
+            )
         except NoPrimary as error:
             return _refusal(503, error, retry_after_s=error.retry_after_s, waited_s=error.waited_s)
         except ReplicationError as error:

@@ -609,6 +609,11 @@ class Replication:
         """What a peer answered who was asked for it."""
         self._hear(peer, heads)
 
+    def furthest_elsewhere(self, site: Site) -> Stamp:
+        """How far of the peers that are up the furthest has a site durably, as far as it said; 0 if none has any."""
+        heads = (heads.vector.get(site) for heads in self._exchange.heads().values())
+        return max((head.stamp for head in heads if head is not None), default=Stamp(0))
+
     def _schemas_here(self) -> Schemas:
         return self.durable_view().schemas  # it is looked at each second, the other when something is folded
 

@@ -84,6 +84,13 @@ class FilePosition:
             return not place[3]
         return None if EpochPosition.of(place[2], place[4]).epoch > position.epoch else False
 
+    def close(self) -> None:
+        """Whoever asks again opens the file again."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened[1].close()
+                self._opened = None
+
     def _connection(self) -> sqlite3.Connection | None:
         if self._opened is None or self._opened[0] != os.getpid():
             if not self._database.exists():

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from replication.errors import NoPrimary, NotVisibleYet, OutcomeUnknown
+from replication.errors import NoPrimary, NotConfirmed, NotVisibleYet, OutcomeUnknown
 from replication.middleware.desk import DATABASE_PATH, NoDatabase
 from replication.middleware.node_file import NodeFile, NodeFileError, NodeSays
 from replication.positions import Position
@@ -57,7 +57,7 @@ class PrimaryStatements:
 
         Blocks: in an event loop, `await asyncio.to_thread(...)`. Raises what `Repo.statements` raises: DuplicateRow,
         ConstraintFailed, QueryFailed, CannotForward with nothing written; NoPrimary, also if the node does not run;
-        NotVisibleYet, OutcomeUnknown; NotAStatement for a parameter that has no form in JSON."""
+        NotVisibleYet, NotConfirmed, OutcomeUnknown; NotAStatement for a parameter that has no form in JSON."""
         import httpx
 
         says = self._says()
@@ -98,8 +98,10 @@ def _result(status: int, found: Any, says: NodeSays) -> list[int]:
         case 200:
             return [int(one) for one in found["changed"]]
         case 202:
-            position = Position.parse(found["position"])
-            raise NotVisibleYet(position, [int(one) for one in found["changed"]], says.visible_s)
+            position, changed = Position.parse(found["position"]), [int(one) for one in found["changed"]]
+            if "where" in found:
+                raise NotConfirmed(position, changed, str(found["where"]), float(found["waited_s"]))
+            raise NotVisibleYet(position, changed, says.visible_s)
         case 503 if "retry_after_s" in found:
             raise NoPrimary(str(found["error"]), float(found["waited_s"]), float(found["retry_after_s"]))
         case _ if "refused" in found:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cluster.errors import CallError, CallTimeout, NoSuchActor
+from replication.acknowledging.levels import Ack, Sure
 from replication.engine.epochs import epoch_of
-from replication.errors import NoPrimary, NotVisibleYet, OutcomeUnknown, PositionTimeout, PrimaryFailed
+from replication.errors import NoPrimary, NotConfirmed, NotVisibleYet, OutcomeUnknown, PositionTimeout, PrimaryFailed
 from replication.positions import Position, PositionError
 from replication.primary.operations import NotNow, Operation
 from replication.primary.refusals import raised
@@ -32,6 +33,7 @@ class Leading(Protocol):
     """Who is the primary."""
 
     def may_write(self) -> bool: ...
+    def check_ahead(self) -> None: ...
     def still_holds(self) -> bool: ...
     def is_over(self, epoch: int) -> bool: ...
     def still_writes(self, node: str, epoch: int) -> bool: ...
@@ -86,16 +88,39 @@ class Forwarding:
         """The node runs."""
         self._bus = bus
 
-    def may_write(self) -> bool:
-        """Whether this node may write now."""
-        return self._leading.may_write()
+    def guard(self) -> None:
+        """Raises NotNow unless this node may write now; TooFarAhead."""
+        if not self._leading.may_write():
+            raise NotNow
+        self._leading.check_ahead()
+
+    async def latest(self) -> Position:
+        """The position of all that is written by now: the empty one on the node that writes. Raises NoPrimary."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._timeouts.hold_s
+        while True:
+            status = self._leading.status()
+            if self._leading.still_holds():
+                return Position()
+            if status.primary is not None and status.role is not Role.PRIMARY and self._bus is not None:
+                with contextlib.suppress(CallError, NotAValue):
+                    timeout_s = max(RETRY_S, min(self._timeouts.call_s, deadline_s - loop.time()))
+                    match await self._bus.call(status.primary, WRITES, ["position"], timeout_s=timeout_s):
+                        case ["at", str(position)]:
+                            return _position(position)
+                        case _:
+                            pass
+            if loop.time() >= deadline_s:
+                raise NoPrimary(status.problem or "nobody who writes answers", self._timeouts.hold_s, LOOK_S)
+            await self._pause(maybe_sent=status.primary is not None)
 
     async def write[T](
-        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool
+        self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool, sure: Sure
     ) -> T | Any:
-        """What the write returns. `here` carries it out on this node, and raises `NotNow` if it may not write.
+        """What the write returns. `here` carries it out on this node, as surely as that, and raises `NotNow` if it may
+        not write.
 
-        Raises what the verb raises, wherever it was carried out, and a ForwardingError."""
+        Raises what the verb raises, wherever it was carried out, a ForwardingError, and NotConfirmed."""
         loop = asyncio.get_running_loop()
         began_s, key, maybe_sent = loop.time(), "", ""
         plain: list[object] | None = None
@@ -110,8 +135,10 @@ class Forwarding:
                     return self._answered(await self._carry_out(["write", key, *plain]), self._name)[0]
             elif status.role is not Role.PRIMARY and status.primary is not None:
                 if plain is None:
-                    plain, key = operation().plain(), self._new_key()
+                    plain, key = [*operation().plain(), str(sure.level), sure.timeout_s], self._new_key()
                 timeout_s = min(self._timeouts.call_s, max(RETRY_S, began_s + self._give_up_s - loop.time()))
+                if sure.level is not Ack.LOCAL:
+                    timeout_s += sure.timeout_s
                 try:
                     return await self._forwarded(status.primary, ["write", key, *plain], timeout_s, wait=wait)
                 except _NotPrimary:
@@ -178,14 +205,13 @@ class Forwarding:
 def _read(answer: object, primary: str) -> tuple[Any, Position]:
     match answer:
         case ["done", result, str(position)]:
-            try:
-                at = Position.parse(position)
-            except PositionError as error:
-                raise NotAValue(str(error)) from None
+            at = _position(position)
             found = unpacked(result)
             if hasattr(found, "position"):
                 found.position = at
             return found, at
+        case ["not confirmed", result, str(position), str(where), float(timeout_s)]:
+            raise NotConfirmed(_position(position), unpacked(result), where, timeout_s)
         case ["refused", name, parts]:
             raise raised(name, parts, node=primary)
         case ["not primary"]:
@@ -198,3 +224,10 @@ def _read(answer: object, primary: str) -> tuple[Any, Position]:
             raise PrimaryFailed(primary, f"it did not take the request: {why}")
         case _:
             raise NotAValue("not an answer")
+
+
+def _position(text: str) -> Position:
+    try:
+        return Position.parse(text)
+    except PositionError as error:
+        raise NotAValue(str(error)) from None

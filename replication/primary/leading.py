@@ -29,8 +29,9 @@ from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.store import Done, Store, View
 from replication.engine.epochs import EPOCH_MAX, epoch_of, epoch_site, newest
 from replication.engine.stamps import Site, Stamp
-from replication.errors import CannotPromote, PositionTimeout, ReplicationError
+from replication.errors import CannotPromote, PositionTimeout, ReplicationError, TooFarAhead
 from replication.positions import Position
+from replication.primary.ahead import Ahead
 from replication.primary.beside import Beside
 from replication.primary.standing import Role, RoleStatus, Standing, fence_message, majority
 
@@ -62,6 +63,7 @@ class Replication(Protocol):
     def clock_off(self) -> str: ...
     async def joined(self) -> None: ...
     async def wait_for(self, position: Position, *, timeout_s: float) -> None: ...
+    def furthest_elsewhere(self, site: Site) -> Stamp: ...
 
 
 class Named(Protocol):
@@ -91,6 +93,8 @@ class Settings:
     clock: Callable[[], float]
     random_hex: Callable[[], str]
     """At least 19 digits that nobody else draws."""
+    unreplicated_max_s: float | None = None
+    """For so long at most it writes what no other node has; None: for ever."""
 
 
 class Leading:
@@ -114,6 +118,7 @@ class Leading:
         self._renewing: asyncio.Task[None] | None = None
         self._site: Site | None = None
         """Under which this node writes, while it is the primary."""
+        self._ahead = Ahead()
         self._is_handing_over = False
         self._fenced: str | None = None
         self._problems: dict[str, str] = {}
@@ -140,9 +145,19 @@ class Leading:
             and deciding.may_write(now_s=self._settings.clock(), good_until_s=grant.good_until_s, awake_s=self._awake_s)
         )
 
+    def check_ahead(self) -> None:
+        """Raises TooFarAhead if what this node wrote is nowhere else, and was not for too long."""
+        ahead_s, bound_s = self._ahead.for_s(self._settings.clock()), self._settings.unreplicated_max_s
+        if bound_s is not None and self.role is Role.PRIMARY and ahead_s > bound_s:
+            raise TooFarAhead(ahead_s, bound_s)
+
     def writes_until_s(self) -> float:
         """Until when this node may write, if the lease is not renewed: by the lease's clock; 0 if it may not now."""
         grant = self._grant
+        try:
+            self.check_ahead()
+        except TooFarAhead:
+            return 0.0
         return grant.good_until_s if grant is not None and self.may_write() else 0.0
 
     @property
@@ -398,6 +413,7 @@ class Leading:
             else:
                 self._must_ask = False
             self._check_site()
+            self._note_ahead(now_s)
             await asyncio.sleep(TICK_S)
 
     def _is_idle(self) -> bool:
@@ -432,6 +448,11 @@ class Leading:
         """The database may have been put back to another state, or got a new site for another reason."""
         if self.role is Role.PRIMARY and self._replication.view().site != self._site:
             self._lose("the database goes on under another site than that of the epoch")
+
+    def _note_ahead(self, now_s: float) -> None:
+        head = self._replication.view().vector.get(self._site) if self._site is not None else None
+        if self.role is Role.PRIMARY and self._site is not None and head is not None:
+            self._ahead.note(head.stamp, self._replication.furthest_elsewhere(self._site), now_s)
 
     def _trouble(self, problem: str, *, about: str = "role") -> None:
         self._problems[about] = problem
@@ -504,7 +525,7 @@ class Leading:
         self._fenced = None
         if self._grant is None:  # lost meanwhile: what was written in between is a tail
             return None
-        self._site = site
+        self._site, self._ahead = site, Ahead()
         self._problems.clear()
         self.standing.claims(self._name, grant.epoch)
         self._become(Role.PRIMARY)

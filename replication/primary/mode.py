@@ -1,5 +1,6 @@
 """All that mode primary adds to a node, put together."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,8 @@ from cluster.supervisor import ActorChild
 from replication.convergent.for_file import now_ms
 from replication.convergent.replication import Replication
 from replication.convergent.status import ReplicationStatus
+from replication.middleware.file_position import FilePosition
+from replication.positions import Position
 from replication.primary.beside import Beside
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
@@ -35,27 +38,50 @@ class PrimaryMode:
         size: int,
         candidate: bool = True,
         timeouts: Timeouts | None = None,
+        unreplicated_max_s: float | None = None,
         clock: Callable[[], float] = boot_clock_s,
     ) -> None:
         """Begins nothing yet. The repo is open: from now on its writes go where they should."""
         self._replication = replication
+        self._file = FilePosition(repo.path)
         self.leading = Leading(
             replication,
             lease,
-            Settings(size=size, candidate=candidate, clock=clock, random_hex=_random_hex),
+            Settings(
+                size=size,
+                candidate=candidate,
+                clock=clock,
+                random_hex=_random_hex,
+                unreplicated_max_s=unreplicated_max_s,
+            ),
             beside=Beside(repo.path),
         )
         self.carrying_out = CarryingOut(
-            repo.transact_here, self.leading.still_holds, functions=repo.functions, now_ms=now_ms
+            repo.transact_here,
+            repo.confirmed,
+            self.leading.still_holds,
+            self.position_now,
+            functions=repo.functions,
+            now_ms=now_ms,
         )
         self.forwarding = Forwarding(
             self.leading,
             replication.wait_for,
-            self.carrying_out.answer,
+            self._carry_out,
             new_key=_random_hex,
             timeouts=timeouts or Timeouts(),
         )
         repo.router = self.forwarding
+
+    def position_now(self) -> Position:
+        """Of all that is committed in this node's file by now, by any program. Raises sqlite3.Error."""
+        found = self._file.now()
+        return Position() if found is None else Position({found.site: found.stamp})
+
+    async def _carry_out(self, request: object) -> object:
+        """A request that came back, carried out here."""
+        answer = await self.carrying_out.answer(request)
+        return await answer if isinstance(answer, asyncio.Task) else answer
 
     def children(self, node: Callable[[], Node], clock: Callable[[], float]) -> list[ActorChild]:
         """`clock`: for lines in the log that are not to come too often."""
@@ -87,6 +113,7 @@ class PrimaryMode:
     async def stop(self) -> None:
         """Stops writing, and gives the lease up."""
         await self.leading.stop()
+        self._file.close()
 
 
 def _random_hex() -> str:

@@ -31,6 +31,8 @@ def _parts(error: ReplicationError) -> list[object]:
             return [error.sql[:1000], error.reason]
         case errors.NoSuchFunction():
             return [error.name]
+        case errors.TooFarAhead():
+            return [error.ahead_s, error.bound_s]
         case errors.CannotForward():
             return [error.reason]
         case _:
@@ -66,6 +68,8 @@ def _raised(name: str, parts: list[Any], node: str) -> ReplicationError:
             return errors.CannotTravel(reason)
         case "CannotForward", [str(reason)]:
             return CannotForward(reason)
+        case "TooFarAhead", [float(ahead_s), float(bound_s)]:
+            return errors.TooFarAhead(ahead_s, bound_s)
         case "OutcomeUnknown", [str(reason)]:
             return OutcomeUnknown(reason)
         case _, [str(text)]:

@@ -1,6 +1,7 @@
 """Nodes of a cluster in mode primary in one process: real files, the bus in memory, one place for the lease."""
 
 import asyncio
+import logging
 import os
 import sqlite3
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from cluster.lease.object_store import ObjectStoreLease
 from cluster.lease.static import StaticLease
 from cluster.memory import MemoryNetwork
 from cluster.node import Node
+from cluster.seldom import SeldomLog
 from cluster.supervisor import ActorChild
+from replication.acknowledging.confirming import CONFIRMING, Confirming
+from replication.acknowledging.worker import ConfirmingWorker
 from replication.convergent.asking import REPLICATION
 from replication.convergent.for_file import connect, replication_for_file
 from replication.convergent.replication import Replication
@@ -28,6 +32,8 @@ from replication.transaction import Transaction
 from tests.support.clusters import DIALS, FAST, Listed
 from tests.support.eventually import eventually
 from tests.support.lease_objects import FakeObjects
+
+log = logging.getLogger(__name__)
 
 CLUSTER = "primary"
 USERS = (
@@ -44,6 +50,7 @@ class Member:
     node: Node
     repo: Repo
     replication: Replication
+    confirming: Confirming
     mode: PrimaryMode
     other: sqlite3.Connection
 
@@ -71,6 +78,7 @@ class PrimaryCluster:
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
         self.timeouts = Timeouts()
+        self.unreplicated_max_s: float | None = None
         self.slept_s = 0.0
         """So far are the clocks of all ahead, as after a suspension."""
 
@@ -95,6 +103,7 @@ class PrimaryCluster:
         )
         await replication.open()
         repo.link = replication
+        confirming = repo.confirmations = Confirming(replication, size=self.size)
         store = self.stores[name] = FakeObjects()
         store.objects = self._objects
         stored = ObjectStoreLease(
@@ -113,9 +122,11 @@ class PrimaryCluster:
             size=self.size,
             candidate=candidate,
             timeouts=self.timeouts,
+            unreplicated_max_s=self.unreplicated_max_s,
             clock=self._clock,
         )
         nodes: list[Node] = []
+        clock = asyncio.get_running_loop().time
         node = Node(
             name=name,
             cluster=CLUSTER,
@@ -123,7 +134,8 @@ class PrimaryCluster:
             discovery=Listed(list(self.addresses.values())),
             children=[
                 ActorChild(REPLICATION, lambda: ReplicationWorker(replication, nodes[0])),
-                *mode.children(lambda: nodes[0], asyncio.get_running_loop().time),
+                ActorChild(CONFIRMING, lambda: ConfirmingWorker(confirming, nodes[0], SeldomLog(log, clock))),
+                *mode.children(lambda: nodes[0], clock),
             ],
             detector=FAST,
             dialing=DIALS,
@@ -131,9 +143,10 @@ class PrimaryCluster:
         nodes.append(node)
         await node.start()
         replication.start(node)
+        confirming.start(node)
         mode.start(node)
         self.addresses[name] = node.address
-        member = self.members[name] = Member(node, repo, replication, mode, connect(path))
+        member = self.members[name] = Member(node, repo, replication, confirming, mode, connect(path))
         return member
 
     async def trio(self) -> tuple[Member, Member, Member]:
@@ -163,6 +176,7 @@ class PrimaryCluster:
     async def stop(self, name: str) -> None:
         member = self.members.pop(name)
         await member.mode.stop()
+        await member.confirming.stop()
         await member.replication.stop()
         await member.node.stop()
         await self._close(member)
@@ -173,6 +187,7 @@ class PrimaryCluster:
         self.network.kill(member.node.address)
         member.mode.leading.abandon()
         member.replication.abandon()
+        await member.confirming.stop()
         await member.node.stop()
         await self._close(member)
 

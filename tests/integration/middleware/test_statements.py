@@ -23,11 +23,13 @@ from app.web.server import WebServer, bind
 from app.web.writes import StatementsApi
 from cluster.lease.boot_clock import boot_clock_s
 from litecast import PrimaryAsgi
+from replication.acknowledging.levels import Ack, Sure
 from replication.errors import (
     CannotForward,
     ConstraintFailed,
     DuplicateRow,
     NoPrimary,
+    NotConfirmed,
     NotVisibleYet,
     OutcomeUnknown,
     QueryFailed,
@@ -191,6 +193,21 @@ async def test_what_cannot_be_read_here_in_time_is_told_with_its_position(cluste
         assert raised.value.result == [1]
         assert await program.run((INSERT, ("z@x", 1)), wait=False) == [1]
     assert len(a.rows()) == 3
+
+
+async def test_a_program_is_told_that_a_write_is_not_as_sure_as_its_nodes_writes_are_to_be(
+    cluster: PrimaryCluster,
+) -> None:
+    a, b, _ = await cluster.trio()
+    await cluster.kill("c")
+    cluster.members["b"].repo.sure = Sure(level=Ack.ALL, timeout_s=0.3)
+    async with beside(b) as program:
+        await program.run((INSERT, ("x@x", 1)))
+        a.confirming.cast_from = lambda peer, message: True  # type: ignore[method-assign]
+        with pytest.raises(NotConfirmed, match="on all 1 nodes that are up, and is on 0") as raised:
+            await program.run((INSERT, ("y@x", 1)))
+        assert raised.value.result == [1]
+    assert len(a.rows()) == 2
 
 
 async def test_only_who_can_read_the_nodes_file_may_write(cluster: PrimaryCluster) -> None:

@@ -112,7 +112,14 @@ async def test_other_processes_on_a_replica_are_told_who_writes(cluster: Primary
 
 async def test_a_write_is_carried_out_once_however_often_it_is_asked_for(cluster: PrimaryCluster) -> None:
     a, b, _ = await cluster.trio()
-    request = ["write", "000000000001-key", "insert", ["l", [["v", "users"], ["m", ["email"], [["v", "x@y"]]]]]]
+    request = [
+        "write",
+        "000000000001-key",
+        "insert",
+        ["l", [["v", "users"], ["m", ["email"], [["v", "x@y"]]]]],
+        "local",
+        5.0,
+    ]
     first: list[object] = await b.node.call("a", "Writes", request)  # type: ignore[assignment]
     assert (await b.node.call("a", "Writes", request))[:2] == first[:2]  # type: ignore[index]
     assert a.rows() == [(1, "x@y", 0)]
@@ -125,12 +132,12 @@ async def test_a_write_is_carried_out_once_however_often_it_is_asked_for(cluster
         None,
         [],
         ["write"],
-        ["write", "k" * 1000, "insert", ["l", []]],
-        ["write", "k", "drop", ["l", []]],
-        ["write", "k", "insert", ["l", [["v", 1], ["v", 2]]]],
-        ["write", "k", "execute", ["l", [["v", "ATTACH 'x' AS y"], ["l", []]]]],
-        ["write", "k", "execute", ["l", [["v", "SELECT 1"], ["m", [1], [["v", 2]]]]]],
-        ["write", "k", "statements", ["l", [["l", [["v", 1]]]]]],
+        ["write", "k" * 1000, "insert", ["l", []], "local", 5.0],
+        ["write", "k", "drop", ["l", []], "local", 5.0],
+        ["write", "k", "insert", ["l", [["v", 1], ["v", 2]]], "local", 5.0],
+        ["write", "k", "execute", ["l", [["v", "ATTACH 'x' AS y"], ["l", []]]], "local", 5.0],
+        ["write", "k", "execute", ["l", [["v", "SELECT 1"], ["m", [1], [["v", 2]]]]], "local", 5.0],
+        ["write", "k", "statements", ["l", [["l", [["v", 1]]]]], "local", 5.0],
     ],
 )
 async def test_what_a_peer_sends_that_is_no_write_is_answered_and_harms_nobody(

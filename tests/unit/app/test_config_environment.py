@@ -8,6 +8,7 @@ import pytest
 from app.config import SETTINGS, Config, LeaseProvider, LogFormat, LogLevel, Method, Mode, Synchronous, load_config
 from app.errors import ConfigError
 from cluster.address import Address
+from replication.acknowledging.levels import Ack
 from replication.declared import TableDeclaration
 from replication.engine.catalogue import MergeRule
 
@@ -53,6 +54,9 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_REPLICATION__CLOCK_BOUND_S": ("5", lambda c: c.replication.clock_bound_s, 5.0),
     "LITECAST_REPLICATION__JOURNAL_MAX_AGE_S": ("90000", lambda c: c.replication.journal_max_age_s, 90_000.0),
     "LITECAST_REPLICATION__JOURNAL_MAX_BYTES": ("4096", lambda c: c.replication.journal_max_bytes, 4096),
+    "LITECAST_REPLICATION__ACK": ("one", lambda c: c.replication.ack, Ack.ONE),
+    "LITECAST_REPLICATION__ACK_TIMEOUT_S": ("2.5", lambda c: c.replication.ack_timeout_s, 2.5),
+    "LITECAST_REPLICATION__UNREPLICATED_MAX_S": ("30", lambda c: c.replication.unreplicated_max_s, 30.0),
     "LITECAST_REPLICATION__TABLES__NAME__COUNTERS": ("a, b,", lambda c: declared(c, "name").counters, ("a", "b")),
     "LITECAST_REPLICATION__TABLES__NAME__MERGE": ("row", lambda c: declared(c, "name").merge, MergeRule.ROW),
     "LITECAST_REPLICATION__TABLES__NAME__SHARED_IDS": ("TRUE", lambda c: declared(c, "name").shared_ids, True),

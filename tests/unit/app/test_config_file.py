@@ -167,6 +167,19 @@ def test_a_program_at_all_addresses_is_reached_at_the_host_of_the_bus(tmp_path: 
             load(tmp_path, nowhere)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("replication = {mode = 'naive', ack = 'one'}", "[replication] ack = 'one' needs [replication] mode = "),
+        ("replication = {mode = 'convergent', ack = 'quorum'}", "'quorum' needs [cluster] size"),
+        ("replication.unreplicated_max_s = 2", "[replication] unreplicated_max_s = 2 is less than 3"),
+        ("replication = {mode = 'primary', unreplicated_max_s = 9}", "needs [cluster] size of 2 or more"),
+    ],
+)
+def test_what_no_node_could_keep_of_how_sure_a_write_is_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refusal(tmp_path, text)
+
+
 def test_dns_without_a_name_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, '[discovery]\nmethod = "dns"\n')
     assert message == "/config.toml: [discovery] method = 'dns' needs [discovery] dns_name, which lists the nodes"
