@@ -100,6 +100,7 @@ class CatchUp:
         self._forked: dict[Site, str] = {}
         self._closed_elsewhere: dict[Site, tuple[str, frozenset[Head]]] = {}
         """By whom, and with which tips."""
+        self._lost_sites: set[Site] = set()
         self._lost_since_s: dict[Site, float] = {}
         self._lost_parts: set[Site] = set()
         self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
@@ -334,8 +335,8 @@ class CatchUp:
                 continue
             if site in view.parts:
                 self._lost_parts.add(site)
-            else:
-                self.see_fork(site, "what it wrote was seen in a state, and nobody has it any more")
+            elif site not in view.closed:
+                self._lost_sites.add(site)
 
     async def _close_forked(self) -> None:
         while self._closed_elsewhere:
@@ -357,6 +358,14 @@ class CatchUp:
                 await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
             finally:
                 self._forked.pop(site, None)
+            self._inbox.drop_site(site)
+        while self._lost_sites:
+            site = self._lost_sites.pop()
+            if site in self._here.view().closed:
+                continue
+            log.warning("nobody has all that site %s wrote any more: it is closed, and what came here of it stays", site)
+            self._tally.lost_sites += 1
+            await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
             self._inbox.drop_site(site)
         while self._lost_parts:
             site = self._lost_parts.pop()

@@ -19,6 +19,7 @@ class Tally:
     refused: int = 0
     broken: int = 0
     forks: int = 0
+    lost_sites: int = 0
     too_early: int = 0
     collisions: int = 0
     held: int = 0

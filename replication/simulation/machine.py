@@ -335,6 +335,8 @@ class Machine:
             world.reached[f"status: {name}"] += count
         if counts.get("forks") and not world.may_fork:
             world.fail(f"{self.name} saw a fork, and there was none")
+        if counts.get("lost_sites") and not world.was_restored:
+            world.fail(f"{self.name} missed what a site wrote, and nobody had lost it")
         if counts.get("new_sites") and not world.was_restored:
             world.fail(f"{self.name} took a new site, and nobody had touched its database")
 
