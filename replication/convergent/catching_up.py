@@ -363,7 +363,9 @@ class CatchUp:
             site = self._lost_sites.pop()
             if site in self._here.view().closed:
                 continue
-            log.warning("nobody has all that site %s wrote any more: it is closed, and what came here of it stays", site)
+            log.warning(
+                "nobody has all that site %s wrote any more: it is closed, and what came here of it stays", site
+            )
             self._tally.lost_sites += 1
             await self._here.work(lambda store, site=site: store.close_site(site))  # type: ignore[misc]
             self._inbox.drop_site(site)
