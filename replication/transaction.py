@@ -19,6 +19,7 @@ _COMMENTS = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))+", re.DOTAL
 _ROLLBACK_TO = re.compile(r"ROLLBACK(\s+TRANSACTION)?\s+TO\b", re.IGNORECASE)
 _CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK"})
 _ALONE = frozenset({"VACUUM", "PRAGMA", "ATTACH", "DETACH"})
+_APART = "_litecast_apart"
 _ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES"})
 
 
@@ -193,6 +194,29 @@ class Transaction(Verbs):
         self._surroundings.guard()
         if self._surroundings.gives_positions:
             self.position = of_next_fold(self._connection)
+
+    def apart[T](self, work: "Callable[[Transaction], T]") -> T:
+        """What `work` returns. What it raises is raised, and then nothing that it wrote is kept, while all that was
+        written before it is. Raises TransactionOver if SQLite rolled the whole transaction back meanwhile."""
+        connection = self._live()
+        _run_control(connection, f"SAVEPOINT {_APART}", self._surroundings)
+        try:
+            result = work(self)
+            _run_control(self._live(), f"RELEASE {_APART}", self._surroundings)
+        except BaseException:
+            self._tables.forget()  # a schema change that is rolled back may have been looked up
+            if connection.in_transaction:
+                try:
+                    connection.execute(f"ROLLBACK TO {_APART}")
+                    connection.execute(f"RELEASE {_APART}")
+                except SQLITE_ERRORS:  # `work` ended the savepoint: what it wrote cannot be told from the rest
+                    connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def is_over(self) -> bool:
+        """Whether nothing can be written in it any more: its function has ended, or SQLite rolled it back."""
+        return self._over or not self._connection.in_transaction
 
     def end(self) -> None:
         """From now on every verb raises TransactionOver."""

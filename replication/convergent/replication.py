@@ -691,6 +691,10 @@ class Replication:
         """Returns once the position is reached here. Raises PositionTimeout."""
         await self._waiters.wait_for(position, timeout_s=timeout_s, behind=self.stamps)
 
+    async def wait_until[T](self, look: Callable[[], T | None], *, timeout_s: float) -> T:
+        """The first that `look` gives but None: it is asked now, and whenever more is merged. Raises TimeoutError."""
+        return await self._waiters.wait_until(look, timeout_s=timeout_s)
+
     def unready(self) -> list[str]:
         """Why this node should not serve yet, or stands still; empty if it is well."""
         if self._forgotten_by:

@@ -3,7 +3,6 @@
 The key of a write is a row of `_litecast_forwarded`, inserted in the transaction of the write, with what it returned.
 So who asks again gets that. A write that failed left nothing, its key neither: it fails again, or succeeds now."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -20,8 +19,8 @@ from replication.errors import (
 )
 from replication.positions import Position
 from replication.primary.operations import Function, NotNow, Operation, parse
-from replication.primary.refusals import plain_error
-from replication.primary.travelling import NotAValue, packed
+from replication.primary.refusals import plain_error, short
+from replication.primary.travelling import NotAValue, sendable
 from replication.transaction import Transaction, Written
 
 KEPT_MS: Final = 600_000
@@ -57,9 +56,9 @@ class CarryingOut:
         self._functions = functions
         self._now_ms = now_ms
 
-    async def answer(self, request: object) -> list[object] | asyncio.Task[list[object]]:
-        """What to answer to a peer's request, or who will know it: it has to be sure first, and other writes go on
-        meanwhile. Raises nothing that is the peer's fault, or the disk's."""
+    async def answer(self, request: object) -> list[object]:
+        """What to answer to a peer's request, once a write is as sure as it asks for. Raises nothing that is the peer's
+        fault, or the disk's."""
         match request:
             case ["position"]:
                 return self._position()
@@ -69,9 +68,7 @@ class CarryingOut:
             case _:
                 return ["error", "not a request to write"]
 
-    async def _write(
-        self, key: str, verb: object, arguments: object, sure: Sure
-    ) -> list[object] | asyncio.Task[list[object]]:
+    async def _write(self, key: str, verb: object, arguments: object, sure: Sure) -> list[object]:
         try:
             operation = parse(verb, arguments)
         except NotAValue as error:
@@ -85,14 +82,9 @@ class CarryingOut:
         except (RepoError, ForwardingError) as error:
             return plain_error(error)
         except ReplicationError as error:
-            return ["failed", str(error), error.outcome_unknown]
+            return ["failed", short(str(error)), error.outcome_unknown]
         except Exception as error:  # of a registered function
-            return ["failed", f"{type(error).__name__}: {error}"[:1000], False]
-        if sure.level is Ack.LOCAL:
-            return self._done(written)
-        return asyncio.create_task(self._done_surely(written, sure), name="confirming a forwarded write")
-
-    async def _done_surely(self, written: Written[object], sure: Sure) -> list[object]:
+            return ["failed", short(f"{type(error).__name__}: {error}"), False]
         try:
             await self._confirmed(written, sure)
         except NotConfirmed as error:
@@ -118,11 +110,8 @@ class CarryingOut:
             found = transaction.all(_FIND, (key,))
             if found:
                 return _listed(unpack(found[0]["outcome"]))
-            result = packed(operation.run(transaction, self._functions))
-            outcome = pack(result)
-            if len(outcome) > RESULT_MAX_BYTES:
-                raise CannotForward(f"its result is larger than {RESULT_MAX_BYTES} bytes")
-            transaction.execute(_NOTE, (key, now_ms, outcome))
+            result = sendable(operation.run(transaction, self._functions), max_bytes=RESULT_MAX_BYTES)
+            transaction.execute(_NOTE, (key, now_ms, pack(result)))
             transaction.execute(_FORGET, (now_ms - KEPT_MS,))
             return result
 

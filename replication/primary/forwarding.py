@@ -14,12 +14,14 @@ from typing import Any, Final, Protocol
 from cluster.errors import CallError, CallTimeout, NoSuchActor
 from replication.acknowledging.levels import Ack, Sure
 from replication.engine.epochs import epoch_of
-from replication.errors import NoPrimary, NotConfirmed, NotVisibleYet, OutcomeUnknown, PositionTimeout, PrimaryFailed
+from replication.errors import NoPrimary, NotConfirmed, NotVisibleYet, OutcomeUnknown, PrimaryFailed
 from replication.positions import Position, PositionError
+from replication.primary.fate import Fate
 from replication.primary.operations import NotNow, Operation
 from replication.primary.refusals import raised
 from replication.primary.standing import Role, RoleStatus
 from replication.primary.travelling import NotAValue, unpacked
+from replication.primary.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,12 @@ LOOK_S: Final = 0.5
 class Leading(Protocol):
     """Who is the primary."""
 
+    @property
+    def under_way(self) -> UnderWay: ...
     def may_write(self) -> bool: ...
     def check_ahead(self) -> None: ...
     def still_holds(self) -> bool: ...
-    def is_over(self, epoch: int) -> bool: ...
+    def fate(self, position: Position) -> Fate | None: ...
     def still_writes(self, node: str, epoch: int) -> bool: ...
     def status(self) -> RoleStatus: ...
     async def next_change(self) -> None: ...
@@ -47,6 +51,12 @@ class Bus(Protocol):
     @property
     def name(self) -> str: ...
     async def call(self, node: str, actor: str, message: object, *, timeout_s: float) -> object: ...
+
+
+class WaitUntil(Protocol):
+    """What `look` gives, once that is not None. Raises TimeoutError."""
+
+    async def __call__[T](self, look: Callable[[], T | None], *, timeout_s: float) -> T: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +74,13 @@ class _NotPrimary(Exception):
 
 
 class Forwarding:
-    """See the module. `new_key` gives a key that nobody else makes; `wait_for` waits for a position here.
+    """See the module. `new_key` gives a key that nobody else makes; `wait_until` is `Replication.wait_until`.
     `carry_out` answers a request that came back: that was sent, and that this node carries out itself by now."""
 
     def __init__(
         self,
         leading: Leading,
-        wait_for: Callable[..., Awaitable[None]],
+        wait_until: WaitUntil,
         carry_out: Callable[[object], Awaitable[object]],
         *,
         new_key: Callable[[], str],
@@ -78,7 +88,7 @@ class Forwarding:
     ) -> None:
         self.forwarded = 0
         self._leading = leading
-        self._wait_for = wait_for
+        self._wait_until = wait_until
         self._carry_out = carry_out
         self._new_key = new_key
         self._timeouts = timeouts
@@ -128,7 +138,7 @@ class Forwarding:
         while True:
             status = self._leading.status()
             if self._leading.may_write():
-                with contextlib.suppress(NotNow, _NotPrimary):
+                with contextlib.suppress(NotNow, _NotPrimary), self._leading.under_way.one():
                     if plain is None:
                         return await self._here(here)
                     # Sent already: by its key, since the former primary may have written it, and this node have that.
@@ -191,15 +201,16 @@ class Forwarding:
         return "" if self._bus is None else self._bus.name
 
     async def _until_visible(self, position: Position, result: object, primary: str) -> None:
+        """Returns once it can be read here, and whoever writes by then has it."""
         epoch, visible_s = max(map(epoch_of, position.stamps), default=0), self._timeouts.visible_s
         try:
-            await self._wait_for(position, timeout_s=visible_s)
-        except PositionTimeout:
+            fate = await self._wait_until(lambda: self._leading.fate(position), timeout_s=visible_s)
+        except TimeoutError:
             if not self._leading.still_writes(primary, epoch):
                 raise OutcomeUnknown(f"{primary} wrote it, and may have sent it to nobody before it was gone") from None
             raise NotVisibleYet(position, result, visible_s) from None
-        if self._leading.is_over(epoch):
-            raise OutcomeUnknown("the primary is another one now, and may not have it")
+        if fate is Fate.LOST:
+            raise OutcomeUnknown(f"{primary} wrote it, and who followed began without it: it is a tail there")
 
 
 def _read(answer: object, primary: str) -> tuple[Any, Position]:

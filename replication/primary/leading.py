@@ -33,7 +33,9 @@ from replication.errors import CannotPromote, PositionTimeout, ReplicationError,
 from replication.positions import Position
 from replication.primary.ahead import Ahead
 from replication.primary.beside import Beside
+from replication.primary.fate import Fate, fate_of
 from replication.primary.standing import Role, RoleStatus, Standing, fence_message, majority
+from replication.primary.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Replication(Protocol):
     async def work(self, step: Callable[[Store], Done]) -> Done: ...
     def clock_off(self) -> str: ...
     async def joined(self) -> None: ...
+    def reached(self, position: Position) -> bool: ...
     async def wait_for(self, position: Position, *, timeout_s: float) -> None: ...
     def furthest_elsewhere(self, site: Site) -> Stamp: ...
 
@@ -103,6 +106,8 @@ class Leading:
     def __init__(self, replication: Replication, lease: Lease, settings: Settings, *, beside: Beside | None) -> None:
         self.standing = Standing()
         self.role = Role.REPLICA
+        self.under_way = UnderWay()
+        """Writes that this node carries out."""
         self._replication = replication
         self._lease = lease
         self._settings = settings
@@ -262,16 +267,20 @@ class Leading:
             return ["error", f"not now: {error}"]
         return ["error", "not now"] if heads is None else heads.plain()
 
-    def is_over(self, epoch: int) -> bool:
-        """Whether a candidate of a later epoch has been told what is here: what was written in this one and came later
-        may be a tail."""
-        return self._asked_for > epoch
+    def fate(self, position: Position) -> Fate | None:
+        """What becomes of what is written there: see `fate_of`."""
+        return fate_of(
+            position.stamps,
+            is_readable=self._replication.reached(position),
+            newest=self._replication.view().epoch,
+            asked_for=self._asked_for,
+        )
 
     def still_writes(self, node: str, epoch: int) -> bool:
         """Whether a peer that wrote in an epoch is up, and the primary in that epoch, as far as is known here."""
         status = self.status()
         up = () if self._cluster is None else [peer.name for peer in self._cluster.peers()]
-        return status.primary == node and status.epoch == epoch and not self.is_over(epoch) and node in up
+        return status.primary == node and status.epoch == epoch and self._asked_for <= epoch and node in up
 
     def _hear(self, peer: str, epoch: int, *, is_primary: bool) -> None:
         if self.role is Role.PRIMARY and is_primary and epoch >= self.epoch():
@@ -336,6 +345,7 @@ class Leading:
         self._is_handing_over = True
         try:
             await self._fence(successor)
+            await self.under_way.those_of_now(timeout_s=HAND_OVER_S)
             if not await self._gets_everything(successor):
                 await self._give_up(f"{successor} was to follow, and stopped to answer")
                 raise CannotPromote(f"{successor} stopped to answer: the lease is released, and any candidate follows")

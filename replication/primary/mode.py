@@ -1,6 +1,5 @@
 """All that mode primary adds to a node, put together."""
 
-import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from replication.primary.beside import Beside
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
 from replication.primary.leading import PRIMARY, Leading, Settings
+from replication.primary.together import Together
 from replication.primary.workers import PrimaryWorker, WritesWorker, log
 from replication.repo import Repo
 
@@ -57,7 +57,7 @@ class PrimaryMode:
             beside=Beside(repo.path),
         )
         self.carrying_out = CarryingOut(
-            repo.transact_here,
+            Together(repo.transact_here).transact,
             repo.confirmed,
             self.leading.still_holds,
             self.position_now,
@@ -66,8 +66,8 @@ class PrimaryMode:
         )
         self.forwarding = Forwarding(
             self.leading,
-            replication.wait_for,
-            self._carry_out,
+            replication.wait_until,
+            self.carrying_out.answer,
             new_key=_random_hex,
             timeouts=timeouts or Timeouts(),
         )
@@ -78,16 +78,11 @@ class PrimaryMode:
         found = self._file.now()
         return Position() if found is None else Position({found.site: found.stamp})
 
-    async def _carry_out(self, request: object) -> object:
-        """A request that came back, carried out here."""
-        answer = await self.carrying_out.answer(request)
-        return await answer if isinstance(answer, asyncio.Task) else answer
-
     def children(self, node: Callable[[], Node], clock: Callable[[], float]) -> list[ActorChild]:
         """`clock`: for lines in the log that are not to come too often."""
         return [
             ActorChild(PRIMARY, lambda: PrimaryWorker(self.leading, node(), SeldomLog(log, clock))),
-            ActorChild(WRITES, lambda: WritesWorker(self.carrying_out)),
+            ActorChild(WRITES, lambda: WritesWorker(self.carrying_out, self.leading.under_way)),
         ]
 
     def start(self, node: Node) -> None:

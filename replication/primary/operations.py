@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from replication.errors import CannotForward, NoSuchFunction
-from replication.primary.travelling import NotAValue, packed, unpacked
+from replication.primary.travelling import NotAValue, sendable, unpacked
 from replication.transaction import Transaction
 
 type Function = Callable[..., Any]
@@ -40,7 +40,7 @@ class Operation:
     def plain(self) -> list[object]:
         """As it is sent. Raises CannotTravel and CannotForward."""
         self.check()
-        return [self.verb, packed(self.arguments)]
+        return [self.verb, sendable(self.arguments)]
 
     def check(self) -> None:
         """Raises CannotForward for a statement that is no write."""

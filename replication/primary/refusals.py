@@ -1,15 +1,39 @@
 """Errors on their way back: what the primary raised is raised where the write was asked for, as the same kind."""
 
-from typing import Any
+from typing import Any, Final
 
 from replication import errors
 from replication.errors import CannotForward, OutcomeUnknown, ReplicationError
 from replication.primary.travelling import NotAValue
 
+TEXT_MAX_CHARS: Final = 1_000
+PARTS_MAX: Final = 100
+"""Columns of a key."""
+
 
 def plain_error(error: ReplicationError) -> list[object]:
-    """As it is sent: what it is called, and what it is made of."""
-    return ["refused", type(error).__name__, _parts(error)]
+    """As it is sent: what it is called, and what it is made of. What is too long is cut: the bus takes it."""
+    return ["refused", type(error).__name__, [_sendable(part) for part in _parts(error)]]
+
+
+def short(text: str) -> str:
+    """A text that an error is made of, as it is sent."""
+    return text[:TEXT_MAX_CHARS].encode(errors="replace").decode()
+
+
+def _sendable(part: object) -> object:
+    match part:
+        case None | bool() | float():
+            return part
+        case int() if -(2**63) <= part < 2**63:
+            return part
+        case bytes():
+            return part[:TEXT_MAX_CHARS]
+        case list():
+            parts: list[object] = part
+            return [_sendable(one) for one in parts[:PARTS_MAX]]
+        case _:
+            return short(str(part))
 
 
 def _parts(error: ReplicationError) -> list[object]:
@@ -28,7 +52,7 @@ def _parts(error: ReplicationError) -> list[object]:
         case errors.UnsupportedValue():
             return [error.reason]
         case errors.QueryFailed():
-            return [error.sql[:1000], error.reason]
+            return [error.sql, error.reason]
         case errors.NoSuchFunction():
             return [error.name]
         case errors.TooFarAhead():

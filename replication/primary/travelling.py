@@ -6,6 +6,7 @@ map on the wire: msgpack interns keys, and Python 3.12 never frees them. Tuples 
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from cluster.wire import encode_payload
 from replication.errors import CannotTravel
 from replication.rows import Row
 
@@ -16,8 +17,24 @@ ITEMS_MAX: Final = 20_000
 """Of one list: the wire takes no more than 50,000 lists in a message."""
 
 
+SENDABLE_MAX_BYTES: Final = 3_900_000
+"""The bus takes 4 MiB, the rest of a request included."""
+
+
 class NotAValue(ValueError):
     """A peer sent something that is none of these."""
+
+
+def sendable(value: object, *, max_bytes: int = SENDABLE_MAX_BYTES) -> list[object]:
+    """The value as it is sent, and the bus takes it. Raises CannotTravel, which says why not."""
+    found = packed(value)
+    try:
+        size = len(encode_payload([found]))  # as it is sent: inside of something
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CannotTravel(f"it is too large to be sent: {error}") from None
+    if size > max_bytes:
+        raise CannotTravel(f"it is too large to be sent: {size} bytes, and at most {max_bytes} can be")
+    return found
 
 
 def packed(value: object, *, depth: int = 0) -> list[object]:

@@ -7,20 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from cluster.counters import Count
 from replication.convergent.messages import parse_heads
 from replication.errors import (
     CannotForward,
     CannotTravel,
+    ConstraintFailed,
+    DatabaseBusy,
     DuplicateRow,
     NoPrimary,
     NoSuchFunction,
     NoSuchRow,
+    NoSuchTable,
     NotVisibleYet,
     OutcomeUnknown,
+    PrimaryFailed,
 )
 from replication.positions import Position
 from replication.primary.forwarding import Timeouts
+from replication.primary.operations import Function
 from replication.primary.standing import Role
+from replication.transaction import Transaction
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import PrimaryCluster
 
@@ -184,10 +191,105 @@ async def test_a_candidate_is_told_of_all_that_a_forwarded_write_was_acknowledge
 
 
 async def test_what_is_read_here_after_a_candidate_was_told_is_not_acknowledged(cluster: PrimaryCluster) -> None:
+    cluster.timeouts = Timeouts(visible_s=0.5)
     _, b, _ = await cluster.trio()
     await b.mode.leading.answer(["heads", 1_000])
-    with pytest.raises(OutcomeUnknown, match="may not have it"):
+    with pytest.raises(OutcomeUnknown, match="may have sent it to nobody"):
         await b.repo.insert("users", {"email": "x@y"})
+
+
+async def test_it_is_acknowledged_once_the_epoch_of_that_candidate_began_with_it(cluster: PrimaryCluster) -> None:
+    cluster.timeouts = Timeouts(visible_s=30.0)
+    a, b = await cluster.start("a"), await cluster.start("b", candidate=False)
+    c = await cluster.start("c")
+    await cluster.is_primary(a)
+    await b.mode.leading.answer(["heads", 2])
+    writing = asyncio.create_task(b.repo.insert("users", {"email": "x@y"}))
+    await eventually(lambda: len(b.rows()) == 1)
+    assert not writing.done()
+    await a.mode.leading.promote("c")
+    assert (await writing)["id"] == 1
+    assert (c.role, c.mode.leading.epoch()) == (Role.PRIMARY, 2)
+
+
+async def test_what_an_epoch_began_without_is_said_to_be_a_tail_at_once(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.timeouts = Timeouts(visible_s=60.0)
+    a, b = await cluster.start("a"), await cluster.start("b")
+    await cluster.start("c", candidate=False)
+    await cluster.is_primary(a)
+    await eventually(lambda: b.replication.view().epoch == a.replication.view().epoch)
+    cluster.network.cut(a.node.address, cluster.members["c"].node.address)
+    monkeypatch.setattr(a.replication, "_cast", lambda *_: None)  # it tells nobody what it writes,
+    monkeypatch.setattr(b.replication, "_hear", lambda *_: None)  # and is not asked
+    writing = asyncio.create_task(b.repo.insert("users", {"email": "x@y"}))
+    await eventually(lambda: len(a.rows()) == 1)
+    await cluster.kill("a")
+    began_s = asyncio.get_running_loop().time()
+    with pytest.raises(OutcomeUnknown, match="began without it"):
+        await writing
+    assert asyncio.get_running_loop().time() - began_s < 30.0
+    assert b.role is Role.PRIMARY
+
+
+def _long_reason(transaction: Transaction) -> None:
+    transaction.execute(
+        "CREATE TRIGGER refuses BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, '" + "y" * 10**6 + "'); END"
+    )
+    transaction.insert("users", {"email": "refused"})
+
+
+def _raises(error: Exception) -> Function:
+    def function(transaction: Transaction) -> None:
+        transaction.insert("users", {"email": "lost"})
+        raise error
+
+    return function
+
+
+def _returns(value: object) -> Function:
+    def function(transaction: Transaction) -> object:
+        transaction.insert("users", {"email": "lost"})
+        return value
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "why"),
+    [
+        (_returns("x" * 5_000_000), CannotTravel, "too large to be sent: 5000"),
+        (_returns([[[0]] * 15_000] * 2), CannotTravel, "too large to be sent: more than"),
+        (_returns("\udcff"), CannotTravel, "not UTF-8"),
+        (_returns(object()), CannotTravel, "no form"),
+        (_raises(ValueError("x" * 5_000_000)), PrimaryFailed, "ValueError: xxx"),
+        (_raises(ValueError("\udcff")), PrimaryFailed, r"ValueError: \?"),
+        (_raises(NoSuchRow("users", 2**70)), NoSuchRow, str(2**70)),
+        (_raises(NoSuchRow("u" * 5_000_000, b"x" * 5_000_000)), NoSuchRow, "uuu"),
+        (_raises(NoSuchTable("\udcff")), NoSuchTable, r"\?"),
+        (_raises(DatabaseBusy(Path("x" * 5_000_000), 1)), PrimaryFailed, "xxx"),
+        (_long_reason, ConstraintFailed, "yyy"),
+    ],
+)
+async def test_an_answer_that_cannot_be_sent_is_an_error_and_nothing_is_written(
+    cluster: PrimaryCluster, function: Function, error: type[Exception], why: str
+) -> None:
+    a, b, _ = await cluster.trio()
+    a.repo.register("odd", function)
+    with pytest.raises(error, match=why):
+        await b.repo.call("odd")
+    assert a.rows() == []
+    assert (await b.repo.insert("users", {"email": "x@y"}))["id"] == 1
+    assert a.node.counters.get(Count.CRASHES) == 0
+
+
+async def test_what_is_too_large_to_be_asked_for_is_refused_where_it_is(cluster: PrimaryCluster) -> None:
+    a, b, _ = await cluster.trio()
+    for value in ("x" * 5_000_000, b"x" * 3_900_000):
+        with pytest.raises(CannotTravel, match="too large to be sent"):
+            await b.repo.insert("users", {"email": value})
+    assert a.node.counters.get(Count.CRASHES) == 0
 
 
 @pytest.mark.parametrize(
