@@ -433,8 +433,7 @@ class Store:
         version = state.schema_version(self._connection)
         if version == self._schema_version:
             return False
-        if self._schema_version != -1:
-            check_remembered(self._connection, self._remembered)  # nothing is attached to what somebody put there
+        check_remembered(self._connection, self._remembered)  # nothing is attached to what somebody put there
         outcome = attach_declared(
             self._connection,
             self._settings.declared,

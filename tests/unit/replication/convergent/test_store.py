@@ -1,6 +1,7 @@
 """The engine's side of a node, on a disk that has its troubles."""
 
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from replication.attaching_declared import AttachOutcome, attach_declared
 from replication.convergent import store as store_module
 from replication.convergent.store import Store, StoreSettings
 from replication.engine.catalogue import load
+from replication.engine.identity import StateReplaced
 from replication.engine.stamps import Site
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
 from replication.simulation.disk import TROUBLES, Disk
@@ -59,6 +61,32 @@ def test_what_could_not_be_made_durable_is_not_taken_for_somebody_elses_state(di
     assert done is not None
     assert len(done.made) == 1
     assert done.durable
+
+
+@pytest.mark.parametrize("trouble", ["full", "unsyncable"])
+def test_a_copy_that_is_put_under_the_node_is_not_taken_for_its_own_when_the_disk_is_full(
+    disk: Disk, trouble: str
+) -> None:
+    """Seed 2832: what the first try to begin again had left half done made the second one believe that all was well."""
+    store, other = open_store(disk), disk.copy()
+    with other:
+        another = open_store(other)
+        other.connect().execute("INSERT INTO pages (page, n) VALUES ('theirs', 1)")
+        assert another.fold() is not None
+        theirs = another.look().site
+        disk.connect().execute("INSERT INTO pages (page, n) VALUES ('ours', 1)")
+        assert store.fold() is not None
+        disk.overwrite(other.image())
+        disk.connect().execute("INSERT INTO pages (page, n) VALUES ('late', 1)")
+        disk.trouble = TROUBLES[trouble]
+        with pytest.raises(StateReplaced):
+            store.fold_news()
+        with pytest.raises((sqlite3.Error, OSError)):
+            store.begin_again()
+        with pytest.raises(StateReplaced):
+            store.fold_news()
+        disk.trouble = None
+        assert store.begin_again().site != theirs
 
 
 def test_no_tombstone_goes_while_a_journal_is_kept_for_somebody(disk: Disk) -> None:
