@@ -93,7 +93,7 @@ def said_of(restored: Restored) -> str:
     """What was restored, in one line."""
     left = len(restored.left_out)
     return (
-        f"the database was restored from the backup: snapshot {restored.snapshot.snapshot} and {restored.changesets:,} "
+        f"the database was restored from the backup: snapshot {restored.snapshot.number} and {restored.changesets:,} "
         f"changesets, {restored.size / 1e6:,.1f} MB"
         + (f"; of {left} site(s) something that never got there whole is left out" if left else "")
     )

@@ -113,7 +113,7 @@ def _print_list(url: str, found: "Listed") -> None:
     snapshots = Table("snapshot", "taken", "on", "MB", box=None, pad_edge=False)
     for one in found.snapshots:
         moment = _moment(one.taken_ms << 16)
-        snapshots.add_row(str(one.snapshot), moment, one.node, f"{one.size / 1e6:,.1f}")
+        snapshots.add_row(str(one.number), moment, one.node, f"{one.size / 1e6:,.1f}")
     sites = Table("site", "objects", "from", "to", box=None, pad_edge=False)
     for site, stretches in sorted(found.sites.items()):
         first, last = min(one.first for one in stretches), max(one.last for one in stretches)

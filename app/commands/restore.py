@@ -35,9 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_as_json(args.database, restored), indent=2))
         return 0
-    print(
-        f"{args.database} holds snapshot {restored.snapshot.snapshot} and {restored.changesets:,} changesets after it."
-    )
+    print(f"{args.database} holds snapshot {restored.snapshot.number} and {restored.changesets:,} changesets after it.")
     if restored.reached_ms is not None:
         print(f"The newest change in it was made at {_moment(restored.reached_ms)}.")
     for left in restored.left_out:
@@ -75,7 +73,7 @@ def _as_json(database: Path, restored: "Restored") -> dict[str, object]:
         "database": str(database),
         "bytes": restored.size,
         "cluster": restored.snapshot.cluster,
-        "snapshot": restored.snapshot.snapshot,
+        "snapshot": restored.snapshot.number,
         "changesets": restored.changesets,
         "reached_ms": restored.reached_ms,
         "sites": {site: head.stamp for site, head in sorted(restored.vector.items())},

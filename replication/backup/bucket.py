@@ -7,7 +7,7 @@ from replication.backup import marker
 from replication.backup.errors import BackupDamaged, BackupRefused
 from replication.backup.manifests import MANIFEST_MAX_BYTES, BadManifest, Manifest
 from replication.backup.manifests import decode as decode_manifest
-from replication.backup.names import MARKER, SNAPSHOTS, SnapshotId, complete_snapshots, of_closing
+from replication.backup.names import MARKER, SNAPSHOTS, of_closing, snapshots_in
 
 
 class Bucket(Protocol):
@@ -57,13 +57,13 @@ async def claim(bucket: Bucket, cluster: str) -> None:
 
 async def newest_snapshot(bucket: Bucket) -> Manifest | None:
     """What closes the newest complete snapshot; None if none is complete. Raises BackupDamaged."""
-    complete = complete_snapshots(await bucket.names(SNAPSHOTS))
+    complete = snapshots_in(await bucket.names(SNAPSHOTS))
     return await manifest(bucket, complete[-1]) if complete else None
 
 
-async def manifest(bucket: Bucket, snapshot: SnapshotId) -> Manifest:
+async def manifest(bucket: Bucket, number: int) -> Manifest:
     """What closes a snapshot. Raises BackupDamaged."""
-    name = of_closing(snapshot)
+    name = of_closing(number)
     content = await bucket.get(name, max_bytes=MANIFEST_MAX_BYTES)
     if content is None:
         raise BackupDamaged(bucket.place(name), "is missing")
@@ -71,6 +71,6 @@ async def manifest(bucket: Bucket, snapshot: SnapshotId) -> Manifest:
         found = decode_manifest(content)
     except BadManifest as error:
         raise BackupDamaged(bucket.place(name), str(error)) from None
-    if found.snapshot != snapshot:
-        raise BackupDamaged(bucket.place(name), "belongs to another snapshot")
+    if found.number != number:
+        raise BackupDamaged(bucket.place(name), f"is that of snapshot {found.number}")
     return found

@@ -9,12 +9,11 @@ to upload. What a changeset depends on has smaller stamps than it has itself. So
 not in the bucket is stamped after some moment, then all that is stamped up to that moment is in the bucket, and so is
 all that it depends on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
 from replication.backup.manifests import Manifest
-from replication.backup.names import SnapshotId
 from replication.engine.sites import Head
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after
 
@@ -100,6 +99,10 @@ def is_related(newest: Manifest | None, known: set[Site]) -> bool:
     return newest is None or not known or not known.isdisjoint({*newest.vector, *newest.closed})
 
 
-def is_newer(snapshot: SnapshotId, newest: Manifest | None) -> bool:
-    """Whether a snapshot is of a later state than the newest one that is known."""
-    return newest is None or snapshot > newest.snapshot
+def includes(heads: Mapping[Site, Stamp], closed: Set[Site], newest: Manifest | None) -> bool:
+    """Whether a database has all that the newest snapshot has, so that a copy of it may follow that one."""
+    if newest is None:
+        return True
+    return closed >= newest.closed.keys() and all(
+        site in closed or heads.get(site, first_after(site)) >= head.stamp for site, head in newest.vector.items()
+    )

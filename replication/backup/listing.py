@@ -7,7 +7,7 @@ from typing import Any
 from replication.backup.bucket import Bucket, manifest, whose
 from replication.backup.chains import by_site
 from replication.backup.manifests import Manifest
-from replication.backup.names import Stretch, complete_snapshots, stretch_of
+from replication.backup.names import Stretch, snapshots_in, stretch_of
 from replication.engine.stamps import Site
 
 
@@ -26,7 +26,7 @@ class Listed:
             "cluster": self.cluster,
             "snapshots": [
                 {
-                    "snapshot": one.snapshot,
+                    "snapshot": one.number,
                     "taken_ms": one.taken_ms,
                     "node": one.node,
                     "bytes": one.size,
@@ -50,6 +50,6 @@ async def listed(bucket: Bucket) -> Listed:
     names = await bucket.names("")
     return Listed(
         cluster=cluster,
-        snapshots=[await manifest(bucket, one) for one in complete_snapshots(names)],
+        snapshots=[await manifest(bucket, one) for one in snapshots_in(names)],
         sites=by_site(one for one in map(stretch_of, names) if one is not None),
     )

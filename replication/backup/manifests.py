@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from replication.backup.envelope import BadEnvelope, seal, unseal
-from replication.backup.names import PIECES_MAX, SnapshotId, is_snapshot_id
+from replication.backup.names import NUMBER_MAX, PIECES_MAX, SnapshotId, is_snapshot_id
 from replication.engine.changesets import DIGEST_BYTES
 from replication.engine.received import Malformed, fields, listed, mapped, name, site, whole
 from replication.engine.runs import RUN_BYTES
@@ -42,6 +42,8 @@ class Manifest:
     """`taken_ms`: by the clock of the node that took it. `content`: a digest of the rows, by table."""
 
     snapshot: SnapshotId
+    number: int
+    """The store gives each number once: the first who writes it. A snapshot has all that those before it have."""
     cluster: str
     node: str
     taken_ms: int
@@ -64,6 +66,7 @@ def encode(manifest: Manifest) -> bytes:
     content = {
         "form": FORM,
         "snapshot": manifest.snapshot,
+        "number": manifest.number,
         "cluster": manifest.cluster,
         "node": manifest.node,
         "taken_ms": manifest.taken_ms,
@@ -97,10 +100,11 @@ def decode(sealed: bytes) -> Manifest:
 
 
 def _manifest(content: object) -> Manifest:
-    _, snapshot, cluster, node, taken_ms, clock, pieces, vector, closed, schemas, digests = fields(
+    _, snapshot, number, cluster, node, taken_ms, clock, pieces, vector, closed, schemas, digests = fields(
         content,
         "form",
         "snapshot",
+        "number",
         "cluster",
         "node",
         "taken_ms",
@@ -115,6 +119,7 @@ def _manifest(content: object) -> Manifest:
         raise Malformed("not the name of a snapshot")
     return Manifest(
         snapshot=SnapshotId(snapshot),
+        number=whole(number, low=1, high=NUMBER_MAX),
         cluster=name(cluster),
         node=name(node),
         taken_ms=whole(taken_ms, low=0, high=_MS_MAX),

@@ -3,7 +3,7 @@
     litecast.json                           whose backup this is, and of which format
     changesets/SITE/FIRST-LAST              changesets of one site, from the one stamped FIRST to the one stamped LAST
     snapshots/CLOCK-DIGEST/000000           a piece of a copy of a node's database
-    snapshots/CLOCK-DIGEST/complete         what the copy is; written last, so without it there is no snapshot
+    snapshots/00000001                      closes the first snapshot: which pieces it has. Without it there is none
 
 Stamps and clocks are 16 hex digits, so that names sort as stamps do. Each object is written once, and never again."""
 
@@ -16,13 +16,14 @@ from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
 MARKER: Final = "litecast.json"
 CHANGESETS: Final = "changesets/"
 SNAPSHOTS: Final = "snapshots/"
-COMPLETE: Final = "complete"
 PIECES_MAX: Final = 1_000_000
 
 SnapshotId = NewType("SnapshotId", str)
-"""The clock of the database that was copied, and a digest of the copy. A later copy's is larger."""
+"""The clock of the database that was copied, and a digest of the copy."""
 
 _STRETCH: Final = re.compile(r"changesets/([0-9a-z]{32})/([0-9a-f]{16})-([0-9a-f]{16})")
+NUMBER_MAX: Final = 99_999_999
+_CLOSING: Final = re.compile(r"snapshots/([0-9]{8})")
 _SNAPSHOT: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 
 
@@ -63,12 +64,12 @@ def of_piece(snapshot: SnapshotId, number: int) -> str:
     return f"{SNAPSHOTS}{snapshot}/{number:06d}"
 
 
-def of_closing(snapshot: SnapshotId) -> str:
-    """The name of the object that makes a snapshot one."""
-    return f"{SNAPSHOTS}{snapshot}/{COMPLETE}"
+def of_closing(number: int) -> str:
+    """The name of the object that makes the pieces a snapshot, which has this number, from 1."""
+    return f"{SNAPSHOTS}{number:08d}"
 
 
-def complete_snapshots(names: Iterable[str]) -> list[SnapshotId]:
-    """The snapshots of which all is there, the newest last."""
-    parts = (name.removeprefix(SNAPSHOTS).split("/") for name in names if name.startswith(SNAPSHOTS))
-    return sorted(SnapshotId(part[0]) for part in parts if part[1:] == [COMPLETE] and is_snapshot_id(part[0]))
+def snapshots_in(names: Iterable[str]) -> list[int]:
+    """The numbers of the snapshots that are complete, in their order."""
+    found = (_CLOSING.fullmatch(name) for name in names)
+    return sorted(int(match[1]) for match in found if match is not None and int(match[1]))

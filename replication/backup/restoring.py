@@ -28,7 +28,7 @@ from replication.backup.epochs import ends_of_epochs
 from replication.backup.errors import BackupDamaged, BackupRefused, CannotRestore, NothingToRestore
 from replication.backup.fingerprints import fingerprints
 from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
-from replication.backup.names import CHANGESETS, Stretch, of_piece, of_stretch, stretch_of
+from replication.backup.names import CHANGESETS, Stretch, of_closing, of_piece, of_stretch, stretch_of
 from replication.backup.taking import opened_as_it_is
 from replication.convergent.engine import Engine
 from replication.engine.applying import (
@@ -236,7 +236,7 @@ class _Restoring:
             found = fingerprints(connection)
         for table, digits in self.snapshot.content.items():
             if found.get(table) != digits:
-                place = self.bucket.place(self.snapshot.snapshot)
+                place = self.bucket.place(of_closing(self.snapshot.number))
                 raise BackupDamaged(place, f"has other rows of table {table} than when it was taken")
 
     # --- changesets ---
@@ -354,7 +354,7 @@ class _Restoring:
             case Refused(reason=reason):
                 raise BackupDamaged(f"a changeset of site {site} in {self.bucket.place()}", f"is refused: {reason}")
             case Deposed():
-                place = self.bucket.place(self.snapshot.snapshot)
+                place = self.bucket.place(of_closing(self.snapshot.number))
                 raise BackupDamaged(place, "has what a node wrote after another one had become the primary")
             case TooEarly():
                 raise AssertionError("no stamp is too far ahead")

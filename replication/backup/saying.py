@@ -2,14 +2,14 @@
 
     ["backup", site, works, snapshot, [[site, stamp], ...]]
 
-The sender's site; whether its uploads work; the newest complete snapshot, "" if there is none; and how far sites are in
-the bucket."""
+The sender's site; whether its uploads work; the number of the newest snapshot, 0 if there is none; and how far sites
+are in the bucket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from replication.backup.names import SnapshotId, is_snapshot_id
+from replication.backup.names import NUMBER_MAX
 from replication.engine import received
 from replication.engine.received import Malformed
 from replication.engine.stamps import STAMP_MAX, Site, Stamp
@@ -24,13 +24,13 @@ class Said:
 
     site: Site
     works: bool
-    snapshot: SnapshotId | None
+    snapshot: int
     uploaded: Mapping[Site, Stamp] = field(default_factory=dict[Site, Stamp])
 
     def plain(self) -> list[Any]:
         """As it is cast."""
         stamps = [[site, stamp] for site, stamp in self.uploaded.items()]
-        return ["backup", self.site, self.works, self.snapshot or "", stamps]
+        return ["backup", self.site, self.works, self.snapshot, stamps]
 
 
 def parse(message: object) -> Said:
@@ -39,12 +39,10 @@ def parse(message: object) -> Said:
     if len(found) != 5 or found[0] != "backup":
         raise Malformed("not a word on the backup")
     _, site, works, snapshot, stamps = found
-    if snapshot != "" and not is_snapshot_id(snapshot):
-        raise Malformed("not the name of a snapshot")
     return Said(
         site=received.site(site),
         works=received.flag(works),
-        snapshot=SnapshotId(snapshot) if snapshot else None,
+        snapshot=received.whole(snapshot, low=0, high=NUMBER_MAX),
         uploaded=dict(_reached(one) for one in received.listed(stamps, at_most=received.SITES_MAX)),
     )
 

@@ -27,7 +27,8 @@ class BackupStatus:
     url: str
     problem: str
     doing: str
-    snapshot: str
+    snapshot: int
+    """The number of the newest one; 0 if none is complete."""
     age_s: float
     site: Site
     sites: Mapping[Site, SiteStatus]

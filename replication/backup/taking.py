@@ -1,15 +1,17 @@
 """Taking a snapshot: a copy of the database in a file of this node's, uploaded piece by piece, and closed.
 
-What a snapshot is called depends on nothing but the copy. So a node that was stopped on the way finds its file when it
-comes back, sees which pieces are there, and goes on with the others. Only the last object makes it a snapshot: what
-there is without it is nothing to anybody."""
+What its pieces are called depends on nothing but the copy. So a node that was stopped on the way finds its file when it
+comes back, sees which pieces are there, and goes on with the others. Only the object that closes it makes it one.
+
+Snapshots are numbered, and the store gives each number to whoever writes it first. So of two that were taken at the
+same time one is the next, and the other, which may lack something that the first has, is none."""
 
 import contextlib
 import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -72,8 +74,7 @@ class Snapshots:
         return await self._engine.run(copied)
 
     async def upload(self, manifest: Manifest, told: Callable[[Taken], None]) -> None:
-        """Uploads what is not there, and closes the snapshot; then the copy is removed. Raises BackupUnreachable,
-        after which it can be called again."""
+        """Uploads what is not there. Raises BackupUnreachable, after which it can be called again."""
         snapshot = manifest.snapshot
         there = set(await self._bucket.names(f"{SNAPSHOTS}{snapshot}/"))
         taken = Taken(size=manifest.size)
@@ -84,8 +85,11 @@ class Snapshots:
                 await self._bucket.create(name, sealed)
             taken.uploaded += piece.size
             told(taken)
-        await self._bucket.create(of_closing(snapshot), manifests.encode(manifest))
-        await self.forget()
+
+    async def close_as(self, manifest: Manifest, number: int) -> bool:
+        """Makes the pieces the snapshot of this number. False if there is one of that number."""
+        sealed = manifests.encode(replace(manifest, number=number))
+        return await self._bucket.create(of_closing(number), sealed)
 
     async def forget(self) -> None:
         """Removes the copy."""
@@ -104,6 +108,7 @@ class Snapshots:
         whole = hashlib.blake2b(b"".join(piece.digest for piece in pieces), digest_size=8).digest()
         return Manifest(
             snapshot=snapshot_id(found.clock, whole),
+            number=1,
             cluster=self._cluster,
             node=self._node,
             taken_ms=taken_ms,

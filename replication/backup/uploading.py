@@ -19,7 +19,7 @@ from replication.backup.deciding import (
     ORPHAN_S,
     Peer,
     has_closed,
-    is_newer,
+    includes,
     is_related,
     orphans,
     positions,
@@ -29,7 +29,7 @@ from replication.backup.deciding import (
 )
 from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, BackupUnreachable
 from replication.backup.manifests import Manifest
-from replication.backup.names import CHANGESETS, SnapshotId, Stretch, of_stretch, stretch_of
+from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_stretch, snapshots_in, stretch_of
 from replication.backup.reading import Lacking, first_lacking, lacking
 from replication.backup.saying import BACKUP, Said
 from replication.backup.status import BackupStatus, SiteStatus, Tally
@@ -133,8 +133,8 @@ class Backup:
         self._is_listed = False
         self._listed_s = 0.0
         self._peers: dict[str, Peer] = {}
-        self._told_of: SnapshotId | None = None
-        """A snapshot that a peer spoke of, and that was not looked at yet."""
+        self._told_of = 0
+        """A snapshot that a peer spoke of."""
         self._untold: dict[Site, Stamp] = {}
         self._all_told_s = 0.0
         self._orphaned_since_s: dict[Site, float] = {}
@@ -236,8 +236,7 @@ class Backup:
         self._peers[peer] = Peer(site=said.site, works=said.works)
         for site, stamp in said.uploaded.items():
             self._uploaded[site] = max(stamp, self._uploaded.get(site, stamp))
-        if said.snapshot is not None and is_newer(said.snapshot, self._newest):
-            self._told_of = max(said.snapshot, self._told_of or said.snapshot)
+        self._told_of = max(said.snapshot, self._told_of)
 
     # --- a step ---
 
@@ -245,8 +244,8 @@ class Backup:
         view = self._here.durable_view()
         if not self._is_listed:
             await self._list()
-        if self._told_of is not None:
-            await self._look_at_told()
+        if self._told_of > self._number:
+            self._take_in_snapshot(await manifest(self._bucket, self._told_of))
         if not view.vector and not view.closed:
             return  # nothing was ever written
         if self._newest is None:
@@ -259,11 +258,11 @@ class Backup:
     async def _list(self) -> None:
         """Asks the bucket what it has: once."""
         await claim(self._bucket, self._cluster)
-        self._newest = await newest_snapshot(self._bucket)
         names = await self._bucket.names(CHANGESETS)
         self._take_in(ends(one for one in map(stretch_of, names) if one is not None))
-        if self._newest is not None:
-            self._take_in_snapshot(self._newest)
+        numbers = snapshots_in(await self._bucket.names(SNAPSHOTS))
+        for number in sorted({*numbers[:1], *numbers[-1:]}):
+            self._take_in_snapshot(await manifest(self._bucket, number))
         self._is_listed = True
         self._listed_s = _now_s()
         view = self._here.view()
@@ -278,8 +277,9 @@ class Backup:
         looked for it now and then."""
         assert self._bus is not None, "the backup was started"
         now_s = _now_s()
-        silent = {peer.name for peer in self._bus.peers()} - self._peers.keys()
-        if self._takes_care and (not silent or now_s - self._listed_s >= ORPHAN_S):
+        # Those who have just started say that they work in a moment.
+        is_early = now_s - self._listed_s < ORPHAN_S and any(peer.name < self._bus.name for peer in self._bus.peers())
+        if self._takes_care and not is_early:
             await self._go_on_taking("there is none")
         elif now_s >= self._look_not_before_s:
             self._look_not_before_s = now_s + LOOK_AGAIN_S
@@ -300,18 +300,16 @@ class Backup:
             raise BackupRefused(self._bucket.place(), "holds another history than this database's", remedy)
         return False
 
-    async def _look_at_told(self) -> None:
-        told, self._told_of = self._told_of, None
-        if told is not None and is_newer(told, self._newest):
-            try:
-                self._take_in_snapshot(await manifest(self._bucket, told))
-            except BackupUnreachable:
-                self._told_of = told
-                raise
+    @property
+    def _number(self) -> int:
+        return 0 if self._newest is None else self._newest.number
 
     def _take_in_snapshot(self, found: Manifest) -> None:
+        """What the first one has is in no object with changesets. What later ones have is there as well, so that older
+        ones can be restored, too."""
         self._newest = found
-        self._take_in({site: head.stamp for site, head in found.vector.items()})
+        if found.number == 1:
+            self._take_in({site: head.stamp for site, head in found.vector.items()})
 
     def _take_in(self, uploaded: Mapping[Site, Stamp]) -> None:
         for site, stamp in uploaded.items():
@@ -337,7 +335,10 @@ class Backup:
         at = self._uploaded.get(site, first_after(site))
         found: Lacking = await self._here.read(lambda connection: lacking(connection, site, beyond=at, upto=upto))
         if not found.changesets:
-            if not found.joins:
+            covered = None if self._newest is None else self._newest.vector.get(site)
+            if covered is not None and covered.stamp > at:
+                self._take_in({site: covered.stamp})  # the journal has lost it, and a snapshot has it
+            elif not found.joins:
                 self._beyond_journal.add(site)
             return
         try:
@@ -427,25 +428,39 @@ class Backup:
 
     async def _take_snapshot(self, why: str) -> None:
         taken = await self._snapshots.begun(self._now_ms())
-        if taken is None or not is_newer(taken.snapshot, self._newest):
+        if taken is None or not self._may_follow(taken):
             log.info("a snapshot is made for the backup: %s", why)
             self._doing = "copying the database for a snapshot"
             taken = await self._snapshots.copy(await self._here.open_copy(), self._now_ms())
         await self._snapshots.upload(taken, self._is_taking)
-        self.tally.snapshots += 1
-        log.info("the backup has snapshot %s, of %.1f MB", taken.snapshot, taken.size / 1e6)
-        self._take_in_snapshot(taken)
+        if not await self._snapshots.close_as(taken, self._number + 1):
+            log.info("another snapshot was complete before this one")
+        newest = await manifest(self._bucket, self._number + 1)
+        if newest.snapshot == taken.snapshot:
+            self.tally.snapshots += 1
+            log.info("the backup has snapshot %d, of %.1f MB", newest.number, newest.size / 1e6)
+        await self._snapshots.forget()
+        self._take_in_snapshot(newest)
         self._beyond_journal.clear()
         self._tell(everything=True)
+
+    def _may_follow(self, taken: Manifest) -> bool:
+        """Whether a copy that was made in a former run has all that the newest snapshot has, and more."""
+        heads = {site: head.stamp for site, head in taken.vector.items()}
+        is_later = self._newest is None or taken.clock > self._newest.clock
+        return is_later and includes(heads, taken.closed.keys(), self._newest)
 
     def _is_taking(self, taken: Taken) -> None:
         self._doing = f"uploading a snapshot: {taken.uploaded / 1e6:.1f} of {taken.size / 1e6:.1f} MB"
 
     def _may_be_copied(self) -> bool:
-        """Not while rows are about that do not stay."""
+        """Not while rows are about that do not stay, nor while something is missing that the last snapshot had."""
         view = self._here.view()
-        between = view.seen or view.parts or view.is_resetting or view.tail
-        return not between and view.site not in view.closed and not self._here.is_ahead()
+        if view.seen or view.parts or view.is_resetting or view.tail:
+            return False
+        if view.site in view.closed or self._here.is_ahead():
+            return False
+        return includes({site: head.stamp for site, head in view.vector.items()}, view.closed.keys(), self._newest)
 
     # --- telling ---
 
@@ -453,7 +468,7 @@ class Backup:
         return Said(
             site=self._here.view().site,
             works=self._is_listed and not self._problem,
-            snapshot=None if self._newest is None else self._newest.snapshot,
+            snapshot=self._number,
             uploaded=uploaded,
         )
 
@@ -488,7 +503,7 @@ class Backup:
             url=self._bucket.place(),
             problem=self._problem,
             doing=self._doing,
-            snapshot="" if self._newest is None else self._newest.snapshot,
+            snapshot=self._number,
             age_s=age_s,
             site=view.site,
             sites={

@@ -72,6 +72,7 @@ class ConvergentCluster:
         self.journal_max_age_s = 3_600.0
         self.backup_url = ""
         """Where nodes that are started from now on upload to."""
+        self.backup_interval_s = 0.05
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
@@ -101,7 +102,12 @@ class ConvergentCluster:
         backup = None
         if self.backup_url:
             backup = backup_for_node(
-                replication, url=self.backup_url, cluster=CLUSTER, node=name, data_dir=data_dir, interval_s=0.05
+                replication,
+                url=self.backup_url,
+                cluster=CLUSTER,
+                node=name,
+                data_dir=data_dir,
+                interval_s=self.backup_interval_s,
             )
         nodes: list[Node] = []
         desk = Desk(Reader(lambda: connect(path), clocks=True), ThreadEngine(f"desk {name}"))

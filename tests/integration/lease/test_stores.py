@@ -1,9 +1,6 @@
 """The objects of a lease in real stores: a folder, memory, and an S3 server where there is one."""
 
 import os
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +11,9 @@ from cluster.errors import LeaseForeign, LeaseHeld, LeaseUnreachable, LeaseUrlEr
 from cluster.lease.boot_clock import boot_clock_s
 from cluster.lease.object_store import ObjectStoreLease
 from cluster.lease.objects import StoredObjects
+from tests.support.s3_server import ACCESS, BUCKET, SECRET, s3_server
 
 TTL_S = 1.5
-ACCESS, SECRET = "litecast-test", "not-a-secret-of-anybody"
 
 
 def lease(objects: StoredObjects, node: str) -> ObjectStoreLease:
@@ -28,35 +25,10 @@ def lease(objects: StoredObjects, node: str) -> ObjectStoreLease:
 @pytest.fixture
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a place in a bucket of a real S3 server."""
-    program = shutil.which("versitygw", path=f"{os.environ.get('LITECAST_TEST_BIN', '')}:{os.environ['PATH']}")
-    if program is None:
-        pytest.skip("versitygw is not installed: an S3 server over a folder (PATH, or LITECAST_TEST_BIN)")
-    (tmp_path / "root" / "bucket").mkdir(parents=True)
-    (tmp_path / "meta").mkdir()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [program, "--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "posix"]
-    command += ["--sidecar", str(tmp_path / "meta"), str(tmp_path / "root")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            _wait_for(port)
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-            monkeypatch.setenv("AWS_REGION", "us-east-1")
-            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
-            yield "s3://bucket/a/folder"
-        finally:
-            server.terminate()
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the S3 server does not listen")
+    with s3_server(tmp_path) as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{BUCKET}/a/folder"
 
 
 async def acquired_renewed_released_and_taken_over(url: str) -> None:

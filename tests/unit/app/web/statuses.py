@@ -34,7 +34,7 @@ UPLOADING = BackupStatus(
     url="s3://bucket/folder",
     problem="",
     doing="",
-    snapshot="0" * 16 + "-" + "1" * 16,
+    snapshot=3,
     age_s=0.7,
     site=OWN,
     sites={OWN: SiteStatus(durable=Stamp(20), uploaded=Stamp(20), restorable=Stamp(10))},

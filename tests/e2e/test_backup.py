@@ -1,0 +1,127 @@
+"""Total loss, with real nodes under load: what was reported as safe is there again, counted once, equal everywhere."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.convergent_nodes import Load, Make, clicks, cluster_of, kill, opened, rows, settle, start
+from tests.support.node_process import NodeProcess, node_processes
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    with node_processes(tmp_path) as make:
+        yield make
+
+
+def in_the_file(node: NodeProcess) -> tuple[dict[str, int], set[str]] | None:
+    """How far each site is in a node's file, and the clicks in it; None while something waits to be folded."""
+    with contextlib.closing(opened(node)) as file:
+        file.execute("BEGIN")
+        for (tid,) in file.execute("SELECT tid FROM _litecast_catalogue").fetchall():
+            if file.execute(f"SELECT 1 FROM _litecast_log_{tid} LIMIT 1").fetchone():
+                return None
+        heads = dict(file.execute("SELECT site, head FROM _litecast_sites WHERE head IS NOT NULL AND tips IS NULL"))
+        return heads, {click for (click,) in file.execute("SELECT id FROM clicks")}
+
+
+def backup(node: NodeProcess) -> Any:
+    return node.cluster()["replication"]["backup"]
+
+
+def reported_safe(node: NodeProcess) -> set[str]:
+    """The clicks of some moment, once the node has reported that all of that moment is safe."""
+    found: tuple[dict[str, int], set[str]] | None = None
+
+    def is_settled() -> bool:
+        nonlocal found
+        found = found or in_the_file(node)
+        return found is not None
+
+    node.until(is_settled)
+    assert found is not None
+    heads, there = found
+
+    def is_safe() -> bool:
+        sites = backup(node)["sites"]
+        return all((sites.get(site, {}).get("restorable") or -1) >= head for site, head in heads.items())
+
+    node.until(is_safe, within_s=40)
+    return there
+
+
+def lose(node: NodeProcess) -> None:
+    """Its disk."""
+    shutil.rmtree(node.folder / "data")
+
+
+def litecast(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def exact(node: NodeProcess) -> None:
+    counted = {page: count for page, count, _ in rows(node, "visits")}
+    with contextlib.closing(opened(node)) as file:
+        assert counted == dict(file.execute("SELECT page, count(*) FROM clicks GROUP BY page"))
+
+
+def drill(make: Make, tmp_path: Path, url: str) -> Sequence[NodeProcess]:
+    nodes = cluster_of(make, "abc", backup__url=url, backup__interval_s=0.3)
+    start(*nodes)
+    safe: set[str] = set()
+    with Load(tmp_path, nodes, reads=False) as load:
+        writers = [load.writer(node) for node in nodes]
+        for writer in writers:
+            writer.until_counted(50)
+        for node in nodes:
+            safe |= reported_safe(node)
+        for node in nodes:
+            kill(node)
+    assert len(safe) > 100
+    for node in nodes:
+        lose(node)
+    start(*reversed(nodes))
+    settle(nodes)
+    assert any("the database was restored from the backup" in node.log for node in nodes)
+    assert not safe - clicks(nodes[0]), "what was reported as safe is lost"
+    exact(nodes[0])
+    return nodes
+
+
+def test_all_nodes_and_all_disks_are_lost_and_come_back_by_being_started(make: Make, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/bucket"
+    nodes = drill(make, tmp_path, url)
+    for node in nodes:
+        assert node.count_view("afterwards")[0] == 200
+    settle(nodes)
+    for node in nodes:
+        reported_safe(node)
+    target = tmp_path / "restored.db"
+    done = litecast("restore", "--from", url, str(target), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cluster"] == "litecast"
+    with contextlib.closing(opened(nodes[0])) as live, contextlib.closing(sqlite3.connect(target)) as file:
+        for table in ("visits", "clicks", "page_counts"):
+            sql = f"SELECT * FROM {table} ORDER BY 1"
+            assert file.execute(sql).fetchall() == live.execute(sql).fetchall()
+    before = target.read_bytes()
+    again = litecast("restore", "--from", url, str(target))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+    assert target.read_bytes() == before
+    status = litecast("backup", "status", "--config", str(nodes[0].config_file))
+    assert "nothing: all that this node has comes back" in status.stdout, status.stderr
+    listed = litecast("backup", "list", "--from", url, "--json")
+    assert len(json.loads(listed.stdout)["snapshots"]) >= 1
