@@ -12,6 +12,7 @@ from app.standing import StatusOf
 from replication.backup.errors import BackupUnreachable, NothingToRestore
 from replication.backup.for_node import backup_for_node, restore_from
 from replication.backup.restoring import Progress, Restored
+from replication.backup.stored import StoredBucket
 from replication.backup.uploading import Backup
 from replication.convergent.for_file import told_to_the_operator
 from replication.convergent.replication import Replication
@@ -30,7 +31,7 @@ def backup_for(config: Config, replication: Replication | None) -> Backup | None
         return None
     return backup_for_node(
         replication,
-        url=config.backup.url,
+        StoredBucket(config.backup.url),
         cluster=config.cluster.name,
         node=config.node.name,
         data_dir=config.node.data_dir,
@@ -79,7 +80,9 @@ async def first_database(config: Config, path: Path, copy_of_a_peer: Callable[[]
 async def _restored(config: Config, url: str, path: Path) -> Restored:
     progress = Progress()
     with told_to_the_operator(path, config.node.data_dir):
-        restoring = asyncio.ensure_future(restore_from(url, path, cluster=config.cluster.name, progress=progress))
+        restoring = asyncio.ensure_future(
+            restore_from(StoredBucket(url), path, cluster=config.cluster.name, progress=progress)
+        )
         try:
             while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:
                 log.info("restoring from the backup: %s", progress)

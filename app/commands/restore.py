@@ -46,13 +46,14 @@ def run(args: argparse.Namespace) -> int:
 async def _restored(url: str, target: Path, *, quiet: bool) -> "Restored":
     from replication.backup.for_node import restore_from
     from replication.backup.restoring import Progress
+    from replication.backup.stored import StoredBucket
     from replication.errors import DatabasePathError
     from replication.translation import SQLITE_ERRORS, translated
 
     progress = Progress()
     if not target.parent.is_dir():
         raise DatabasePathError(target, f"the folder {target.parent} does not exist", "create it, or name another file")
-    restoring = asyncio.ensure_future(restore_from(url, target, progress=progress))
+    restoring = asyncio.ensure_future(restore_from(StoredBucket(url), target, progress=progress))
     while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:
         if not quiet:
             print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)

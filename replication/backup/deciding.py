@@ -57,16 +57,20 @@ def frontier(first_lacking: Mapping[Site, Stamp]) -> Stamp:
     return Stamp(min(first_lacking.values(), default=STAMP_MAX + 1) - 1)
 
 
-def positions(
-    before: Mapping[Site, Stamp], heads: Mapping[Site, Stamp], first_lacking: Mapping[Site, Stamp]
+def safe(
+    before: Mapping[Site, Stamp],
+    heads: Mapping[Site, Stamp],
+    limit: Stamp,
+    last_upto: Mapping[Site, Stamp],
 ) -> dict[Site, Stamp]:
-    """How far each site is in the bucket with all that it depends on. What once was stays there."""
-    upto = frontier(first_lacking)
+    """How far each site comes back, with all that it depends on. What once did still does.
+
+    `limit`: the frontier. `last_upto`: of sites whose head is beyond it, the last changeset that is not."""
     found = dict(before)
     for site, head in heads.items():
-        at = min(head, upto)
-        if at > first_after(site) and at > found.get(site, first_after(site)):
-            found[site] = Stamp(at)
+        at = head if head <= limit else last_upto.get(site, first_after(site))
+        if at > found.get(site, first_after(site)):
+            found[site] = at
     return found
 
 

@@ -1,9 +1,9 @@
-"""A node's backup with all that it takes: the store, a thread, the clock. And a database restored from it."""
+"""A node's backup with all that it takes: a thread, the clock. And a database restored from it."""
 
 from pathlib import Path
 
+from replication.backup.bucket import Bucket
 from replication.backup.restoring import Progress, Restored, restore
-from replication.backup.stored import StoredBucket
 from replication.backup.taking import Snapshots
 from replication.backup.uploading import Backup
 from replication.convergent.engine import ThreadEngine
@@ -13,10 +13,9 @@ from replication.database_file import new_site
 
 
 def backup_for_node(
-    replication: Replication, *, url: str, cluster: str, node: str, data_dir: Path, interval_s: float
+    replication: Replication, bucket: Bucket, *, cluster: str, node: str, data_dir: Path, interval_s: float
 ) -> Backup:
-    """Asks nobody yet. Raises BackupUrlError."""
-    bucket = StoredBucket(url)
+    """Asks nobody yet."""
     return Backup(
         replication,
         bucket,
@@ -28,13 +27,13 @@ def backup_for_node(
 
 
 async def restore_from(
-    url: str, target: Path, *, cluster: str | None = None, progress: Progress | None = None
+    bucket: Bucket, target: Path, *, cluster: str | None = None, progress: Progress | None = None
 ) -> Restored:
-    """Makes the database at `target` from the backup at `url`. Raises as `restore` does."""
+    """Makes the database at `target` from what is in the bucket. Raises as `restore` does."""
     engine = ThreadEngine("litecast restore")
     try:
         return await restore(
-            StoredBucket(url),
+            bucket,
             target,
             engine=engine,
             now_ms=now_ms,

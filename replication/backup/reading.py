@@ -1,7 +1,7 @@
 """What of the journal is not in the bucket yet: the next changesets of a site, and from which stamp on. Only reads."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from replication.backup.batches import BATCH_BYTES, BATCH_MAX_COUNT
@@ -62,4 +62,18 @@ def first_lacking(
             (site, at),
         ).fetchone()
         found[site] = Stamp(row[1]) if row is not None and row[0] == at else at
+    return found
+
+
+def last_upto(connection: sqlite3.Connection, sites: Iterable[Site], limit: Stamp) -> dict[Site, Stamp]:
+    """The stamp of each site's last changeset that is stamped no later than a limit, if the journal has it."""
+    found: dict[Site, Stamp] = {}
+    for site in sites:
+        (upto,) = connection.execute(
+            "SELECT max(j.upto) FROM main._litecast_journal j JOIN main._litecast_sites s ON s.short = j.site"
+            " WHERE s.site = ? AND j.upto <= ?",
+            (site, limit),
+        ).fetchone()
+        if upto is not None:
+            found[site] = Stamp(upto)
     return found

@@ -18,11 +18,12 @@ from replication.backup.chains import ends
 from replication.backup.deciding import (
     ORPHAN_S,
     Peer,
+    frontier,
     has_closed,
     includes,
     is_related,
     orphans,
-    positions,
+    safe,
     takes_care,
     to_upload,
     why_snapshot,
@@ -30,7 +31,7 @@ from replication.backup.deciding import (
 from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, BackupUnreachable
 from replication.backup.manifests import Manifest
 from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_stretch, snapshots_in, stretch_of
-from replication.backup.reading import Lacking, first_lacking, lacking
+from replication.backup.reading import Lacking, first_lacking, lacking, last_upto
 from replication.backup.saying import BACKUP, Said
 from replication.backup.status import BackupStatus, SiteStatus, Tally
 from replication.backup.taking import Snapshots, Taken
@@ -190,7 +191,10 @@ class Backup:
         while True:
             await asyncio.sleep(pause_s)
             try:
-                await self._step()
+                try:
+                    await self._step()
+                finally:
+                    await self._note_restorable()
             except (BackupError, ReplicationError, sqlite3.Error, OSError) as error:
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
                 self._fails(error)
@@ -253,7 +257,6 @@ class Backup:
         elif self._is_related(view):
             await self._upload()
             await self._see_to_a_snapshot()
-            await self._note_restorable()
 
     async def _list(self) -> None:
         """Asks the bucket what it has: once."""
@@ -393,16 +396,21 @@ class Backup:
         return takes_care(self._bus.name, self._peers)
 
     async def _note_restorable(self) -> None:
+        """Also while nothing can be uploaded: then it says for how long."""
         view = self._here.view()
-        if not has_closed(self._newest, view.closed):
-            return
         heads = {site: head.stamp for site, head in view.vector.items()}
         uploaded = dict(self._uploaded)
         missing: Mapping[Site, Stamp] = {}
+        last: Mapping[Site, Stamp] = {}
+        limit = frontier(missing)
         if any(head > uploaded.get(site, first_after(site)) for site, head in heads.items()):
             missing = await self._here.read(lambda connection: first_lacking(connection, heads, uploaded))
-        self._restorable = positions(self._restorable, heads, missing)
+            limit = frontier(missing)
+            beyond = [site for site, head in heads.items() if head > limit]
+            last = await self._here.read(lambda connection: last_upto(connection, beyond, limit))
         self._oldest_lacking = min(missing.values(), default=None)
+        if has_closed(self._newest, view.closed):
+            self._restorable = safe(self._restorable, heads, limit, last)
 
     # --- snapshots ---
 

@@ -11,6 +11,7 @@ from cluster.address import Address
 from cluster.memory import MemoryNetwork
 from cluster.node import Node
 from cluster.supervisor import ActorChild
+from replication.backup.bucket import Bucket
 from replication.backup.for_node import backup_for_node
 from replication.backup.saying import BACKUP
 from replication.backup.uploading import Backup
@@ -70,7 +71,7 @@ class ConvergentCluster:
         self.folder = folder
         self.network = MemoryNetwork()
         self.journal_max_age_s = 3_600.0
-        self.backup_url = ""
+        self.bucket: Bucket | None = None
         """Where nodes that are started from now on upload to."""
         self.backup_interval_s = 0.05
         self.members: dict[str, Member] = {}
@@ -100,10 +101,10 @@ class ConvergentCluster:
         )
         await replication.open()
         backup = None
-        if self.backup_url:
+        if self.bucket is not None:
             backup = backup_for_node(
                 replication,
-                url=self.backup_url,
+                self.bucket,
                 cluster=CLUSTER,
                 node=name,
                 data_dir=data_dir,

@@ -1,0 +1,38 @@
+"""Waiting for backups, and looking at what was restored."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from replication.backup.status import BackupStatus
+from tests.support.convergent import Member
+from tests.support.eventually import eventually
+
+
+def status(member: Member) -> BackupStatus:
+    """How its backup stands."""
+    assert member.backup is not None
+    return member.backup.status()
+
+
+async def uploaded(*members: Member, within_s: float = 30.0) -> None:
+    """Waits until all that these nodes have is reported as safe, by each of them."""
+
+    def are_there() -> bool:
+        for member in members:
+            heads = member.replication.stamps()
+            if status(member).problem or not heads:
+                return False
+            safe = status(member).position.stamps
+            if any(safe.get(site, -2) < head for site, head in heads.items()):
+                return False
+        return True
+
+    await eventually(are_there, within_s, why=lambda: [(m.replication.stamps(), status(m)) for m in members])
+
+
+def rows_of(path: Path, sql: str = "SELECT * FROM pages ORDER BY 1") -> list[Any]:
+    """What a file holds."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()

@@ -1,0 +1,48 @@
+"""A bucket in memory, whose answers fail as those of a real one do."""
+
+from collections.abc import Callable, Sequence
+
+from replication.backup.errors import BackupDamaged, BackupUnreachable
+
+
+class FakeBucket:
+    """`fails` is asked before each request what becomes of it: "" for nothing, "before" or "after" it was done."""
+
+    def __init__(self, fails: Callable[[str, str], str] = lambda what, name: "") -> None:
+        self.objects: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.fails = fails
+
+    async def create(self, name: str, content: bytes) -> bool:
+        how = self._begin("create", name)
+        is_new = self.objects.setdefault(name, content) is content
+        self._end(how, name)
+        return is_new
+
+    async def get(self, name: str, *, max_bytes: int) -> bytes | None:
+        how = self._begin("get", name)
+        found = self.objects.get(name)
+        if found is not None and len(found) > max_bytes:
+            raise BackupDamaged(self.place(name), "is too large")
+        self._end(how, name)
+        return found
+
+    async def names(self, prefix: str) -> Sequence[str]:
+        how = self._begin("names", prefix)
+        found = sorted(name for name in self.objects if name.startswith(prefix))
+        self._end(how, prefix)
+        return found
+
+    def place(self, name: str = "") -> str:
+        return f"memory/{name}"
+
+    def _begin(self, what: str, name: str) -> str:
+        self.requests.append((what, name))
+        how = self.fails(what, name)
+        if how == "before":
+            raise BackupUnreachable(self.place(name), "it failed before")
+        return how
+
+    def _end(self, how: str, name: str) -> None:
+        if how == "after":
+            raise BackupUnreachable(self.place(name), "the answer was lost")
