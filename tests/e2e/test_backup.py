@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,8 +13,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.convergent_nodes import Load, Make, clicks, cluster_of, kill, opened, rows, settle, start
-from tests.support.node_process import NodeProcess, node_processes
+from tests.support.convergent_nodes import (
+    VISITS,
+    Load,
+    Make,
+    clicks,
+    cluster_of,
+    create,
+    kill,
+    opened,
+    rows,
+    settle,
+    start,
+)
+from tests.support.node_process import NodeProcess, free_port, node_processes
+from tests.support.s3_server import BUCKET, s3_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -100,7 +114,7 @@ def drill(make: Make, tmp_path: Path, url: str) -> Sequence[NodeProcess]:
     return nodes
 
 
-def test_all_nodes_and_all_disks_are_lost_and_come_back_by_being_started(make: Make, tmp_path: Path) -> None:
+def test_all_nodes_and_all_disks_are_lost_and_come_back_from_a_folder(make: Make, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/bucket"
     nodes = drill(make, tmp_path, url)
     for node in nodes:
@@ -125,3 +139,76 @@ def test_all_nodes_and_all_disks_are_lost_and_come_back_by_being_started(make: M
     assert "nothing: all that this node has comes back" in status.stdout, status.stderr
     listed = litecast("backup", "list", "--from", url, "--json")
     assert len(json.loads(listed.stdout)["snapshots"]) >= 1
+
+
+def test_all_nodes_and_all_disks_are_lost_and_come_back_from_an_s3_server(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s3").mkdir()
+    with s3_server(tmp_path / "s3") as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        drill(make, tmp_path, f"s3://{BUCKET}/some/folder")
+
+
+def test_a_node_without_a_database_begins_nothing_while_the_backup_cannot_be_reached(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s3").mkdir()
+    with s3_server(tmp_path / "s3") as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        url = f"s3://{BUCKET}/some/folder"
+        node = make("a", **VISITS, backup__url=url, backup__interval_s=0.3)
+        create(node.database)
+        start(node)
+        assert node.count_view("home")[0] == 200
+        reported_safe(node)
+        kill(node)
+        lose(node)
+        endpoint = server.environ["AWS_ENDPOINT_URL_S3"]
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+        node.start()
+        node.until(lambda: "whether the backup has one cannot be seen" in node.log)
+        assert not node.database.exists()
+        assert node.get("/readyz")[0] == 0
+        node.signal(signal.SIGTERM)
+        assert node.ended(40) == 0
+        assert not node.database.exists()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        start(node)
+        assert node.count_view("home")[1]["count"] == 2
+
+
+def test_a_backup_of_another_cluster_and_a_folder_of_something_else_are_refused(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"...")
+    node = make("a", **VISITS, backup__url=f"file://{tmp_path}/photos")
+    node.start()
+    assert node.ended(40) == 1
+    assert "holds something else (holiday.jpg)" in node.log
+    assert not node.database.exists()
+
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "litecast.json").write_text('{"litecast backup": 1, "cluster": "theirs"}')
+    node.settings["backup__url"] = f"file://{tmp_path}/theirs"
+    node.start()
+    assert node.ended(40) == 1
+    assert "is the backup of cluster 'theirs', and this is 'litecast'" in node.log
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "s3://key:secret@bucket/x"])
+def test_a_url_that_names_no_store_is_refused_in_one_line(tmp_path: Path, url: str) -> None:
+    done = litecast("restore", "--from", url, str(tmp_path / "out.db"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "key:secret" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_restore_into_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = litecast("restore", "--from", f"file://{tmp_path}/bucket", str(tmp_path / "no" / "out.db"))
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+    assert not (tmp_path / "no").exists()

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from replication.backup.status import BackupStatus
+from replication.engine.folding import is_due
+from replication.engine.sites import vector
 from tests.support.convergent import Member
 from tests.support.eventually import eventually
 
@@ -17,15 +19,14 @@ def status(member: Member) -> BackupStatus:
 
 
 async def uploaded(*members: Member, within_s: float = 30.0) -> None:
-    """Waits until all that these nodes have is reported as safe, by each of them."""
+    """Waits until all that was written on these nodes is folded, and reported as safe, by each of them."""
 
     def are_there() -> bool:
         for member in members:
-            heads = member.replication.stamps()
-            if status(member).problem or not heads:
+            if is_due(member.writer) or status(member).problem:
                 return False
-            safe = status(member).position.stamps
-            if any(safe.get(site, -2) < head for site, head in heads.items()):
+            heads, safe = vector(member.writer), status(member).position.stamps
+            if not heads or any(safe.get(site, -2) < head.stamp for site, head in heads.items()):
                 return False
         return True
 
