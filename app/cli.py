@@ -31,6 +31,7 @@ COMMANDS = (
     "restore",
     "keygen",
     "dev-proxy",
+    "bench",
 )
 
 EXIT_FAILED = 1

@@ -224,7 +224,7 @@ async def test_what_an_epoch_began_without_is_said_to_be_a_tail_at_once(
     monkeypatch.setattr(a.replication, "_cast", lambda *_: None)  # it tells nobody what it writes,
     monkeypatch.setattr(b.replication, "_hear", lambda *_: None)  # and is not asked
     writing = asyncio.create_task(b.repo.insert("users", {"email": "x@y"}))
-    await eventually(lambda: len(a.rows()) == 1)
+    await eventually(lambda: b.mode.forwarding.forwarded == 1)
     await cluster.kill("a")
     began_s = asyncio.get_running_loop().time()
     with pytest.raises(OutcomeUnknown, match="began without it"):
@@ -312,7 +312,7 @@ async def test_what_only_a_primary_has_that_is_gone_is_not_said_to_be_written(
     with pytest.raises(NotVisibleYet):
         await b.repo.insert("users", {"email": "of one that is there"})
     writing = asyncio.create_task(b.repo.insert("users", {"email": "of one that is gone"}))
-    await eventually(lambda: len(a.rows()) == 2)
+    await eventually(lambda: b.mode.forwarding.forwarded == 2)
     await cluster.kill("a")
     with pytest.raises(OutcomeUnknown, match="before it was gone"):
         await writing
