@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -27,6 +26,7 @@ from app.counter import MIGRATIONS, PageCounter
 from app.fly_metadata import fly_metadata
 from app.leasing import lease_for
 from app.report import ClusterReport, PageReader, PageReport
+from app.running_node import RunningNode
 from app.standing import StatusOf
 from app.web.admin import AdminGate
 from app.web.application import WebApp
@@ -63,8 +63,10 @@ from replication.measuring.repairing import OwnRepair
 from replication.middleware.statements import statements_token
 from replication.naive import REPO_REPLICATION, RepoReplication, cast_to_peers
 from replication.opening import resolved
+from replication.positions import Position
 from replication.primary.forwarding import WRITES, Timeouts
 from replication.primary.mode import PrimaryMode
+from replication.primary.rpc import FUNCTIONS, Functions, FunctionsWorker
 from replication.primary.standing import fence_message
 from replication.repo import Repo
 
@@ -124,16 +126,6 @@ async def _stopped_or_failed(node: Node, stop: asyncio.Event) -> ClusterError | 
         failed.cancel()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningNode:
-    """The parts of a node that is up."""
-
-    node: Node
-    repo: Repo
-    url: str
-    replication: Replication | None
-
-
 @asynccontextmanager
 async def running_node(
     config: Config, *, counts: bool = True, also_unready: Callable[[], Sequence[str]] = tuple
@@ -163,7 +155,8 @@ async def running_node(
         stack.push_async_callback(desk.close)
         page_source = repo if counts else None
         status = with_backup(_status(replication, primary), backup)
-        node = _node(config, repo, replication, confirming, primary, backup, desk, page_source, status)
+        functions = Functions(None if primary is None else primary.forwarding, _position_now(primary))
+        node = _node(config, repo, replication, confirming, primary, backup, functions, desk, page_source, status)
         if replication is not None:
             desk.repairer = OwnRepair(desk, replication, node, lambda: [peer.name for peer in node.peers()])
         if config.replication.mode is Mode.NAIVE:
@@ -189,6 +182,7 @@ async def running_node(
         server = WebServer(web, listener)
         _log_start(config, node, server.url)
         await node.start()
+        functions.start(node)
         stack.push_async_callback(node.stop)
         stack.push_async_callback(report.close)
         stack.push_async_callback(drift.close)
@@ -214,7 +208,7 @@ async def running_node(
             stack.push_async_callback(primary.stop)
         await server.start()
         stack.push_async_callback(server.stop)
-        yield RunningNode(node=node, repo=repo, url=server.url, replication=replication)
+        yield RunningNode(node=node, repo=repo, url=server.url, replication=replication, functions=functions)
 
 
 def _repo(config: Config) -> Repo:
@@ -315,6 +309,10 @@ def _primary(config: Config, repo: Repo, replication: Replication | None) -> Pri
     )
 
 
+def _position_now(primary: PrimaryMode | None) -> Callable[[], Position]:
+    return Position if primary is None else primary.position_now
+
+
 def _own_url(server: WebServer) -> str:
     """Where programs on this machine reach the node's own pages."""
     address = parse_address(server.url.removeprefix("http://"))
@@ -346,6 +344,7 @@ def _node(
     confirming: Confirming | None,
     primary: PrimaryMode | None,
     backup: Backup | None,
+    functions: Functions,
     desk: Desk,
     page_source: Repo | None,
     status: StatusOf | None,
@@ -369,6 +368,7 @@ def _node(
     if primary is not None:
         children += primary.children(lambda: node, clock)
         children.append(ActorChild(DOORS, lambda: DoorKeeper(config.http.program)))
+    children.append(ActorChild(FUNCTIONS, lambda: FunctionsWorker(functions)))
     children.append(ActorChild(DIGESTS, lambda: Digests(desk)))
     children.append(
         ActorChild(PageReport.name, lambda: PageReport(PageReader(page_source, node.counters, status=status)))

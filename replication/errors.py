@@ -233,7 +233,7 @@ class NoSuchFunction(CannotForward):
     def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
         self.name = name
         listed = f"; registered are {', '.join(known)}" if known else "; none is"
-        super().__init__(f"no function {name!r} is registered on the node that writes{listed}")
+        super().__init__(f"no function {name!r} is registered on the node that was to run it{listed}")
 
 
 class NoPrimary(ForwardingError):
@@ -271,6 +271,20 @@ class OutcomeUnknown(ForwardingError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"whether it is written is unknown: {why}")
+
+
+class NobodyThere(ReplicationError):
+    """No node is there that could run a function. It did not run."""
+
+
+class RpcFailed(ReplicationError):
+    """A function that another node ran raised. What it had done by then stays done."""
+
+    def __init__(self, node: str, function: str, why: str) -> None:
+        self.node = node
+        self.function = function
+        self.why = why
+        super().__init__(f"function {function!r} failed on node {node}: {why}")
 
 
 class NobodyWrites(ReplicationError):

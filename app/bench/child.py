@@ -14,7 +14,8 @@ from typing import Final
 
 from app.config import load_config
 from app.logs import configure_logging
-from app.running import RunningNode, running_node
+from app.running import running_node
+from app.running_node import RunningNode
 from replication.repo import Repo
 
 PAGE: Final = "home"

@@ -18,7 +18,8 @@ from typing import Any
 from app.beside.environment import environment_of_program
 from app.beside.program import Program
 from app.config import Config, Method, Mode
-from app.running import RunningNode, running_node
+from app.running import running_node
+from app.running_node import RunningNode
 from cluster.errors import ClusterError
 from replication.convergent.caught_up import caught_up
 

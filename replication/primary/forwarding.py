@@ -39,6 +39,7 @@ class Leading(Protocol):
     def may_write(self) -> bool: ...
     def check_ahead(self) -> None: ...
     def still_holds(self) -> bool: ...
+    def epoch(self) -> int: ...
     def fate(self, position: Position) -> Fate | None: ...
     def still_writes(self, node: str, epoch: int) -> bool: ...
     def status(self) -> RoleStatus: ...
@@ -106,23 +107,38 @@ class Forwarding:
 
     async def latest(self) -> Position:
         """The position of all that is written by now: the empty one on the node that writes. Raises NoPrimary."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._timeouts.hold_s
+        assert self._bus is not None, "forwarding was started"
+        deadline_s = asyncio.get_running_loop().time() + self._timeouts.hold_s
+        while True:
+            node = await self.primary()
+            if node == self._name:
+                return Position()
+            with contextlib.suppress(CallError, NotAValue):
+                match await self._bus.call(node, WRITES, ["position"], timeout_s=self._timeouts.call_s):
+                    case ["at", str(position)]:
+                        return _position(position)
+                    case _:
+                        pass
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise NoPrimary(f"{node} does not say how far it is", self._timeouts.hold_s, LOOK_S)
+            await self._pause(maybe_sent=True)
+
+    async def primary(self) -> str:
+        """The name of the node that writes, waited for up to `hold_s`. Raises NoPrimary."""
+        deadline_s = asyncio.get_running_loop().time() + self._timeouts.hold_s
         while True:
             status = self._leading.status()
-            if self._leading.still_holds():
-                return Position()
-            if status.primary is not None and status.role is not Role.PRIMARY and self._bus is not None:
-                with contextlib.suppress(CallError, NotAValue):
-                    timeout_s = max(RETRY_S, min(self._timeouts.call_s, deadline_s - loop.time()))
-                    match await self._bus.call(status.primary, WRITES, ["position"], timeout_s=timeout_s):
-                        case ["at", str(position)]:
-                            return _position(position)
-                        case _:
-                            pass
-            if loop.time() >= deadline_s:
-                raise NoPrimary(status.problem or "nobody who writes answers", self._timeouts.hold_s, LOOK_S)
-            await self._pause(maybe_sent=status.primary is not None)
+            if self._leading.may_write():
+                return self._name
+            if status.role is not Role.PRIMARY and status.primary is not None:
+                return status.primary
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise NoPrimary(status.problem or "nobody holds the lease", self._timeouts.hold_s, LOOK_S)
+            await self._pause(maybe_sent=False)
+
+    def epoch(self) -> int:
+        """In which this node writes; 0 if it does not, or if what it has written may not be acknowledged."""
+        return self._leading.epoch() if self._leading.still_holds() else 0
 
     async def write[T](
         self, operation: Callable[[], Operation], here: Callable[[], Awaitable[T]], *, wait: bool, sure: Sure
@@ -187,7 +203,7 @@ class Forwarding:
         result, position = self._answered(answer, primary)
         self.forwarded += 1
         if wait:
-            await self._until_visible(position, result, primary)
+            await self.until_visible(position, result, primary, visible_s=self._timeouts.visible_s)
         return result
 
     def _answered(self, answer: object, primary: str) -> tuple[Any, Position]:
@@ -200,9 +216,10 @@ class Forwarding:
     def _name(self) -> str:
         return "" if self._bus is None else self._bus.name
 
-    async def _until_visible(self, position: Position, result: object, primary: str) -> None:
-        """Returns once it can be read here, and whoever writes by then has it."""
-        epoch, visible_s = max(map(epoch_of, position.stamps), default=0), self._timeouts.visible_s
+    async def until_visible(self, position: Position, result: object, primary: str, *, visible_s: float) -> None:
+        """Returns once what the primary wrote can be read here, and whoever writes by then has it. Raises
+        NotVisibleYet, OutcomeUnknown."""
+        epoch = max(map(epoch_of, position.stamps), default=0)
         try:
             fate = await self._wait_until(lambda: self._leading.fate(position), timeout_s=visible_s)
         except TimeoutError:

@@ -26,6 +26,7 @@ from replication.declared import TableDeclaration
 from replication.engine.applying import CLOCK_BOUND_MS
 from replication.primary.forwarding import Timeouts
 from replication.primary.mode import PrimaryMode
+from replication.primary.rpc import FUNCTIONS, Functions, FunctionsWorker
 from replication.primary.standing import Role, fence_message
 from replication.repo import Repo
 from replication.transaction import Transaction
@@ -52,6 +53,7 @@ class Member:
     replication: Replication
     confirming: Confirming
     mode: PrimaryMode
+    functions: Functions
     other: sqlite3.Connection
 
     @property
@@ -82,7 +84,7 @@ class PrimaryCluster:
         self.slept_s = 0.0
         """So far are the clocks of all ahead, as after a suspension."""
 
-    async def start(self, name: str, *, candidate: bool = True) -> Member:
+    async def start(self, name: str, *, candidate: bool = True, region: str = "local") -> Member:
         path, data_dir = self.folder / name / "app.db", self.folder / name
         data_dir.mkdir(exist_ok=True)
         repo = Repo(path, gives_positions=True)
@@ -125,16 +127,19 @@ class PrimaryCluster:
             unreplicated_max_s=self.unreplicated_max_s,
             clock=self._clock,
         )
+        functions = Functions(mode.forwarding, mode.position_now)
         nodes: list[Node] = []
         clock = asyncio.get_running_loop().time
         node = Node(
             name=name,
+            region=region,
             cluster=CLUSTER,
             transport=self.network.transport(self.addresses.get(name)),
             discovery=Listed(list(self.addresses.values())),
             children=[
                 ActorChild(REPLICATION, lambda: ReplicationWorker(replication, nodes[0])),
                 ActorChild(CONFIRMING, lambda: ConfirmingWorker(confirming, nodes[0], SeldomLog(log, clock))),
+                ActorChild(FUNCTIONS, lambda: FunctionsWorker(functions)),
                 *mode.children(lambda: nodes[0], clock),
             ],
             detector=FAST,
@@ -145,8 +150,9 @@ class PrimaryCluster:
         replication.start(node)
         confirming.start(node)
         mode.start(node)
+        functions.start(node)
         self.addresses[name] = node.address
-        member = self.members[name] = Member(node, repo, replication, confirming, mode, connect(path))
+        member = self.members[name] = Member(node, repo, replication, confirming, mode, functions, connect(path))
         return member
 
     async def trio(self) -> tuple[Member, Member, Member]:

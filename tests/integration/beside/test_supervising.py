@@ -13,7 +13,7 @@ import pytest
 from app.beside import supervising
 from app.beside.supervising import run_beside
 from app.config import Config, load_config
-from app.running import RunningNode
+from app.running_node import RunningNode
 from cluster.errors import ClusterError
 from tests.support.eventually import eventually
 
