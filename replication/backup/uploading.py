@@ -7,17 +7,16 @@ little longer each time, and tries again."""
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from cluster.seldom import SeldomLog
-from replication.backup import batches, saying
+from replication.backup import batches
 from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch, batch_of
 from replication.backup.bucket import Bucket, claim, manifest, newest_snapshot
 from replication.backup.chains import ends
 from replication.backup.deciding import (
     ORPHAN_S,
-    Peer,
     frontier,
     has_closed,
     includes,
@@ -32,9 +31,10 @@ from replication.backup.errors import BackupDamaged, BackupError, BackupRefused,
 from replication.backup.manifests import Manifest
 from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_stretch, snapshots_in, stretch_of
 from replication.backup.reading import Lacking, first_lacking, lacking, last_upto
-from replication.backup.saying import BACKUP, Said
+from replication.backup.saying import Said
 from replication.backup.status import BackupStatus, SiteStatus, Tally
 from replication.backup.taking import Snapshots, Taken
+from replication.backup.telling import Bus, Uploaded
 from replication.convergent.store import Done, Store, View
 from replication.engine.received import Malformed
 from replication.engine.stamps import Site, Stamp, first_after, ms_of
@@ -43,8 +43,6 @@ from replication.errors import ReplicationError
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S: Final = 30.0
-TELL_ALL_S: Final = 10.0
-"""After something was uploaded, all is told again within this time: a word may have been lost."""
 UNRELATED_S: Final = 10.0
 LOOK_AGAIN_S: Final = 5.0
 """How often is looked for the first snapshot, where another node is to make it."""
@@ -82,30 +80,6 @@ class Here(Protocol):
         ...
 
 
-class Named(Protocol):
-    """Somebody with a name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class Bus(Protocol):
-    """What is needed of the node."""
-
-    @property
-    def name(self) -> str:
-        """This node's."""
-        ...
-
-    def cast(self, node: str, actor: str, message: object) -> None:
-        """Send and forget."""
-        ...
-
-    def peers(self) -> Sequence[Named]:
-        """Those that are up."""
-        ...
-
-
 class Backup:
     """See the module. `start` once the node runs, `stop` before it stops, `close` at last."""
 
@@ -127,17 +101,12 @@ class Backup:
         self._interval_s = interval_s
         self._now_ms = now_ms
         self._bus: Bus | None = None
+        self._uploaded = Uploaded(self._said)
         self._newest: Manifest | None = None
-        self._uploaded: dict[Site, Stamp] = {}
         self._restorable: dict[Site, Stamp] = {}
         self._oldest_lacking: Stamp | None = None
         self._is_listed = False
         self._listed_s = 0.0
-        self._peers: dict[str, Peer] = {}
-        self._told_of = 0
-        """A snapshot that a peer spoke of."""
-        self._untold: dict[Site, Stamp] = {}
-        self._all_told_s = 0.0
         self._orphaned_since_s: dict[Site, float] = {}
         self._look_not_before_s = 0.0
         self._beyond_journal: set[Site] = set()
@@ -155,6 +124,7 @@ class Backup:
     def start(self, bus: Bus) -> None:
         """Begins to work."""
         self._bus = bus
+        self._uploaded.start(bus)
         self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
         self._task = asyncio.create_task(self._run(), name="backup")
 
@@ -209,38 +179,40 @@ class Backup:
         if self._seldom is not None:
             self._seldom.warning("backup", f"the backup stands still, and is tried again: {self._problem}")
         if had_worked:
-            self._tell(everything=True)
+            self._uploaded.tell(everything=True)
 
     def _works(self) -> None:
         if self._problem:
             log.info("the backup goes on")
             self._problem = ""
-            self._tell(everything=True)
+            self._uploaded.tell(everything=True)
 
     # --- what the actor hands over; never raises, never waits ---
 
     def came_up(self, peer: str) -> None:
         """A peer is there: it hears all that is known here."""
-        if self._bus is not None:
-            self._cast([peer], self._said(self._uploaded))
+        self._uploaded.came_up(peer)
 
     def went_down(self, peer: str) -> None:
         """A peer is gone: what it has not uploaded is nobody's now."""
-        self._peers.pop(peer, None)
+        self._uploaded.went_down(peer)
 
     def heard(self, peer: str, message: object) -> None:
         """A peer said what is in the bucket."""
         try:
-            said = saying.parse(message)
+            self._uploaded.heard(peer, message)
         except Malformed as error:
             self.tally.not_messages += 1
             if self._seldom is not None:
                 self._seldom.warning(f"bad {peer}", f"dropped what {peer} said of the backup: {error}")
-            return
-        self._peers[peer] = Peer(site=said.site, works=said.works)
-        for site, stamp in said.uploaded.items():
-            self._uploaded[site] = max(stamp, self._uploaded.get(site, stamp))
-        self._told_of = max(said.snapshot, self._told_of)
+
+    def _said(self, uploaded: Mapping[Site, Stamp]) -> Said:
+        return Said(
+            site=self._here.view().site,
+            works=self._is_listed and not self._problem,
+            snapshot=self._number,
+            uploaded=uploaded,
+        )
 
     # --- a step ---
 
@@ -248,8 +220,8 @@ class Backup:
         view = self._here.durable_view()
         if not self._is_listed:
             await self._list()
-        if self._told_of > self._number:
-            self._take_in_snapshot(await manifest(self._bucket, self._told_of))
+        if self._uploaded.newest_snapshot > self._number:
+            self._take_in_snapshot(await manifest(self._bucket, self._uploaded.newest_snapshot))
         if not view.vector and not view.closed:
             return  # nothing was ever written
         if self._newest is None:
@@ -262,7 +234,7 @@ class Backup:
         """Asks the bucket what it has: once."""
         await claim(self._bucket, self._cluster)
         names = await self._bucket.names(CHANGESETS)
-        self._take_in(ends(one for one in map(stretch_of, names) if one is not None))
+        self._uploaded.note(ends(one for one in map(stretch_of, names) if one is not None))
         numbers = snapshots_in(await self._bucket.names(SNAPSHOTS))
         for number in sorted({*numbers[:1], *numbers[-1:]}):
             self._take_in_snapshot(await manifest(self._bucket, number))
@@ -270,10 +242,10 @@ class Backup:
         self._listed_s = _now_s()
         view = self._here.view()
         own = view.vector.get(view.site)
-        there = self._uploaded.get(view.site, first_after(view.site))
+        there = self._uploaded.has(view.site)
         if there > (first_after(view.site) if own is None else own.stamp):
             await self._leave_site("the backup has more of it than this database has written")
-        self._tell(everything=True)
+        self._uploaded.tell(everything=True)
 
     async def _see_to_the_first_snapshot(self) -> None:
         """Until there is one, nothing else is uploaded: it could not be restored. Where another node is to make it, is
@@ -312,12 +284,7 @@ class Backup:
         ones can be restored, too."""
         self._newest = found
         if found.number == 1:
-            self._take_in({site: head.stamp for site, head in found.vector.items()})
-
-    def _take_in(self, uploaded: Mapping[Site, Stamp]) -> None:
-        for site, stamp in uploaded.items():
-            if stamp > self._uploaded.get(site, first_after(site)):
-                self._uploaded[site] = self._untold[site] = stamp
+            self._uploaded.note({site: head.stamp for site, head in found.vector.items()})
 
     # --- uploading ---
 
@@ -325,22 +292,22 @@ class Backup:
         for _ in range(1_000):  # a bound, that others have their turn; what is left comes with the next step
             view = self._here.durable_view()
             heads = {site: head.stamp for site, head in view.vector.items()}
-            sites = to_upload(heads, self._uploaded, own=view.site, adopted=self._adopted(heads, view.site))
+            sites = to_upload(heads, self._uploaded.stamps, own=view.site, adopted=self._adopted(heads, view.site))
             sites = [site for site in sites if site not in self._beyond_journal]
             if not sites:
                 return
             for site in sites:
                 await self._upload_some(site, heads[site])
-            self._tell()
+            self._uploaded.tell()
 
     async def _upload_some(self, site: Site, upto: Stamp) -> None:
         """The next object of a site."""
-        at = self._uploaded.get(site, first_after(site))
+        at = self._uploaded.has(site)
         found: Lacking = await self._here.read(lambda connection: lacking(connection, site, beyond=at, upto=upto))
         if not found.changesets:
             covered = None if self._newest is None else self._newest.vector.get(site)
             if covered is not None and covered.stamp > at:
-                self._take_in({site: covered.stamp})  # the journal has lost it, and a snapshot has it
+                self._uploaded.note({site: covered.stamp})  # the journal has lost it, and a snapshot has it
             elif not found.joins:
                 self._beyond_journal.add(site)
             return
@@ -356,7 +323,7 @@ class Backup:
             self.tally.bytes += len(sealed)
         else:
             await self._compare(batch, stretch)
-        self._take_in({site: stretch.last})
+        self._uploaded.note({site: stretch.last})
 
     async def _compare(self, batch: Batch, stretch: Stretch) -> None:
         """It is there already: by whom, and when, does not matter, if it is the same."""
@@ -384,7 +351,7 @@ class Backup:
     def _adopted(self, heads: Mapping[Site, Stamp], own: Site) -> set[Site]:
         """Sites of nobody, for a while now, if they fall to this node."""
         now_s = _now_s()
-        found = orphans(heads, own, self._peers)
+        found = orphans(heads, own, self._uploaded.peers)
         self._orphaned_since_s = {site: self._orphaned_since_s.get(site, now_s) for site in found}
         if not self._takes_care:
             return set()
@@ -393,13 +360,13 @@ class Backup:
     @property
     def _takes_care(self) -> bool:
         assert self._bus is not None, "the backup was started"
-        return takes_care(self._bus.name, self._peers)
+        return takes_care(self._bus.name, self._uploaded.peers)
 
     async def _note_restorable(self) -> None:
         """Also while nothing can be uploaded: then it says for how long."""
         view = self._here.view()
         heads = {site: head.stamp for site, head in view.vector.items()}
-        uploaded = dict(self._uploaded)
+        uploaded = dict(self._uploaded.stamps)
         missing: Mapping[Site, Stamp] = {}
         last: Mapping[Site, Stamp] = {}
         limit = frontier(missing)
@@ -450,7 +417,7 @@ class Backup:
         await self._snapshots.forget()
         self._take_in_snapshot(newest)
         self._beyond_journal.clear()
-        self._tell(everything=True)
+        self._uploaded.tell(everything=True)
 
     def _may_follow(self, taken: Manifest) -> bool:
         """Whether a copy that was made in a former run has all that the newest snapshot has, and more."""
@@ -470,35 +437,6 @@ class Backup:
             return False
         return includes({site: head.stamp for site, head in view.vector.items()}, view.closed.keys(), self._newest)
 
-    # --- telling ---
-
-    def _said(self, uploaded: Mapping[Site, Stamp]) -> Said:
-        return Said(
-            site=self._here.view().site,
-            works=self._is_listed and not self._problem,
-            snapshot=self._number,
-            uploaded=uploaded,
-        )
-
-    def _tell(self, *, everything: bool = False) -> None:
-        """The peers hear what is new; and all of it now and then."""
-        assert self._bus is not None, "the backup was started"
-        now_s = _now_s()
-        if not everything and not self._untold:
-            return
-        everything = everything or now_s - self._all_told_s >= TELL_ALL_S
-        said = self._said(self._uploaded if everything else self._untold)
-        if everything:
-            self._all_told_s = now_s
-        self._untold = {}
-        self._cast([peer.name for peer in self._bus.peers()], said)
-
-    def _cast(self, peers: Sequence[str], said: Said) -> None:
-        assert self._bus is not None, "the backup was started"
-        message = said.plain()
-        for peer in peers:
-            self._bus.cast(peer, BACKUP, message)
-
     # --- for people ---
 
     def status(self) -> BackupStatus:
@@ -517,7 +455,7 @@ class Backup:
             sites={
                 site: SiteStatus(
                     durable=view.vector[site].stamp if site in view.vector else None,
-                    uploaded=self._uploaded.get(site),
+                    uploaded=self._uploaded.stamps.get(site),
                     restorable=self._restorable.get(site),
                 )
                 for site in {*view.vector, *self._restorable}
