@@ -1,5 +1,6 @@
 # One image for every part: a node (`node`, the default), the entry in front of nodes (`dev-proxy`), `status`, `keygen`.
 # It builds from python:3.13-slim alone, with any builder: docker build --tag litecast .
+# With Litestream around a node: see docs/litestream.md.
 # Behind a network that only the host sees: docker build --network host --tag litecast .
 
 # --- build: a virtual environment with exactly what uv.lock names, each file checked against its hash ---
@@ -26,7 +27,7 @@ COPY . ./
 RUN /opt/uv/bin/uv sync --quiet --frozen --no-default-groups --all-extras --no-editable --compile-bytecode
 
 # --- the image itself: the same Python, the environment made for it, and a user who owns nothing but /data ---
-FROM python:3.13-slim
+FROM python:3.13-slim AS node
 
 LABEL org.opencontainers.image.title="litecast" \
       org.opencontainers.image.description="Peer-replicated SQLite for Python: every node holds the whole database as an ordinary file." \
@@ -56,3 +57,17 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["lit
 # The node is PID 1, takes SIGTERM and SIGINT itself, and starts no processes that would have to be reaped.
 ENTRYPOINT ["litecast"]
 CMD ["node"]
+
+# --- the same with Litestream around the node: docker build --target litestream, with its binary beside this file ---
+FROM node AS litestream
+LABEL litecast.stage=litestream
+
+COPY litestream.yml /etc/litestream.yml
+# The pattern matches nothing where there is no binary: old builders come through here on their way to the last stage.
+COPY scripts/litestream-node litestrea[m] /usr/local/bin/
+
+ENTRYPOINT ["litestream-node"]
+CMD ["node"]
+
+# --- what is built without --target ---
+FROM node

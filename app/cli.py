@@ -29,6 +29,7 @@ COMMANDS = (
     "detach",
     "backup",
     "restore",
+    "litestream",
     "keygen",
     "dev-proxy",
     "bench",

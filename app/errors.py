@@ -3,7 +3,9 @@
     AppError
     ├── ConfigError         a setting that is missing, unknown, ill-typed or cannot be used
     ├── NodeUnreachable     a node that was asked over HTTP and did not answer as a node does
-    └── NodeRefused         a node that answered that it will not
+    ├── NodeRefused         a node that answered that it will not
+    ├── AddressTaken        another node has the address that this one's Litestream would write to
+    └── AddressUnusable     that address, or what is remembered of it, cannot be reached or read
 
 `str()` of each is one line that says what is wrong, where, and what to do about it. The command line prints that line
 and exits with status 1; see `app.cli`.
@@ -24,3 +26,11 @@ class NodeUnreachable(AppError):
 
 class NodeRefused(AppError):
     """A node that was asked over HTTP will not do what it was asked for; the text has its reason."""
+
+
+class AddressTaken(AppError):
+    """Another node has the address to which this one's Litestream would write; the text names it."""
+
+
+class AddressUnusable(AppError):
+    """The address for Litestream, or what this node remembers of it, cannot be reached, read or written."""

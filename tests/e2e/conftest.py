@@ -16,7 +16,8 @@ BUILD_S = 400.0
 def litecast_image() -> Iterator[str]:
     """The tag of an image of this checkout. It is gone after the tests, and so is what its build left behind."""
     dockerfile = (ROOT / "Dockerfile").read_text()
-    bases = {line.split()[1] for line in dockerfile.splitlines() if line.startswith("FROM ")}
+    stages = [line.split() for line in dockerfile.splitlines() if line.startswith("FROM ")]
+    bases = {stage[1] for stage in stages} - {stage[3] for stage in stages if len(stage) > 3}
     for base in sorted(bases):
         if reason := no_base_image(base):
             pytest.skip(reason)
@@ -32,6 +33,6 @@ def litecast_image() -> Iterator[str]:
 
 
 def _build_stages() -> set[str]:
-    """Images without a name that builders older than BuildKit keep of the first stage."""
-    label = "label=litecast.stage=build"
+    """Images without a name that builders older than BuildKit keep of the stages before the last."""
+    label = "label=litecast.stage"
     return set(docker("image", "ls", "--quiet", "--filter", "dangling=true", "--filter", label).split())
