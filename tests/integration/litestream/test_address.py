@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,9 +113,9 @@ def test_stopped_anywhere_in_a_claim_a_node_can_claim_again(
 def test_a_claim_whose_answer_was_lost_is_known_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     import obstore
 
-    put: Callable[..., object] = obstore.put
+    put = obstore.put
 
-    def twice(*args: object, **options: object) -> object:
+    def twice(*args: Any, **options: Any) -> object:
         put(*args, **options)  # as a client does that sends a request again
         return put(*args, **options)
 
