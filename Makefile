@@ -26,8 +26,8 @@ test: $(READY) ## run the tests, several at a time (ARGS='--numprocesses 0' for 
 campaign: $(READY) ## run the random tests of the engine 10,000 times each (LITECAST_CAMPAIGN=n for another number)
 	@LITECAST_CAMPAIGN=$${LITECAST_CAMPAIGN:-10000} $(BIN)/pytest tests/property/replication/engine $(ARGS)
 
-sim: $(READY) ## simulate clusters from seeds: SEEDS=n FROM=k (1000 from 0), SEED=k for one with its trace, CURVE=1 for sizes
-	@$(BIN)/python -m replication.simulation $(if $(CURVE),--curve,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)))
+sim: $(READY) ## simulate clusters from seeds: SEEDS=n FROM=k (1000 from 0), SEED=k for one with its trace, MODE=primary, CURVE=1 for sizes
+	@$(BIN)/python -m replication.simulation $(if $(CURVE),--curve,$(if $(MODE),--mode $(MODE)) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)))
 
 soak: $(READY) ## three real nodes for an hour under load and faults (ARGS='--minutes 5' for less)
 	@$(BIN)/python -m tests.soak $(ARGS)

@@ -132,6 +132,8 @@ class ObjectStoreLease:
         await self._in_time(self._objects.put(grant.number, record.encoded()))
         if self._is_over(grant):
             raise LeaseLost(grant.epoch, "the store took so long to renew it that it may have run out")
+        if not await self._is_newest(grant.number):  # its clock stood still while time went on: others' did not
+            raise LeaseLost(grant.epoch, "another node was granted the next one")
         return self._granted(grant.number, record, asked_at_s)
 
     async def release(self, grant: Grant, *, successor: str | None = None) -> None:

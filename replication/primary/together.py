@@ -35,10 +35,11 @@ class _Failed:
 
 
 class Together:
-    """`transact` is `Repo.transact_here`."""
+    """`transact` is `Repo.transact_here`. `clock`: seconds, of any beginning."""
 
-    def __init__(self, transact: Transact) -> None:
+    def __init__(self, transact: Transact, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._transact = transact
+        self._clock = clock
         self._waiting: deque[_Asked] = deque()
         self._running: asyncio.Task[None] | None = None
 
@@ -68,7 +69,7 @@ class Together:
             await self._alone(some[0])
             return 1
         try:
-            written = await self._transact(lambda transaction: _each(transaction, some))
+            written = await self._transact(lambda transaction: _each(transaction, some, self._clock))
         except NotNow as error:
             for one in some:
                 _tell(one, error)
@@ -92,10 +93,10 @@ class Together:
             _tell(one, error)
 
 
-def _each(transaction: Transaction, some: list[_Asked]) -> list[Any]:
+def _each(transaction: Transaction, some: list[_Asked], clock: Callable[[], float]) -> list[Any]:
     """What each returned, or how it failed, as far as there was time. Raises what ended the whole transaction."""
     found: list[Any] = []
-    began_s = time.monotonic()
+    began_s = clock()
     for one in some:
         try:
             found.append(transaction.apart(one.work))
@@ -103,7 +104,7 @@ def _each(transaction: Transaction, some: list[_Asked]) -> list[Any]:
             if transaction.is_over():
                 raise
             found.append(_Failed(error))
-        if time.monotonic() - began_s > TOGETHER_S:
+        if clock() - began_s > TOGETHER_S:
             break
     return found
 

@@ -5,9 +5,9 @@ import logging
 import sys
 import time
 
-from replication.simulation.campaign import Campaign, results
+from replication.simulation.campaign import SEEDS_PER_PRIMARY, Campaign, Mode, Which, results, which_of
 from replication.simulation.curve import COMMITS_PER_S, LATENCY_S, SIZES, measure
-from replication.simulation.scenario import Result, run
+from replication.simulation.scenario import Result
 
 
 def main() -> int:
@@ -17,12 +17,18 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, metavar="K", dest="first", help="the first of them")
     parser.add_argument("--seed", type=int, metavar="K", help="run one seed, and print what happened")
     parser.add_argument("--curve", action="store_true", help="what clusters of 3 to 50 nodes cost, instead")
+    parser.add_argument(
+        "--mode",
+        choices=[str(mode) for mode in Mode],
+        help=f"which clusters; if none is named, a campaign has one of mode primary for each {SEEDS_PER_PRIMARY} seeds",
+    )
     given = parser.parse_args()
+    mode = None if given.mode is None else Mode(given.mode)
     if given.curve:
         return _curve()
     if given.seed is not None:
-        return _replay(given.seed)
-    return _campaign(range(given.first, given.first + given.seeds))
+        return _replay(Which(given.seed, mode or Mode.CONVERGENT))
+    return _campaign(range(given.first, given.first + given.seeds), mode)
 
 
 def _curve() -> int:
@@ -39,8 +45,8 @@ def _curve() -> int:
     return 0
 
 
-def _replay(seed: int) -> int:
-    result = run(seed, traced=True)
+def _replay(which: Which) -> int:
+    seed, result = which.seed, which.run(traced=True)
     for line in result.trace:
         print(line)
     _print_failure(result)
@@ -54,16 +60,17 @@ def _print_failure(result: Result) -> None:
         print(f"seed {result.seed}: {wrong}")
 
 
-def _campaign(seeds: range) -> int:
+def _campaign(seeds: range, mode: Mode | None) -> int:
     began_s = time.monotonic()
     campaign = Campaign()
-    for result in results(seeds):
-        campaign.add(result)
+    wanted = which_of(seeds, mode)
+    for which, result in results(wanted):
+        campaign.add(which, result)
         if result.wrong:
             _print_failure(result)
-            print(f"seed {result.seed} failed; see it again with: make sim SEED={result.seed}", flush=True)
+            print(f"{which} failed; see it again with: make sim {which.variables}", flush=True)
         if sys.stderr.isatty() and campaign.seeds % 10 == 0:
-            print(f"\r{campaign.seeds} of {len(seeds)} seeds", end="", file=sys.stderr, flush=True)
+            print(f"\r{campaign.seeds} of {len(wanted)} seeds", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
     for name, count in sorted(campaign.reached.items()):
@@ -73,11 +80,12 @@ def _campaign(seeds: range) -> int:
         print(f"never reached: {path}")
     took_s = time.monotonic() - began_s
     print(
-        f"{campaign.seeds} seeds from {seeds.start} in {took_s:.0f} s, {len(campaign.failed)} failed; "
+        f"{campaign.seeds} seeds from {seeds.start} ({campaign.of(Mode.PRIMARY)} of mode primary) in {took_s:.0f} s, "
+        f"{len(campaign.failed)} failed; "
         f"equal at the latest {campaign.slowest_s:.1f} s of simulated time after everything was mended"
     )
     if campaign.failed:
-        print(f"failed: {', '.join(map(str, sorted(campaign.failed)))}")
+        print(f"failed: {', '.join(map(str, campaign.failed))}")
     return int(bool(campaign.failed or missed))
 
 

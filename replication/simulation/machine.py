@@ -22,6 +22,7 @@ from replication.convergent.shelf import Shelf
 from replication.convergent.sidecar import NONCE_FILE, nonces_in
 from replication.convergent.store import Broken, Done, Store, StoreSettings
 from replication.convergent.worker import ReplicationWorker
+from replication.declared import TableDeclaration
 from replication.engine.applying import Merged, Refused
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
@@ -113,6 +114,10 @@ class TracedShelf(Shelf):
 
 class Machine:
     """See the module. `boot` starts the node, and `is_on` says whether there is power."""
+
+    declared: Sequence[TableDeclaration] = DECLARED
+    fence: str | None = None
+    """In mode primary, what tables say before anybody is known to write."""
 
     def __init__(self, world: World, name: str, address: Address, disk: Disk, *, full: bool, stalls: float) -> None:
         self.world = world
@@ -222,7 +227,8 @@ class Machine:
                     barrier=self.disk.barrier,
                     sidecar=NonceOnDisk(self.disk),
                     new_nonce=lambda: random.randbytes(16),
-                    declared=DECLARED,
+                    declared=self.declared,
+                    fence=self.fence,
                     clock_bound_ms=CLOCK_BOUND_MS,
                     journal_max_age_ms=TRIMMED_AFTER_MS if self.world.trims else _NEVER_MS,
                 ),
@@ -247,16 +253,31 @@ class Machine:
             cluster=CLUSTER,
             transport=self.world.network.transport(self.address),
             discovery=Everybody(self.world),
-            children=[ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node))],
+            children=[
+                ActorChild(REPLICATION, lambda: ReplicationWorker(replication, node)),
+                *self._children(replication, lambda: node),
+            ],
             random=random,
             incarnation=f"{self.name}.{self.runs}",
             now_s=lambda: self.now_ms() / 1000,
         )
         await node.start()
-        replication.start(ShakyCasts(node, self.world.weather, self.world.climate, random, self.world.note))
+        bus = ShakyCasts(node, self.world.weather, self.world.climate, random, self.world.note)
+        replication.start(bus)
+        self._began(bus)
         self.say(f"runs as site {replication.status().site}")
         error: ClusterError = await node.failed()
         raise error
+
+    def _children(self, _replication: Replication, _node: Callable[[], Node]) -> list[ActorChild]:
+        """What a mode adds to a node."""
+        return []
+
+    def _began(self, _bus: ShakyCasts) -> None:
+        """The node runs, and its replication was started."""
+
+    async def _stopping(self) -> None:
+        """Before the replication stops."""
 
     def _copies(self, folder: Path, random: Random) -> Copies:
         own = folder / self.name
@@ -283,10 +304,16 @@ class Machine:
         life, node, replication = self._life, self.node, self.replication
         assert life is not None
         if node is not None and replication is not None and node.joined:
-            await life.create_task(_stop(node, replication))
+            await life.create_task(self._stop(node, replication))
         self._life = None
         self._end(life)
         self.say("stopped")
+
+    async def _stop(self, node: Node, replication: Replication) -> None:
+        await self._stopping()
+        await replication.stop()
+        await node.stop()
+        await replication.close()
 
     def kill(self) -> None:
         """Ends the node as kill -9 does. The application's connection is made anew as well, and sees no difference."""
@@ -372,12 +399,6 @@ class Machine:
         """Whatever its engine does takes so much longer."""
         if self._engine is not None:
             self._engine.slow_s = by_s
-
-
-async def _stop(node: Node, replication: Replication) -> None:
-    await replication.stop()
-    await node.stop()
-    await replication.close()
 
 
 class Everybody:
