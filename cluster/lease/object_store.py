@@ -11,8 +11,9 @@ that make up for the condition:
   in an answer to a question that it asked after that time.
 
 A renewal that counts was therefore in the store before any node could ask that last question, and was seen in the
-answer. An epoch stands in the object, and is above that of the object before; old objects are deleted once there are
-newer ones, and the newest one never is, so it also survives being released."""
+answer. After a renewal its holder also looks whether a newer object is there: that finds out what its clock hid, where
+it stood still with its node. An epoch stands in the object, and is above that of the object before; old objects are
+deleted once there are newer ones, and the newest one never is, so it also survives being released."""
 
 import asyncio
 import contextlib

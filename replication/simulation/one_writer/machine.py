@@ -15,7 +15,7 @@ from replication.acknowledging.confirming import CONFIRMING, Confirming
 from replication.acknowledging.levels import Ack, Sure
 from replication.acknowledging.worker import ConfirmingWorker
 from replication.convergent.replication import Replication
-from replication.engine.folding import is_due
+from replication.engine.logs import last_logged
 from replication.engine.sites import vector
 from replication.engine.stamps import Site
 from replication.positions import Position, of_next_fold
@@ -95,13 +95,18 @@ class WriterMachine(Machine):
 
         return await forwarding.write(lambda: operation, here, wait=True, sure=sure)
 
+    def has_pending(self) -> bool:
+        """Whether something is written that stands in no changeset yet."""
+        tids = [tid for (tid,) in self.app.execute("SELECT tid FROM _litecast_catalogue")]
+        return any(last is not None for last in last_logged(self.app, tids).values())
+
     def position(self) -> Position:
         """Of all that can be read in its file now; empty before anybody was the primary."""
         (epoch,) = self.app.execute("SELECT epoch FROM _litecast_one_writer").fetchone() or (None,)
         if epoch is None:
             return Position()
         site, pending = Site(str(epoch)), of_next_fold(self.app)
-        if site in pending.stamps and is_due(self.app):
+        if site in pending.stamps and self.has_pending():
             return pending
         head = vector(self.app).get(site)
         return Position() if head is None else Position({site: head.stamp})

@@ -12,7 +12,6 @@ from typing import Final
 from cluster.errors import LeaseError, LeaseUnusable
 from replication.acknowledging.levels import Ack, Sure
 from replication.attaching_declared import attach_declared
-from replication.engine.folding import is_due
 from replication.engine.sites import closed, vector
 from replication.engine.stamps import Site
 from replication.errors import CannotPromote, PositionTimeout, ReplicationError
@@ -291,7 +290,7 @@ class Scenario:
             replication, leading = machine.replication, machine.leading
             if replication is None or leading is None or machine.node is None or not machine.node.joined:
                 return False
-            if not replication.status().ready or is_due(machine.app) or replication.view().tail:
+            if not replication.status().ready or machine.has_pending() or replication.view().tail:
                 return False
         writing = [machine for machine in self.machines if machine.leading is not None and machine.leading.may_write()]
         first, *others = [_content(machine) for machine in self.machines]

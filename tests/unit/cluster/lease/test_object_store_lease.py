@@ -123,6 +123,19 @@ async def test_a_renewal_that_was_confirmed_too_late_does_not_count(objects: Fak
         await renewing
 
 
+async def test_who_was_asleep_with_its_clock_is_told_that_another_was_granted_the_lease(
+    objects: FakeObjects, clock: Clock
+) -> None:
+    alpha, beta = lease(objects, Clock(), "alpha"), lease(objects, clock, "beta")
+    grant = await alpha.acquire(above=0)
+    with pytest.raises(LeaseHeld):
+        await beta.acquire(above=0)
+    clock.true_s = TTL_S
+    assert (await beta.acquire(above=0)).epoch == 2
+    with pytest.raises(LeaseLost, match="another node was granted the next one"):
+        await alpha.renew(grant)
+
+
 async def test_who_looked_long_ago_is_not_granted_the_place_of_a_lease_that_is_deleted(
     objects: FakeObjects, clock: Clock
 ) -> None:
