@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -53,6 +54,33 @@ class AdminClient:
     def promote(self, node: str) -> None:
         """That node is the primary now. Raises NodeUnreachable, after which it may be all the same; and NodeRefused."""
         self._ask("POST", "/api/promote", {"node": node})
+
+    def tails(self) -> list[dict[str, Any]]:
+        """The tails that the node keeps. Raises NodeUnreachable and NodeRefused."""
+        found: list[dict[str, Any]] = self._of_tails(self._ask("GET", "/api/tails"), "tails")
+        return found
+
+    def tail(self, name: str, *, limit: int) -> dict[str, Any]:
+        """What one comes to, the first rows of it. Raises NodeUnreachable and NodeRefused."""
+        found: dict[str, Any] = self._of_tails(self._ask("GET", f"/api/tails/{quote(name, safe='')}?limit={limit}"))
+        return found
+
+    def apply_tail(self, name: str) -> int:
+        """How many rows it changed, written again on the primary. Raises NodeUnreachable, after which it may be all the
+        same; and NodeRefused."""
+        return int(self._of_tails(self._ask("POST", f"/api/tails/{quote(name, safe='')}/apply", {}), "rows"))
+
+    def drop_tail(self, name: str) -> dict[str, Any]:
+        """The tail that was dropped. Raises NodeUnreachable, after which it may be all the same; and NodeRefused."""
+        found: dict[str, Any] = self._of_tails(
+            self._ask("POST", f"/api/tails/{quote(name, safe='')}/drop", {}), "dropped"
+        )
+        return found
+
+    def _of_tails(self, answer: Any, part: str | None = None) -> Any:
+        if not isinstance(answer, dict) or (part is not None and part not in answer):
+            raise self._is_no_node("what it says of tails")
+        return answer if part is None else answer[part]
 
     def _ask(self, method: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> Any:
         headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}

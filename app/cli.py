@@ -23,6 +23,7 @@ COMMANDS = (
     "status",
     "peers",
     "promote",
+    "tail",
     "drift",
     "doctor",
     "attach",

@@ -5,7 +5,8 @@
     ├── NodeUnreachable     a node that was asked over HTTP and did not answer as a node does
     ├── NodeRefused         a node that answered that it will not
     ├── AddressTaken        another node has the address that this one's Litestream would write to
-    └── AddressUnusable     that address, or what is remembered of it, cannot be reached or read
+    ├── AddressUnusable     that address, or what is remembered of it, cannot be reached or read
+    └── NotConfirmedByUser  something that cannot be undone, and nobody said yes
 
 `str()` of each is one line that says what is wrong, where, and what to do about it. The command line prints that line
 and exits with status 1; see `app.cli`.
@@ -34,3 +35,7 @@ class AddressTaken(AppError):
 
 class AddressUnusable(AppError):
     """The address for Litestream, or what this node remembers of it, cannot be reached, read or written."""
+
+
+class NotConfirmedByUser(AppError):
+    """What cannot be undone was not done, since nobody said yes to it."""

@@ -31,6 +31,7 @@ from app.standing import StatusOf
 from app.web.admin import AdminGate
 from app.web.application import WebApp
 from app.web.server import WebServer, bind
+from app.web.tails import TailsApi
 from app.web.writes import StatementsApi
 from cluster.address import Address, parse_address
 from cluster.counters import Count
@@ -173,6 +174,7 @@ async def running_node(
             drift=drift,
             gate=AdminGate(admin_token(config)),
             forget=None if replication is None else replication.forget,
+            tails=TailsApi(None if primary is None else primary.tails, repo, AdminGate(admin_token(config))),
             promote=None if primary is None else primary.leading.promote,
             changes=repo,
             statements=_statements(config, repo),

@@ -22,10 +22,18 @@
     │   ├── CannotForward          .reason: not something that another node can carry out
     │   │   ├── CannotTravel       an argument, or a result
     │   │   └── NoSuchFunction     .name; the primary has none of that name
+    │   ├── TooFarAhead            .ahead_s .bound_s; nobody else has what the primary wrote: not written
+    │   ├── TailConflict           .against .count .size; a tail is not applied: not written
     │   ├── NoPrimary              .waited_s .retry_after_s; nobody to write, for as long as was waited: not written
     │   ├── PrimaryFailed          .node; the primary's database would not: not written
     │   ├── NotVisibleYet          .position .result; written, and not to be read here yet
     │   └── OutcomeUnknown         the primary did not say, or lost its lease meanwhile
+    ├── CannotConfirm              how sure a write was to be (`ack`) cannot be had: not written
+    ├── NotConfirmed               .position .result; written, and not on as many nodes as was asked for
+    ├── NobodyWrites               a primary was asked for, in a mode that has none
+    ├── NobodyThere                no node to run a function: it did not run
+    ├── RpcFailed                  .node .function .why; a function raised, on another node
+    ├── NoSuchTail                 no tail of that name, or several
     ├── StartOver                  .table .reason; a reader of the change feed cannot go on from where it was
     ├── CannotPromote              the lease was not handed over: .reason
     ├── CannotForget               a node that is up, was never heard, or whose peers cannot hear of it
@@ -47,6 +55,7 @@
 After any of these, except where `outcome_unknown` is true, nothing of the failed write is in the database.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -328,6 +337,24 @@ class TooFarAhead(ForwardingError):
             f"no other node has what this one wrote in the last {ahead_s:.1f} s, and [replication] unreplicated_max_s "
             f"is {bound_s:g}: nothing was written; bring a replica back, or raise the bound"
         )
+
+
+class TailConflict(ForwardingError):
+    """A tail is not applied, since some rows are not as it found them. Nothing was written."""
+
+    def __init__(self, against: Sequence[str], count: int, size: int) -> None:
+        self.against = tuple(against)
+        self.count = count
+        self.size = size
+        more = f", and {count - len(self.against)} more" if count > len(self.against) else ""
+        super().__init__(
+            f"the tail is not applied, {count} of its {size} rows are against it: {'; '.join(self.against)}{more}. "
+            "Look at it (litecast tail show), write by hand what should stay, and drop it"
+        )
+
+
+class NoSuchTail(ReplicationError):
+    """No tail is kept under that name, or several are; or it cannot be looked into."""
 
 
 class StartOver(ReplicationError):

@@ -214,6 +214,11 @@ class Transaction(Verbs):
             raise
         return result
 
+    def connection(self) -> sqlite3.Connection:
+        """The connection of it, for what knows the engine's tables. Who uses it neither commits nor rolls back. Raises
+        TransactionOver."""
+        return self._live()
+
     def is_over(self) -> bool:
         """Whether nothing can be written in it any more: its function has ended, or SQLite rolled it back."""
         return self._over or not self._connection.in_transaction

@@ -29,6 +29,7 @@ from app.web.forget import Forget, ForgetApi
 from app.web.live import LiveFeed, LiveLimits, LiveStream, NextChange
 from app.web.promote import Promote, PromoteApi
 from app.web.state import cluster_summary, live_state
+from app.web.tails import TailsApi
 from app.web.writes import StatementsApi
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class WebApp:
     how replication stands; None in the modes that have nothing to say of it. `drift` compares the nodes, `gate` says
     who may do more than look. `changes` is the change feed; `next_change` gives an event for the next change here, in
     the mode that has a feed. `program` is where the program beside the node is reached.
-    `statements` takes what that program writes by statement.
+    `statements` takes what that program writes by statement, `tails` shows what a former primary wrote for nobody.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class WebApp:
         gate: AdminGate,
         forget: Forget | None = None,
         promote: Promote | None = None,
+        tails: TailsApi | None = None,
         changes: Changes,
         next_change: NextChange | None = None,
         live: LiveLimits | None = None,
@@ -110,6 +112,7 @@ class WebApp:
                     Route("/api/drift/repair", drift_api.repair, methods=["POST"]),
                     Route("/api/peers/forget", ForgetApi(forget, gate).post, methods=["POST"]),
                     Route("/api/promote", PromoteApi(promote, gate).post, methods=["POST"]),
+                    *([] if tails is None else tails.routes()),
                     *([] if statements is None else [Route("/api/statements", statements.post, methods=["POST"])]),
                     Route("/healthz", self._get_health, methods=["GET"]),
                     Route("/readyz", self._get_ready, methods=["GET"]),

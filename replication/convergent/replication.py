@@ -526,6 +526,10 @@ class Replication:
         self._take(done)
         return done
 
+    async def look_into[T](self, look: Callable[[Store], T]) -> T:
+        """What the database says, read in the engine's thread."""
+        return await self._in_engine(lambda: look(self._store))
+
     async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
         """Sets damaged rows back to what was written. Raises NotComparable, sqlite3.Error, OSError."""
         restored, done = await self._in_engine(lambda: self._store.restore(table, rows), rests_on_state=True)

@@ -39,6 +39,8 @@ from replication.engine.trimming import trim_journal, trim_tombstones
 from replication.engine.values import Key
 from replication.engine.violations import Violation
 from replication.errors import ReplicationError
+from replication.tails import keeping
+from replication.tails.unit import Change, Unit
 
 log = logging.getLogger(__name__)
 
@@ -361,6 +363,19 @@ class Store:
             expected=self._remembered,
         )
         return self._done(changed=True, tell=True)
+
+    def tails(self) -> list[Unit]:
+        """The tails that are kept here."""
+        return keeping.units(self._connection)
+
+    def tail_changes(self, unit: Unit) -> list[Change]:
+        """What one comes to. Raises TailTooLarge."""
+        return keeping.changes(self._connection, unit)
+
+    def drop_tail(self, unit: Unit) -> Done:
+        """Forgets one, for good."""
+        keeping.drop(self._connection, unit)
+        return self._done(changed=True)
 
     def adopt(self, table: str, keys: Sequence[Key]) -> Done:
         """Takes what damaged rows show for writes of now. Raises NotComparable."""

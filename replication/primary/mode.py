@@ -22,6 +22,8 @@ from replication.primary.leading import PRIMARY, Leading, Settings
 from replication.primary.together import Together
 from replication.primary.workers import PrimaryWorker, WritesWorker, log
 from replication.repo import Repo
+from replication.tails.applying import APPLY, apply
+from replication.tails.desk import TailsDesk
 
 _RANDOM_BYTES: Final = 16
 
@@ -72,6 +74,8 @@ class PrimaryMode:
             timeouts=timeouts or Timeouts(),
         )
         repo.router = self.forwarding
+        repo.register(APPLY, apply)
+        self.tails = TailsDesk(replication, repo, now_ms=now_ms)
 
     def position_now(self) -> Position:
         """Of all that is committed in this node's file by now, by any program. Raises sqlite3.Error."""

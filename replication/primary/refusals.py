@@ -55,6 +55,8 @@ def _parts(error: ReplicationError) -> list[object]:
             return [error.sql, error.reason]
         case errors.NoSuchFunction():
             return [error.name]
+        case errors.TailConflict():
+            return [list(error.against), error.count, error.size]
         case errors.TooFarAhead():
             return [error.ahead_s, error.bound_s]
         case errors.CannotForward():
@@ -94,6 +96,8 @@ def _raised(name: str, parts: list[Any], node: str) -> ReplicationError:
             return CannotForward(reason)
         case "TooFarAhead", [float(ahead_s), float(bound_s)]:
             return errors.TooFarAhead(ahead_s, bound_s)
+        case "TailConflict", [list(against), int(count), int(size)]:
+            return errors.TailConflict([str(one) for one in against], count, size)
         case "OutcomeUnknown", [str(reason)]:
             return OutcomeUnknown(reason)
         case _, [str(text)]:
