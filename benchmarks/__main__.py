@@ -20,6 +20,7 @@ from benchmarks.idle import idle, idle_convergent
 from benchmarks.machine import shape
 from benchmarks.measuring import Benchmark, Outcome, run
 from benchmarks.middleware import middleware
+from benchmarks.primary import primary
 from benchmarks.report import as_json, table
 from benchmarks.seven import seven
 from benchmarks.storage import storage
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "throughput": throughput,
     "storage": storage,
     "middleware": middleware,
+    "primary": primary,
     "seven": seven,
     "idle": idle,
     "idle-convergent": idle_convergent,

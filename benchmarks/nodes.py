@@ -39,7 +39,7 @@ class Cluster:
     """Places for some nodes, and what they are started with. Nothing runs yet."""
 
     def __init__(self, folder: Path, names: Sequence[str], *, mode: str, **variables: str) -> None:
-        ports = _free_ports(2 * len(names))
+        ports = free_ports(2 * len(names))
         self.places = {
             name: Place(name=name, folder=folder / name, bus_port=bus, http_port=http)
             for name, bus, http in zip(names, ports[: len(names)], ports[len(names) :], strict=True)
@@ -112,7 +112,8 @@ class Cluster:
             time.sleep(POLL_INTERVAL_S)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listened on a moment ago."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

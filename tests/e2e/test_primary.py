@@ -1,20 +1,28 @@
 """Mode primary with real processes: one node writes, the others forward; when it is killed another one follows."""
 
 import contextlib
+import itertools
+import signal
 import sqlite3
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.support.convergent_nodes import introduce, kill, opened
+from litecast import PrimaryStatements
+from replication.errors import NoPrimary, OutcomeUnknown
+from tests.support.convergent_nodes import create, introduce, kill, opened
 from tests.support.node_process import NodeProcess, node_processes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TTL_S = 2.0
-WITHIN_S = 40.0
+TTL_OF_A_HANDOVER_S = 20.0
+PROGRAM = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
+WITHIN_S = 80.0
 
 
 @pytest.fixture
@@ -89,3 +97,98 @@ def test_each_node_counts_replicas_are_fenced_and_a_killed_primary_is_followed(n
     assert count_views(first, 5) == 0  # it forwards now
     for node in nodes:
         node.until(lambda node=node: 25 <= shown(node) <= 25 + unknown, WITHIN_S)  # type: ignore[misc]
+
+
+class Writer(threading.Thread):
+    """A program beside a node: it writes by statement, one row after the other, until it is told to stop."""
+
+    def __init__(self, node: NodeProcess, numbers: "itertools.count[int]") -> None:
+        super().__init__(daemon=True)
+        self.acknowledged: list[tuple[int, float]] = []
+        """Which row, and when."""
+        self.unknown: set[int] = set()
+        self.stopping = threading.Event()
+        self._statements = PrimaryStatements(node.database)
+        self._numbers = numbers
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            number = next(self._numbers)
+            try:
+                self._statements.execute("INSERT INTO notes (text) VALUES (?)", (str(number),))
+            except NoPrimary:
+                time.sleep(0.01)
+            except OutcomeUnknown:
+                self.unknown.add(number)
+            else:
+                self.acknowledged.append((number, time.monotonic()))
+
+
+@pytest.mark.parametrize("runs_a_program", [False, True], ids=["litecast node", "litecast run"])
+def test_sigterm_to_the_primary_under_load_hands_over_and_loses_and_repeats_nothing(
+    tmp_path: Path, runs_a_program: bool
+) -> None:
+    (tmp_path / "lease").mkdir()
+    with node_processes(tmp_path) as make:
+        nodes = [
+            make(
+                name,
+                replication__mode="primary",
+                replication__tables={"notes": {}},
+                cluster__size=3,
+                lease__provider="object_store",
+                lease__url=f"file://{tmp_path / 'lease'}",
+                lease__ttl_s=TTL_OF_A_HANDOVER_S,
+            )
+            for name in "abc"
+        ]
+        introduce(nodes)
+        for node in nodes:
+            create(node.database, "CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT UNIQUE)")
+            if runs_a_program:
+                node.command[3] = "run"
+                node.command += ["--", sys.executable, "-c", PROGRAM]
+            node.start()
+        first = primary_of(nodes)
+        others = [node for node in nodes if node is not first]
+        numbers = itertools.count()
+        writers = {node.name: Writer(node, numbers) for node in nodes}
+        for writer in writers.values():
+            writer.start()
+        elsewhere = [writers[node.name] for node in others]
+        first.until(lambda: all(len(writer.acknowledged) > 20 for writer in writers.values()), WITHIN_S)
+        told_s = time.monotonic()
+        first.signal(signal.SIGTERM)
+        assert first.ended(WITHIN_S) == 0, first.log
+        ended_s = time.monotonic()
+        on_the_first = writers[first.name]
+        on_the_first.stopping.set()
+        on_the_first.join(WITHIN_S)
+        second = primary_of(others)
+        before = {writer: len(writer.acknowledged) for writer in elsewhere}
+        second.until(lambda: all(len(writer.acknowledged) > before[writer] + 20 for writer in elsewhere), WITHIN_S)
+        for writer in elsewhere:
+            writer.stopping.set()
+            writer.join(WITHIN_S)
+
+        acknowledged = {number: at_s for writer in writers.values() for number, at_s in writer.acknowledged}
+        longest_s = max(_gaps(sorted(at_s for at_s in acknowledged.values() if at_s > told_s - 1.0)))
+        print(f"stopped in {ended_s - told_s:.2f} s, and for {longest_s:.2f} s at most nobody's write was acknowledged")
+        assert longest_s < TTL_OF_A_HANDOVER_S / 2  # nobody waited for the lease to run out
+        for writer in elsewhere:
+            assert not writer.unknown  # held, not failed
+        for node in others:
+            node.until(lambda node=node: set(acknowledged) <= set(_noted(node)), WITHIN_S)  # type: ignore[misc]
+            noted = _noted(node)
+            assert len(set(noted)) == len(noted)
+            assert set(noted) <= {*acknowledged, *on_the_first.unknown}
+        assert "handed over" in first.log
+
+
+def _noted(node: NodeProcess) -> list[int]:
+    with contextlib.closing(opened(node)) as file:
+        return [int(text) for (text,) in file.execute("SELECT text FROM notes")]
+
+
+def _gaps(moments: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(moments)]
