@@ -28,7 +28,7 @@ from cluster.seldom import SeldomLog
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.store import Done, Store, View
 from replication.engine.epochs import EPOCH_MAX, epoch_of, epoch_site, newest
-from replication.engine.stamps import Site, Stamp
+from replication.engine.stamps import Site, Stamp, ms_of
 from replication.errors import CannotPromote, PositionTimeout, ReplicationError, TooFarAhead
 from replication.positions import Position
 from replication.primary.ahead import Ahead
@@ -63,6 +63,7 @@ class Replication(Protocol):
     def hear_heads(self, peer: str, heads: Heads) -> None: ...
     async def work(self, step: Callable[[Store], Done]) -> Done: ...
     def clock_off(self) -> str: ...
+    def before_ms(self) -> int: ...
     async def joined(self) -> None: ...
     def reached(self, position: Position) -> bool: ...
     async def wait_for(self, position: Position, *, timeout_s: float) -> None: ...
@@ -562,13 +563,15 @@ class Leading:
         await self._replication.wait_for(self._wanted(heard.values()), timeout_s=CATCH_UP_S)
 
     def _wanted(self, heard: Iterable[Heads]) -> Position:
-        """What any of these has, but for tails, and sites of which no head proves anything."""
-        view = self._replication.view()
+        """What any of these has, but for tails, sites of which no head proves anything, and what a clock far ahead
+        stamped: nobody merges that before its time comes, and who writes it gives the lease up."""
+        view, before_ms = self._replication.view(), self._replication.before_ms()
         stamps: dict[Site, Stamp] = {}
         for heads in heard:
             tail = {} if view.epoch is None else view.epoch.tail_of({s: h.stamp for s, h in heads.vector.items()})
             for site, head in heads.vector.items():
-                if site not in view.closed and site not in heads.closed and site not in tail:
+                is_sure = site not in view.closed and site not in heads.closed and site not in tail
+                if is_sure and ms_of(head.stamp) < before_ms:
                     stamps[site] = max(head.stamp, stamps.get(site, head.stamp))
         return Position(stamps)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from replication.convergent import for_file
+from replication.convergent.for_file import now_ms
 from replication.errors import CannotPromote, OutcomeUnknown
 from replication.primary.forwarding import Timeouts
 from replication.primary.standing import Role
@@ -298,3 +300,23 @@ async def test_a_write_that_comes_back_to_the_next_primary_that_asked_for_it_is_
     assert await writing == 1
     assert b.role is Role.PRIMARY
     assert len(await cluster.equal()) == 1
+
+
+async def test_a_node_whose_clock_is_an_hour_off_is_not_the_primary_and_says_why(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it wrote would wait on all others for an hour. It reads, and forwards its writes, as ever."""
+    with monkeypatch.context() as patch:
+        patch.setattr(for_file, "now_ms", lambda: now_ms() + 3_600_000)
+        off = await cluster.start("off")
+    a, b = await cluster.start("a"), await cluster.start("b")
+    await eventually(lambda: Role.PRIMARY in (a.role, b.role), 20)
+    primary = a if a.role is Role.PRIMARY else b
+    await cluster.is_primary(primary)
+    assert (await off.repo.insert("users", {"email": "x"}))["id"] == 1
+    assert await cluster.equal() == [(1, "x", 0)]
+    assert off.role is Role.REPLICA
+    assert "clock" in off.mode.status().problem
+    with pytest.raises(CannotPromote, match="off can follow"):
+        await primary.mode.leading.promote("off")
+    assert primary.role is Role.PRIMARY
