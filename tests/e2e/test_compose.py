@@ -37,6 +37,7 @@ class Cluster:
     """A compose project of its own, from the repository's compose file."""
 
     def __init__(self, image: str) -> None:
+        self.mode = "convergent"
         self.project = f"litecast-test-{secrets.token_hex(4)}"
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
@@ -47,7 +48,11 @@ class Cluster:
         command = compose_command()
         assert command is not None
         files = ("--file", str(ROOT / "compose.yaml"), "--project-name", self.project)
-        env = os.environ | {"LITECAST_IMAGE": self.image, "LITECAST_PORT": str(self.port)}
+        env = os.environ | {
+            "LITECAST_IMAGE": self.image,
+            "LITECAST_PORT": str(self.port),
+            "LITECAST_REPLICATION__MODE": self.mode,
+        }
         return run(*command, *files, *arguments, within_s=within_s, env=env)
 
     def up(self, nodes: int) -> None:
@@ -67,6 +72,11 @@ class Cluster:
             for answer in answers
             if answer is not None
         }
+
+    def primaries(self) -> set[str]:
+        """Whom the nodes that answer take for the primary; "" for nobody."""
+        answers = [asked(container, "status") for container in self.containers("node")]
+        return {answer["replication"]["primary"] or "" for answer in answers if answer is not None}
 
     def counts(self, page: str) -> Mapping[str, int]:
         """The page's count in each node's own file."""
@@ -135,6 +145,32 @@ def test_cluster_finds_itself_counts_loses_a_node_and_grows(cluster: Cluster) ->
     containers = cluster.containers("node") + cluster.containers("entry")
     cluster.compose("stop", "--timeout", "5")
     assert {docker("inspect", "--format", "{{.State.ExitCode}}", container) for container in containers} == {"0"}
+
+
+def test_in_mode_primary_one_node_writes_and_another_follows_the_one_that_is_killed(cluster: Cluster) -> None:
+    cluster.mode = "primary"
+    cluster.up(3)
+    wait_for("three nodes that see each other", cluster.peers, everybody_sees(3).__eq__)
+    (first,) = wait_for("a primary that all know", cluster.primaries, lambda found: len(found) == 1 and "" not in found)
+    views = 0
+    while len({cluster.view("home") for _ in range(3)}) < 3:  # each node, through the entry
+        views += 3
+    views += 3
+    wait_for("all views in all files", lambda: cluster.counts("home"), dict.fromkeys(everybody_sees(3), views).__eq__)
+
+    victim = next(one for one in cluster.containers("node") if asked(one, "status")["node"]["name"] == first)
+    docker("kill", victim)
+    (second,) = wait_for(
+        "another primary", cluster.primaries, lambda found: len(found) == 1 and not found & {first, ""}
+    )
+    assert second != first
+    cluster.view("home")
+    rest = set(everybody_sees(3)) - {first}
+    wait_for(
+        "the view in the files of those that are up",
+        lambda: {name: count for name, count in cluster.counts("home").items() if name in rest},
+        dict.fromkeys(rest, views + 1).__eq__,
+    )
 
 
 def test_compose_builds_the_image_by_itself(cluster: Cluster, tmp_path: Path) -> None:
