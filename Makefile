@@ -7,6 +7,10 @@ ARGS ?=
 IMAGE ?= litecast
 NAME ?= django
 
+# Tests and demo start hundreds of processes: where no bytecode may be kept, each would compile all of it anew, which
+# takes as long again as everything else until a node is up.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo example test campaign sim soak check format bench image clean setup
 
