@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 
+_LATE_S = 0.01
 _CHUNK_BYTES = 16 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
 
@@ -80,10 +81,12 @@ class TcpProxy:
         await self._start
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(_LATE_S)  # a connection that is being accepted begins, and ends itself
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
+        await asyncio.sleep(0)  # what was aborted is closed
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
