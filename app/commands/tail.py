@@ -94,7 +94,7 @@ def _show(found: dict[str, Any]) -> None:
         written = {**change["cells"], **{name: f"counter {value}" for name, value in change["counts"].items()}}
         now = change["now"]
         beside = "no such row" if now is None else _pairs({name: now.get(name) for name in written} or now)
-        key = ", ".join(json.dumps(part, ensure_ascii=False) for part in change["key"])
+        key = ", ".join(_value(part) for part in change["key"])
         cells = (change["table"], key, change["op"], _pairs(written) or "-", beside)
         table.add_row(*(Text(str(cell)) for cell in cells))
     console.print(table)
@@ -104,7 +104,12 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+    return ", ".join(f"{name} = {_value(value)}" for name, value in values.items())
+
+
+def _value(value: object) -> str:
+    """As JSON. Text that is not UTF-8 shows what it has instead."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def _time(ms: int) -> str:

@@ -1,5 +1,6 @@
 """Responses that several routes give: JSON that must not be cached, errors as JSON, what every response carries."""
 
+import json
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -22,6 +23,14 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 def no_store(content: object, status: int = 200) -> Response:
     """`content` as JSON that nobody may keep."""
     return JSONResponse(content, status_code=status, headers={"cache-control": "no-store"})
+
+
+def ascii_json(content: object) -> Response:
+    """Text that is not UTF-8 may stand in a database, and shows as lone surrogates: they travel escaped only."""
+    return Response(
+        json.dumps(content, allow_nan=False),
+        headers={"content-type": "application/json", "cache-control": "no-store"},
+    )
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

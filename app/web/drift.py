@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.web.admin import AdminGate
+from app.web.answers import ascii_json
 from replication.drift import DriftReport
 from replication.measuring.mending import ClusterRepair
 from replication.measuring.questions import Repair
@@ -52,7 +53,7 @@ class DriftApi:
             raise HTTPException(400, "rows is 0 or 1")
         if rows == "1":
             self._gate.check(request)
-        return _ascii_json((await self._drift.measure(rows=rows == "1")).as_json())
+        return ascii_json((await self._drift.measure(rows=rows == "1")).as_json())
 
     async def repair(self, request: Request) -> Response:
         """`POST /api/drift/repair`."""
@@ -61,7 +62,7 @@ class DriftApi:
         if not self._repairs:
             raise HTTPException(409, "only in mode convergent does a node know what its rows should be")
         repaired, report = await self._drift.repair(how)
-        return _ascii_json({"repair": repaired.as_json(), "drift": report.as_json()})
+        return ascii_json({"repair": repaired.as_json(), "drift": report.as_json()})
 
 
 async def _how(request: Request) -> Repair:
@@ -84,11 +85,3 @@ def live_drift(measured: Measured | None) -> Mapping[str, Any] | None:
     if measured is None:
         return None
     return {**measured.report.as_json(), "at": int(measured.at_s * 1000)}
-
-
-def _ascii_json(content: object) -> Response:
-    """Text that is not UTF-8 may stand in a database, and shows as lone surrogates: they travel escaped only."""
-    return Response(
-        json.dumps(content, allow_nan=False),
-        headers={"content-type": "application/json", "cache-control": "no-store"},
-    )

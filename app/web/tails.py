@@ -4,6 +4,7 @@
 has in its place; `POST /api/tails/NAME/apply` and `.../drop` decide. 404 for a name that is no tail's, 409 with the
 reason where it cannot be done."""
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.web.admin import AdminGate
-from app.web.answers import no_store
+from app.web.answers import ascii_json, no_store
 from replication.errors import NoSuchTail, ReplicationError
 from replication.rows import Parameters, Row
 from replication.tables import quoted
@@ -61,7 +62,7 @@ class TailsApi:
         except NoSuchTail as error:
             raise HTTPException(404, str(error)) from None
         shown = [{**_change(change), "now": await self._now(change)} for change in changes[:limit]]
-        return no_store({"tail": _unit(unit), "rows": len(changes), "changes": shown})
+        return ascii_json({"tail": _unit(unit), "rows": len(changes), "changes": shown})
 
     async def apply(self, request: Request) -> Response:
         """`POST /api/tails/NAME/apply`."""
@@ -127,5 +128,9 @@ def _change(change: Change) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """JSON knows no bytes."""
-    return {"hex": value.hex()} if isinstance(value, bytes) else value
+    """JSON knows neither bytes nor infinity."""
+    if isinstance(value, bytes):
+        return {"hex": value.hex()}
+    if isinstance(value, float) and math.isinf(value):
+        return {"float": str(value)}
+    return value

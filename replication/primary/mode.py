@@ -75,7 +75,7 @@ class PrimaryMode:
         )
         repo.router = self.forwarding
         repo.register(APPLY, apply)
-        self.tails = TailsDesk(replication, repo, now_ms=now_ms)
+        self.tails = TailsDesk(replication, repo)
 
     def position_now(self) -> Position:
         """Of all that is committed in this node's file by now, by any program. Raises sqlite3.Error."""

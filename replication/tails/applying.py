@@ -2,7 +2,8 @@
 
 Everything is looked at before anything is written. A row that somebody has written in a newer epoch than the tail's, or
 writes just now, is not overwritten: then nothing of the tail is applied. What only adds to counters is added whoever
-wrote the row."""
+wrote the row. So such a tail, of all, does not show in its rows that it was applied: that it was is noted for good, in
+the transaction that writes it, where the keys of forwarded writes stand for some minutes."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from replication.engine.session import Session, open_session
 from replication.engine.stamps import Site
 from replication.engine.statements import HOLE, Statement
 from replication.engine.table import Table
+from replication.engine.values import INT64_MAX
 from replication.errors import TailConflict
 from replication.tables import quoted
 from replication.tails.unit import Change, Op
@@ -26,10 +28,11 @@ _SHOWN_MAX: Final = 5
 _ORDER: Final = (Op.DELETE, Op.UPDATE, Op.INSERT)
 
 _FIND: Final = f"SELECT 1 FROM {forwarded.TABLE} WHERE key = ?"
-_NOTE: Final = f"INSERT INTO {forwarded.TABLE} (key, at, outcome) VALUES (?, ?, x'c0')"
+_NOTE: Final = f"INSERT INTO {forwarded.TABLE} (key, at, outcome) VALUES (?, {INT64_MAX}, x'c0')"
+"""At the end of time: the keys of forwarded writes go when they are old, and a node may keep its tail for longer."""
 
 
-def apply(transaction: Transaction, site: str, upto: int, now_ms: int, changes: Sequence[Any]) -> bool:
+def apply(transaction: Transaction, site: str, upto: int, changes: Sequence[Any]) -> bool:
     """Writes it, once: False if that was done before. Raises TailConflict, with nothing written."""
     note = f"tail {site} {upto}"
     if transaction.all(_FIND, (note,)):
@@ -46,7 +49,7 @@ def apply(transaction: Transaction, site: str, upto: int, now_ms: int, changes: 
             _write(session, Site(site), change)
         except sqlite3.IntegrityError as error:
             raise TailConflict([f"{_row(change)}: {error}"], 1, len(wanted)) from error
-    transaction.execute(_NOTE, (note, now_ms))
+    transaction.execute(_NOTE, (note,))
     return True
 
 
@@ -86,7 +89,9 @@ def _is_newer(session: Session, table: Table, change: Change, epoch: int) -> boo
     if entry is None:
         return False
     _, _, born, blob = cast("tuple[int, int, int, bytes]", entry)
-    shorts = [born, *(short for _, short in later_dots(blob))] if blob else [born]
+    shorts = [born, *(short for _, short in table.count_dots(change.key))]
+    if blob:
+        shorts += [short for _, short in later_dots(blob)]
     return any(epoch_of(session.sites.site(short)) > epoch for short in shorts)
 
 

@@ -26,10 +26,9 @@ class Calls(Protocol):
 class TailsDesk:
     """See the module. Whatever is asked for by name raises NoSuchTail unless it is one tail's."""
 
-    def __init__(self, replication: Replication, repo: Calls, *, now_ms: Callable[[], int]) -> None:
+    def __init__(self, replication: Replication, repo: Calls) -> None:
         self._replication = replication
         self._repo = repo
-        self._now_ms = now_ms
 
     async def units(self) -> list[Unit]:
         """All that are kept here."""
@@ -53,7 +52,7 @@ class TailsDesk:
         unit, changes = await self.changes(name)
         plain = [change.plain() for change in changes]
         try:
-            await self._repo.call(APPLY, unit.site, unit.upto, self._now_ms(), plain)
+            await self._repo.call(APPLY, unit.site, unit.upto, plain)
         except CannotTravel as error:
             raise NoSuchTail(
                 f"tail {unit.name} cannot be sent to the primary ({error.reason}): show it, write what should stay, "

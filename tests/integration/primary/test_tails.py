@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from replication.convergent.for_file import now_ms
-from replication.errors import NoSuchTail, TailConflict
+from replication.declared import TableDeclaration
+from replication.errors import ConstraintFailed, NoSuchTail, TailConflict
+from replication.primary import carrying_out
 from replication.primary.standing import Role
 from replication.tails import keeping
 from replication.tails.applying import APPLY
 from replication.tails.unit import Change, Op
+from tests.support import primary_nodes
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import Member, PrimaryCluster
 
@@ -22,6 +24,13 @@ async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
     cluster = PrimaryCluster(tmp_path)
     yield cluster
     await cluster.close()
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Visits are a counter, and users have a boss."""
+    monkeypatch.setattr(primary_nodes, "USERS", primary_nodes.USERS[:-1] + ", boss INTEGER REFERENCES users (id))")
+    monkeypatch.setattr(primary_nodes, "DECLARED", (TableDeclaration(name="users", counters=("visits",)),))
 
 
 async def with_tail(cluster: PrimaryCluster, *statements: str) -> tuple[Member, Member, Member]:
@@ -93,9 +102,9 @@ async def test_a_tail_is_applied_once_however_often_it_is_asked_for(cluster: Pri
     a, _, _ = await with_tail(cluster, STATEMENTS[0])
     unit, changes = await a.mode.tails.changes((await a.mode.tails.units())[0].name)
     plain = [change.plain() for change in changes]
-    assert await a.repo.call(APPLY, unit.site, unit.upto, now_ms(), plain) is True
+    assert await a.repo.call(APPLY, unit.site, unit.upto, plain) is True
     # As after a crash before it was dropped:
-    assert await a.repo.call(APPLY, unit.site, unit.upto, now_ms(), plain) is False
+    assert await a.repo.call(APPLY, unit.site, unit.upto, plain) is False
     assert await a.mode.tails.apply(unit.name) == 1
     assert len(await cluster.equal()) == 4
 
@@ -139,6 +148,64 @@ async def test_a_row_that_is_gone_by_now_is_against_it(cluster: PrimaryCluster) 
     await cluster.equal()
     with pytest.raises(TailConflict, match="row 1 of users is not there any more"):
         await a.mode.tails.apply((await a.mode.tails.units())[0].name)
+
+
+@pytest.mark.usefixtures("counting")
+async def test_a_tail_is_applied_once_also_when_the_keys_of_forwarded_writes_of_then_are_gone(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _, _ = await with_tail(cluster, "UPDATE users SET visits = visits + 5 WHERE id = 1")
+    unit, changes = await a.mode.tails.changes((await a.mode.tails.units())[0].name)
+    assert [(dict(change.cells), dict(change.counts)) for change in changes] == [({}, {"visits": 5})]
+    assert await a.repo.call(APPLY, unit.site, unit.upto, [change.plain() for change in changes]) is True
+    # As after a crash before it was dropped, and a long time:
+    monkeypatch.setattr(carrying_out, "KEPT_MS", -1_000_000)
+    await a.repo.execute("UPDATE users SET email = 'tres@y' WHERE id = 3")
+    assert await a.mode.tails.apply(unit.name) == 1
+    assert await a.mode.tails.units() == []
+    assert await cluster.equal() == [(1, "one@y", 5), (2, "two@y", 0), (3, "tres@y", 0)]
+
+
+@pytest.mark.usefixtures("counting")
+async def test_a_row_whose_counter_was_added_to_since_is_not_deleted(cluster: PrimaryCluster) -> None:
+    a, b, _ = await with_tail(cluster, "DELETE FROM users WHERE id = 1")
+    await b.repo.execute("UPDATE users SET visits = visits + 7 WHERE id = 1")
+    before = await cluster.equal()
+    with pytest.raises(TailConflict, match="row 1 of users was written since"):
+        await a.mode.tails.apply((await a.mode.tails.units())[0].name)
+    assert await cluster.equal() == before
+
+
+@pytest.mark.usefixtures("counting")
+async def test_a_tail_whose_row_has_lost_its_parent_is_refused(cluster: PrimaryCluster) -> None:
+    a, b, _ = await with_tail(
+        cluster, "INSERT INTO users (email, boss) VALUES ('new@y', 2)", "UPDATE users SET email = 'uno@y' WHERE id = 1"
+    )
+    await b.repo.delete("users", 2)
+    before = await cluster.equal()
+    (unit,) = await a.mode.tails.units()
+    with pytest.raises(ConstraintFailed, match="FOREIGN KEY constraint failed"):
+        await a.mode.tails.apply(unit.name)
+    assert await cluster.equal() == before
+    assert await a.mode.tails.units() == [unit]
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE users SET email = hex(randomblob(3000000)) WHERE id = 1", "it is too large to be sent"),
+        ("UPDATE users SET email = CAST(x'ff41' AS TEXT) WHERE id = 1", "a text in it is not UTF-8"),
+    ],
+)
+async def test_a_tail_that_cannot_be_sent_stays_and_nothing_of_it_is_written(
+    cluster: PrimaryCluster, statement: str, why: str
+) -> None:
+    a, _, _ = await with_tail(cluster, statement)
+    (unit,) = await a.mode.tails.units()
+    with pytest.raises(NoSuchTail, match=why):
+        await a.mode.tails.apply(unit.name)
+    assert await cluster.equal() == BEFORE
+    assert await a.mode.tails.units() == [unit]
 
 
 async def test_a_name_that_is_no_tails_is_refused_with_those_there_are(
