@@ -7,7 +7,7 @@ import time
 
 from replication.simulation.campaign import SEEDS_PER_PRIMARY, Campaign, Mode, Which, results, which_of
 from replication.simulation.curve import COMMITS_PER_S, LATENCY_S, SIZES, measure
-from replication.simulation.scenario import Result
+from replication.simulation.result import Result
 
 
 def main() -> int:

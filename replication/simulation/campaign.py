@@ -13,7 +13,8 @@ from typing import Final
 from replication.simulation.faults import BY_THEMSELVES, FAULTS, MIGRATE
 from replication.simulation.one_writer import faults as primary_faults
 from replication.simulation.one_writer import scenario as primary_scenario
-from replication.simulation.scenario import Result, run
+from replication.simulation.result import Result
+from replication.simulation.scenario import run
 
 REACHES_ALL_FROM: Final = 500
 """A campaign of so many seeds that did not reach everything has not tried what it says."""

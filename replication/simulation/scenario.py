@@ -7,9 +7,7 @@ be equal, and as the oracle has it."""
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -43,6 +41,7 @@ from replication.simulation.machine import CLOCK_BOUND_MS, Machine
 from replication.simulation.migrating import MIGRATIONS, migrate
 from replication.simulation.network import Climate
 from replication.simulation.oracle import Oracle
+from replication.simulation.result import Result, end_all, result_of
 from replication.simulation.world import World
 
 CONVERGES_WITHIN_S: Final = 120.0
@@ -54,20 +53,6 @@ _READER_WAITS_S: Final = 5.0
 _NAMES: Final = "ABCDEFGHIJKLMNOP"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of one seed."""
-
-    seed: int
-    wrong: tuple[str, ...]
-    """Empty if all is well."""
-    reached: Counter[str]
-    trace: tuple[str, ...]
-    converged_s: float
-    virtual_s: float
-    steps: int
 
 
 def run(seed: int, *, traced: bool = False) -> Result:
@@ -199,22 +184,8 @@ class Scenario:
             await self._play()
             converged_s = await self._heal()
         finally:
-            for machine in (*self.machines, *self._fetching):
-                if machine.is_running:
-                    machine.resume()
-                    machine.kill()
-                machine.disk.close()
-        for context in self._loop.unhandled:
-            world.fail(f"nobody caught: {context.get('message')}: {context.get('exception')!r}")
-        return Result(
-            seed=world.seed,
-            wrong=tuple(world.wrong),
-            reached=world.reached,
-            trace=tuple(world.trace),
-            converged_s=converged_s,
-            virtual_s=self._loop.time(),
-            steps=self._loop.steps,
-        )
+            end_all((*self.machines, *self._fetching))
+        return result_of(world, converged_s=converged_s)
 
     async def _play(self) -> None:
         random, loop = self.random, self._loop

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from replication.simulation.campaign import PATHS, REACHES_ALL_FROM, Campaign, Mode, Which, which_of
-from replication.simulation.scenario import Result, run
+from replication.simulation.result import Result
+from replication.simulation.scenario import run
 
 SEEDS_PER_TEST = 10
 

@@ -28,7 +28,7 @@ from replication.simulation.one_writer.history import Call, End, Row, lost, wron
 from replication.simulation.one_writer.lease_store import LeaseStore
 from replication.simulation.one_writer.machine import WriterMachine
 from replication.simulation.one_writer.tables import DECLARED, KEYS, NAMES, SCHEMA
-from replication.simulation.scenario import Result
+from replication.simulation.result import Result, end_all, result_of
 from replication.simulation.world import World
 
 CONVERGES_WITHIN_S: Final = 60.0
@@ -113,22 +113,8 @@ class Scenario:
             if not world.wrong:
                 self._judge()
         finally:
-            for machine in self.machines:
-                if machine.is_running:
-                    machine.resume()
-                    machine.kill()
-                machine.disk.close()
-        for context in self._loop.unhandled:
-            world.fail(f"nobody caught: {context.get('message')}: {context.get('exception')!r}")
-        return Result(
-            seed=world.seed,
-            wrong=tuple(world.wrong),
-            reached=world.reached,
-            trace=tuple(world.trace),
-            converged_s=converged_s,
-            virtual_s=self._loop.time(),
-            steps=self._loop.steps,
-        )
+            end_all(self.machines)
+        return result_of(world, converged_s=converged_s)
 
     def _new_disk(self) -> Disk:
         disk, random = Disk(), self.random
