@@ -189,7 +189,7 @@ class Functions:
         self._running += 1
         try:
             result = sendable(await self._here(name, arguments), max_bytes=RESULT_MAX_BYTES)
-            position = self._position_now()
+            position = self._position_now() if on_primary else Position()  # of use only to who waits for the primary
         except Exception as error:
             return ["failed", f"{type(error).__name__}: {error}"[:WHY_MAX_CHARS]]
         finally:
