@@ -22,6 +22,7 @@ from cluster.errors import Gone
 log = logging.getLogger(__name__)
 
 MAILBOX_MAX_MESSAGES = 100_000
+LATER_MAX = 10_000  # so many calls of an actor's wait for a later answer at most; what comes then waits in the mailbox
 MESSAGES_PER_TURN = 500  # handled before other tasks of the loop get a turn; a burst then costs no await per message
 
 
@@ -199,6 +200,8 @@ class Process:
                     else:
                         answer.answered(value)  # raises if the value cannot be sent: the actor's own fault
                     self._answering = None
+                    if len(self._later) >= LATER_MAX:
+                        await asyncio.wait(list(self._later), return_when=asyncio.FIRST_COMPLETED)
             if mailbox:
                 await asyncio.sleep(0)
                 continue

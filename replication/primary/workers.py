@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import sqlite3
-from typing import Final
 
 from cluster.actor import Actor
 from cluster.errors import LeaseError, LeaseUnusable
@@ -17,9 +16,6 @@ from replication.primary.leading import PRIMARY, Leading
 from replication.primary.under_way import UnderWay
 
 log = logging.getLogger(__name__)
-
-AT_A_TIME_MAX: Final = 10_000
-"""Writes beyond so many wait in the mailbox."""
 
 
 class PrimaryWorker(Actor):
@@ -67,19 +63,13 @@ class WritesWorker(Actor):
     def __init__(self, carrying_out: CarryingOut, under_way: UnderWay) -> None:
         self._carrying_out = carrying_out
         self._under_way = under_way
-        self._tasks: set[asyncio.Task[list[object]]] = set()
 
     async def handle_cast(self, message: object, sender: str) -> None:
         """Nobody casts a write: who forwards one wants to know."""
 
     async def handle_call(self, message: object, sender: str) -> object:
         """A write, which is answered once it is carried out."""
-        if len(self._tasks) >= AT_A_TIME_MAX:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.create_task(self._carry_out(message), name="carrying out a forwarded write")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return asyncio.create_task(self._carry_out(message), name="carrying out a forwarded write")
 
     async def _carry_out(self, message: object) -> list[object]:
         with self._under_way.one():

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cluster import actor
 from cluster.actor import Actor
 from cluster.errors import Gone, NoSuchActor
 from cluster.supervisor import ActorChild
@@ -90,6 +91,20 @@ async def test_an_actor_that_is_stopped_gives_its_later_answers_first(harness: H
     asyncio.get_running_loop().call_later(0.2, clerks[0].waiting[1].set_result, "just in time")
     await b.node.processes["clerk"].stop()
     assert await call == "just in time"
+
+
+async def test_no_more_than_so_many_calls_wait_for_a_later_answer(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "LATER_MAX", 2)
+    a, b, clerks = await _pair(harness)
+    calls = [asyncio.ensure_future(a.node.call("b", "clerk", number, timeout_s=60)) for number in range(3)]
+    await eventually(lambda: len(clerks[0].waiting) == 2 and _waiting(b) == 1)
+    clerks[0].waiting[0].set_result("first")
+    await eventually(lambda: 2 in clerks[0].waiting)
+    for number in (1, 2):
+        clerks[0].waiting[number].set_result("later")
+    assert await asyncio.gather(*calls) == ["first", "later", "later"]
 
 
 def _waiting(life: Life) -> int:
