@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,7 +64,7 @@ def _ask_first(args: argparse.Namespace) -> None:
         raise NotConfirmedByUser(f"{args.name} is not dropped")
 
 
-def _print(args: argparse.Namespace, found: object, say: Any) -> None:
+def _print(args: argparse.Namespace, found: object, say: Callable[[], None]) -> None:
     if args.json:
         print(json.dumps(found, indent=2))
     else:
@@ -100,7 +101,7 @@ def _show(found: dict[str, Any]) -> None:
     console.print(table)
     more = found["rows"] - len(found["changes"])
     if more > 0:
-        console.print(f"and {more} more rows: --limit {found['rows']} shows all")
+        console.print(f"and {more} more rows: --limit shows more of them")
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -1,8 +1,6 @@
 """How sure a write is in mode primary: it returns when so many nodes have it durably, and says so if they have not."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +9,6 @@ from replication.errors import CannotConfirm, NoPrimary, NotConfirmed, OutcomeUn
 from replication.primary.forwarding import Timeouts
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import Member, PrimaryCluster
-
-
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
-    cluster = PrimaryCluster(tmp_path)
-    yield cluster
-    await cluster.close()
 
 
 def has(member: Member, email: str) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,6 @@ from replication.primary.standing import Role
 from replication.transaction import Transaction
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import PrimaryCluster
-
-
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
-    cluster = PrimaryCluster(tmp_path)
-    yield cluster
-    await cluster.close()
 
 
 async def test_a_write_on_a_replica_is_carried_out_on_the_primary_and_can_be_read_here_at_once(

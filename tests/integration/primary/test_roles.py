@@ -4,8 +4,6 @@ import asyncio
 import itertools
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +16,6 @@ from replication.primary.standing import Role
 from replication.transaction import Transaction
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import TTL_S, Member, PrimaryCluster
-
-
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
-    cluster = PrimaryCluster(tmp_path)
-    yield cluster
-    await cluster.close()
 
 
 async def candidates(cluster: PrimaryCluster) -> tuple[Member, Member, Member]:

@@ -2,8 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,16 +23,9 @@ from tests.support.eventually import eventually
 from tests.support.primary_nodes import Member, PrimaryCluster
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
-    cluster = PrimaryCluster(tmp_path)
-    cluster.static = "a"
-    yield cluster
-    await cluster.close()
-
-
 async def _trio(cluster: PrimaryCluster) -> tuple[Member, Member, Member]:
     """`a` writes, `b` and `c` are in region `ord`."""
+    cluster.static = "a"
     a = await cluster.start("a", region="ams")
     b, c = await cluster.start("b", region="ord"), await cluster.start("c", region="ord")
     await cluster.is_primary(a)
@@ -147,6 +138,7 @@ async def test_a_node_that_goes_away_while_it_runs_something_leaves_it_unknown(c
 
 
 async def test_without_a_primary_nothing_runs(cluster: PrimaryCluster) -> None:
+    cluster.static = "a"
     cluster.timeouts = Timeouts(hold_s=0.3)
     b = await cluster.start("b")
     with pytest.raises(NoPrimary):

@@ -1,8 +1,5 @@
 """What a former primary wrote and nobody else had: looked at, written again as a whole or not at all, dropped."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from replication.declared import TableDeclaration
@@ -17,13 +14,6 @@ from tests.support.eventually import eventually
 from tests.support.primary_nodes import Member, PrimaryCluster
 
 BEFORE = [(1, "one@y", 0), (2, "two@y", 0), (3, "three@y", 0)]
-
-
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[PrimaryCluster]:
-    cluster = PrimaryCluster(tmp_path)
-    yield cluster
-    await cluster.close()
 
 
 @pytest.fixture
