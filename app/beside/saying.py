@@ -10,6 +10,7 @@ from app.config import Config
 from cluster.node import Node
 from cluster.security import derive_token_key
 from cluster.seldom import SeldomLog
+from cluster.tasks import ended
 from replication.middleware.node_file import NodeFileWriter, NodeSays, OtherNode
 from replication.opening import resolved
 from replication.primary.leading import Leading
@@ -47,10 +48,7 @@ class SayingToPrograms:
     async def stop(self) -> None:
         """Says last that this node does not write; programs then see no heartbeat any more."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(tasks)
         self._say()
 
     async def _go_on(self) -> None:

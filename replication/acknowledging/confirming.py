@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from cluster.tasks import ended
 from replication.acknowledging.levels import Ack, is_enough, wanted
 from replication.convergent.messages import Heads, NotAMessage, parse_stamps, plain_stamps
 from replication.engine.stamps import Site, Stamp
@@ -88,10 +89,7 @@ class Confirming:
     async def stop(self) -> None:
         """Who still waits waits until its time is over."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(tasks)
 
     # --- waiting ---
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.seldom import SeldomLog
+from cluster.tasks import ended
 from replication.convergent.asking import REPLICATION
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.clocks import ahead_said, off_said
@@ -189,10 +190,7 @@ class Replication:
         """Ends the work: what is written by now is still folded and cast."""
         self.feed.stop()
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(tasks)
         if self._grace is not None:
             self._grace.cancel()
         if self._joined.is_set() and not self._forgotten_by:
@@ -525,10 +523,6 @@ class Replication:
         done = await self._in_engine(lambda: step(self._store), rests_on_state=True)
         self._take(done)
         return done
-
-    async def look_into[T](self, look: Callable[[Store], T]) -> T:
-        """What the database says, read in the engine's thread."""
-        return await self._in_engine(lambda: look(self._store))
 
     async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
         """Sets damaged rows back to what was written. Raises NotComparable, sqlite3.Error, OSError."""

@@ -40,7 +40,7 @@ from replication.engine.values import Key
 from replication.engine.violations import Violation
 from replication.errors import ReplicationError
 from replication.tails import keeping
-from replication.tails.unit import Change, Unit
+from replication.tails.unit import Unit
 
 log = logging.getLogger(__name__)
 
@@ -363,14 +363,6 @@ class Store:
             expected=self._remembered,
         )
         return self._done(changed=True, tell=True)
-
-    def tails(self) -> list[Unit]:
-        """The tails that are kept here."""
-        return keeping.units(self._connection)
-
-    def tail_changes(self, unit: Unit) -> list[Change]:
-        """What one comes to. Raises TailTooLarge."""
-        return keeping.changes(self._connection, unit)
 
     def drop_tail(self, unit: Unit) -> Done:
         """Forgets one, for good."""

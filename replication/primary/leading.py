@@ -25,6 +25,7 @@ from cluster.errors import CallError, LeaseError, LeaseHeld, LeaseLost, LeaseUnu
 from cluster.lease import deciding
 from cluster.lease.interface import Grant, Holding, Lease
 from cluster.seldom import SeldomLog
+from cluster.tasks import ended
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.store import Done, Store, View
 from replication.engine.epochs import EPOCH_MAX, epoch_of, epoch_site, newest
@@ -204,10 +205,7 @@ class Leading:
         with contextlib.suppress(CannotPromote, LeaseError, LeaseUnusable, sqlite3.Error, OSError, ReplicationError):
             await self.hand_over()
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(tasks)
         await self._stop_renewing()
         grant, self._grant = self._grant, None
         was_primary = self.role is Role.PRIMARY

@@ -1,10 +1,12 @@
 """The tails of one node, for whoever administers it: listed, shown, applied, dropped."""
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from replication.convergent.store import Done, Store
 from replication.errors import CannotTravel, NoSuchTail
+from replication.tails import keeping
 from replication.tails.applying import APPLY
 from replication.tails.keeping import READ_MAX_BYTES, TailTooLarge
 from replication.tails.unit import Change, Unit, named
@@ -13,7 +15,7 @@ from replication.tails.unit import Change, Unit, named
 class Replication(Protocol):
     """What is needed of this node's replication."""
 
-    async def look_into[T](self, look: Callable[[Store], T]) -> T: ...
+    async def read[T](self, question: Callable[[sqlite3.Connection], T]) -> T: ...
     async def work(self, step: Callable[[Store], Done]) -> Done: ...
 
 
@@ -32,13 +34,13 @@ class TailsDesk:
 
     async def units(self) -> list[Unit]:
         """All that are kept here."""
-        return await self._replication.look_into(lambda store: store.tails())
+        return await self._replication.read(keeping.units)
 
     async def changes(self, name: str) -> tuple[Unit, list[Change]]:
         """What one comes to. Raises NoSuchTail for one that is too large to be looked into."""
         unit = await self._unit(name)
         try:
-            return unit, await self._replication.look_into(lambda store: store.tail_changes(unit))
+            return unit, await self._replication.read(lambda connection: keeping.changes(connection, unit))
         except TailTooLarge:
             raise NoSuchTail(
                 f"tail {unit.name} has {unit.bytes} bytes, and {READ_MAX_BYTES} are the most that is looked into: it "
