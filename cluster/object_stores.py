@@ -38,6 +38,18 @@ def open_store(url: str, environ: Mapping[str, str], *, whose: str, **options: A
         raise NoStore(f"the {whose}'s url {url!r} cannot be used: {first_line(error)}") from None
 
 
+async def create(store: "ObjectStore", name: str, content: bytes) -> bool:
+    """Writes an object if there is none of that name: whether there was none. Raises what obstore raises."""
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    try:
+        await obstore.put_async(store, name, content, mode="create", use_multipart=False)
+    except (AlreadyExistsError, PreconditionError):
+        return False
+    return True
+
+
 def first_line(error: Exception) -> str:
     """What a store has to say of an error, shortened."""
     return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN_MAX_CHARS]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster.errors import LeaseUnreachable, LeaseUrlError
 from cluster.lease.record import RECORD_MAX_BYTES
-from cluster.object_stores import NoStore, first_line, open_store
+from cluster.object_stores import NoStore, create, first_line, open_store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -50,15 +50,8 @@ class StoredObjects:
 
     async def create(self, number: int, content: bytes) -> bool:
         """See `Objects.create`."""
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         with _told():
-            try:
-                await obstore.put_async(self._store, _name(number), content, mode="create", use_multipart=False)
-            except (AlreadyExistsError, PreconditionError):
-                return False
-            return True
+            return await create(self._store, _name(number), content)
 
     async def delete_before(self, number: int) -> None:
         """See `Objects.delete_before`."""

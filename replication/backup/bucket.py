@@ -1,13 +1,15 @@
 """What backup needs of a store: objects by name that are written once. And the rules of a place that is a backup's."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from replication.backup import marker
+from replication.backup import batches, marker
+from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch
 from replication.backup.errors import BackupDamaged, BackupRefused
 from replication.backup.manifests import MANIFEST_MAX_BYTES, BadManifest, Manifest
 from replication.backup.manifests import decode as decode_manifest
-from replication.backup.names import MARKER, SNAPSHOTS, of_closing, snapshots_in
+from replication.backup.names import MARKER, SNAPSHOTS, Stretch, of_closing, of_stretch, snapshots_in
 
 
 class Bucket(Protocol):
@@ -50,9 +52,27 @@ async def claim(bucket: Bucket, cluster: str) -> None:
     found = await whose(bucket)
     if found is None and not await bucket.create(MARKER, marker.encode(cluster)):
         found = await whose(bucket)
-    if found is not None and found != cluster:
+    if found is not None:
+        check_is_of(bucket, cluster, found=found)
+
+
+def check_is_of(bucket: Bucket, cluster: str, *, found: str) -> None:
+    """Raises BackupRefused if the place is another cluster's: `found` says whose."""
+    if found != cluster:
         remedy = f"name another place in [backup] url, or {found!r} in [cluster] name"
         raise BackupRefused(bucket.place(), f"is the backup of cluster {found!r}, and this is {cluster!r}", remedy)
+
+
+async def batch_at(bucket: Bucket, stretch: Stretch) -> Batch | None:
+    """What the object of these changesets holds; None if there is none. Raises BackupDamaged if it is no batch."""
+    name = of_stretch(stretch)
+    sealed = await bucket.get(name, max_bytes=CONTENT_MAX_BYTES)
+    if sealed is None:
+        return None
+    try:
+        return await asyncio.to_thread(batches.decode, sealed)
+    except BadBatch as error:
+        raise BackupDamaged(bucket.place(name), str(error)) from None
 
 
 async def newest_snapshot(bucket: Bucket) -> Manifest | None:

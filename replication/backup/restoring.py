@@ -19,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from replication.backup import batches
-from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch, Link
-from replication.backup.bucket import Bucket, newest_snapshot, whose
+from replication.backup.batches import Batch, Link
+from replication.backup.bucket import Bucket, batch_at, check_is_of, newest_snapshot, whose
 from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read
 from replication.backup.envelope import BadEnvelope, unseal
 from replication.backup.epochs import ends_of_epochs
-from replication.backup.errors import BackupDamaged, BackupRefused, CannotRestore, NothingToRestore
+from replication.backup.errors import BackupDamaged, CannotRestore, NothingToRestore
 from replication.backup.fingerprints import fingerprints
 from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
 from replication.backup.names import CHANGESETS, Stretch, of_closing, of_piece, of_stretch, stretch_of
@@ -123,9 +122,8 @@ async def restore(
     if await engine.run(target.exists):
         raise CannotRestore(target, "is there already", "name another file, or move that one away")
     found = await whose(bucket)
-    if found is not None and cluster not in (None, found):
-        remedy = f"name another place in [backup] url, or {found!r} in [cluster] name"
-        raise BackupRefused(bucket.place(), f"is the backup of cluster {found!r}, and this is {cluster!r}", remedy)
+    if found is not None and cluster is not None:
+        check_is_of(bucket, cluster, found=found)
     snapshot = None if found is None else await newest_snapshot(bucket)
     if snapshot is None:
         raise NothingToRestore(bucket.place())
@@ -314,13 +312,9 @@ class _Restoring:
 
     async def _batch(self, stretch: Stretch) -> Batch:
         name = of_stretch(stretch)
-        sealed = await self.bucket.get(name, max_bytes=CONTENT_MAX_BYTES)
-        if sealed is None:
+        batch = await batch_at(self.bucket, stretch)
+        if batch is None:
             raise BackupDamaged(self.bucket.place(name), "is missing")
-        try:
-            batch = await asyncio.to_thread(batches.decode, sealed)
-        except BadBatch as error:
-            raise BackupDamaged(self.bucket.place(name), str(error)) from None
         if batch.stretch != stretch or batch.cluster != self.snapshot.cluster:
             raise BackupDamaged(self.bucket.place(name), "holds something else than its name says")
         return batch

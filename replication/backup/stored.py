@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from cluster.object_stores import NoStore, first_line, open_store
+from cluster.object_stores import NoStore, create, first_line, open_store
 from replication.backup.errors import BackupDamaged, BackupUnreachable, BackupUrlError
 
 REQUEST_TIMEOUT_S: Final = 60.0
@@ -31,15 +31,8 @@ class StoredBucket:
 
     async def create(self, name: str, content: bytes) -> bool:
         """See `Bucket.create`."""
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         async with self._told(name):
-            try:
-                await obstore.put_async(self._store, name, content, mode="create", use_multipart=False)
-            except (AlreadyExistsError, PreconditionError):
-                return False
-            return True
+            return await create(self._store, name, content)
 
     async def get(self, name: str, *, max_bytes: int) -> bytes | None:
         """See `Bucket.get`."""

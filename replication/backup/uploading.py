@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from cluster.seldom import SeldomLog
+from cluster.tasks import ended
 from replication.backup import batches
-from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch, batch_of
-from replication.backup.bucket import Bucket, claim, manifest, newest_snapshot
+from replication.backup.batches import BadBatch, Batch, batch_of
+from replication.backup.bucket import Bucket, batch_at, claim, manifest, newest_snapshot
 from replication.backup.chains import ends
 from replication.backup.deciding import (
     ORPHAN_S,
@@ -133,10 +134,7 @@ class Backup:
         task, self._task = self._task, None
         if task is None:
             return
-        tasks = {task} if self._taking is None else {task, self._taking}
-        for one in tasks:
-            one.cancel()
-        await asyncio.wait(tasks)
+        await ended({task} if self._taking is None else {task, self._taking})
         if self._newest is not None and not self._problem:
             try:
                 async with asyncio.timeout(self._interval_s + 1.0):
@@ -328,13 +326,9 @@ class Backup:
     async def _compare(self, batch: Batch, stretch: Stretch) -> None:
         """It is there already: by whom, and when, does not matter, if it is the same."""
         name = of_stretch(stretch)
-        there = await self._bucket.get(name, max_bytes=CONTENT_MAX_BYTES)
-        if there is None:
+        other = await batch_at(self._bucket, stretch)
+        if other is None:
             raise BackupUnreachable(self._bucket.place(name), "it is said to be there, and cannot be read")
-        try:
-            other = await asyncio.to_thread(batches.decode, there)
-        except BadBatch as error:
-            raise BackupDamaged(self._bucket.place(name), str(error)) from None
         if [link.digest for link in other.links] == [link.digest for link in batch.links]:
             self.tally.repeats += 1
             return
@@ -371,10 +365,8 @@ class Backup:
         last: Mapping[Site, Stamp] = {}
         limit = frontier(missing)
         if any(head > uploaded.get(site, first_after(site)) for site, head in heads.items()):
-            missing = await self._here.read(lambda connection: first_lacking(connection, heads, uploaded))
+            missing, last = await self._here.read(lambda connection: _lacking_and_last(connection, heads, uploaded))
             limit = frontier(missing)
-            beyond = [site for site, head in heads.items() if head > limit]
-            last = await self._here.read(lambda connection: last_upto(connection, beyond, limit))
         self._oldest_lacking = min(missing.values(), default=None)
         if has_closed(self._newest, view.closed):
             self._restorable = safe(self._restorable, heads, limit, last)
@@ -462,6 +454,15 @@ class Backup:
             },
             counts=self.tally.as_dict(),
         )
+
+
+def _lacking_and_last(
+    connection: sqlite3.Connection, heads: Mapping[Site, Stamp], uploaded: Mapping[Site, Stamp]
+) -> tuple[Mapping[Site, Stamp], Mapping[Site, Stamp]]:
+    """What of each site is first to be uploaded; and of those that go beyond the first of all, what ends before it."""
+    missing = first_lacking(connection, heads, uploaded)
+    limit = frontier(missing)
+    return missing, last_upto(connection, [site for site, head in heads.items() if head > limit], limit)
 
 
 def _now_s() -> float:
