@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from replication.backup import batches, marker
 from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch
@@ -10,6 +10,14 @@ from replication.backup.errors import BackupDamaged, BackupRefused
 from replication.backup.manifests import MANIFEST_MAX_BYTES, BadManifest, Manifest
 from replication.backup.manifests import decode as decode_manifest
 from replication.backup.names import MARKER, SNAPSHOTS, Stretch, of_closing, of_stretch, snapshots_in
+
+
+class Lying(NamedTuple):
+    """An object as it lies there: its name, its bytes, and when it was written, by the clock of the store."""
+
+    name: str
+    size: int
+    written_ms: int
 
 
 class Bucket(Protocol):
@@ -25,6 +33,18 @@ class Bucket(Protocol):
 
     async def names(self, prefix: str) -> Sequence[str]:
         """The names of all objects that begin with the prefix, which is empty or ends with a slash."""
+        ...
+
+    async def listed(self, prefix: str) -> Sequence[Lying]:
+        """As `names`, with what else a listing shows."""
+        ...
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Removes objects. One that is not there is removed already."""
+        ...
+
+    async def put(self, name: str, content: bytes) -> None:
+        """Writes an object over what is there. For the lease alone: all else is written once."""
         ...
 
     def place(self, name: str = "") -> str:

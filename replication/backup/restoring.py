@@ -241,9 +241,7 @@ class _Restoring:
 
     async def _plan(self) -> None:
         """Which objects are to be read."""
-        names = await self.bucket.names(CHANGESETS)
-        there = by_site(one for one in map(stretch_of, names) if one is not None)
-        for site, stretches in there.items():
+        for site, stretches in (await self._there()).items():
             if site in self.snapshot.closed:
                 continue
             head = self.snapshot.vector.get(site)
@@ -252,14 +250,19 @@ class _Restoring:
                 self.chains[site] = _Chain(left=deque(found), head=head)
         self.progress.objects_total = sum(len(chain.left) for chain in self.chains.values())
         begun = {
-            site: await self._batch(chain.left[0])
+            site: await self._next_batch(site)
             for site, chain in self.chains.items()
             if epoch_of(site) and chain.head is None
         }
         self.ends = ends_of_epochs({site: batch.links[0].encoded for site, batch in begun.items()}, self.chains)
 
+    async def _there(self) -> dict[Site, list[Stretch]]:
+        """Which objects with changesets there are, of each site."""
+        return by_site(one for one in map(stretch_of, await self.bucket.names(CHANGESETS)) if one is not None)
+
     async def _merge_all(self) -> None:
-        """In the order of stamps. An object is read when it is the turn of the first changeset in it."""
+        """In the order of stamps. An object is read when it is the turn of the first changeset in it, or sooner if that
+        one is not the first that is to be merged."""
         self.progress.part = "merging changesets"
         turns = [(chain.left[0].first, site) for site, chain in self.chains.items()]
         heapq.heapify(turns)
@@ -271,6 +274,9 @@ class _Restoring:
             links = read.get(site)
             if not links:
                 links = read[site] = deque(await self._next_links(site))
+                if links and turns and turns[0] < (links[0].upto, site):
+                    heapq.heappush(turns, (links[0].upto, site))
+                    continue
             if links and site not in self.left_out:
                 link = links.popleft()
                 batch.append((site, link))
@@ -291,8 +297,8 @@ class _Restoring:
     async def _next_links(self, site: Site) -> Sequence[Link]:
         """What the next object has of the site beyond what is read. Raises BackupDamaged if something is missing."""
         chain = self.chains[site]
+        batch = await self._next_batch(site)
         stretch = chain.left.popleft()
-        batch = await self._batch(stretch)
         self.progress.objects += 1
         try:
             found = following(batch, chain.head)
@@ -310,11 +316,23 @@ class _Restoring:
             chain.head = Head(stamp=found[-1].upto, digest=found[-1].digest)
         return counts
 
-    async def _batch(self, stretch: Stretch) -> Batch:
+    async def _next_batch(self, site: Site) -> Batch:
+        """What the next object of a site holds. One that is gone was made part of a larger one, and is read there."""
+        chain = self.chains[site]
+        while (batch := await self._batch(stretch := chain.left[0])) is None:
+            at = first_after(site) if chain.head is None else chain.head.stamp
+            left = to_read((await self._there()).get(site, ()), at)
+            if not left or left[0] == stretch or left[0].first > stretch.first:
+                raise BackupDamaged(self.bucket.place(of_stretch(stretch)), "is missing")
+            self.progress.objects_total += len(left) - len(chain.left)
+            chain.left = deque(left)
+        return batch
+
+    async def _batch(self, stretch: Stretch) -> Batch | None:
         name = of_stretch(stretch)
         batch = await batch_at(self.bucket, stretch)
         if batch is None:
-            raise BackupDamaged(self.bucket.place(name), "is missing")
+            return None
         if batch.stretch != stretch or batch.cluster != self.snapshot.cluster:
             raise BackupDamaged(self.bucket.place(name), "holds something else than its name says")
         return batch

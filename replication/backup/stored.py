@@ -1,16 +1,20 @@
 """A bucket that is an object store's: see `cluster.object_stores` for which there are."""
 
 import asyncio
+import contextlib
+import itertools
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from cluster.object_stores import NoStore, create, first_line, open_store
+from replication.backup.bucket import Lying
 from replication.backup.errors import BackupDamaged, BackupUnreachable, BackupUrlError
 
 REQUEST_TIMEOUT_S: Final = 60.0
 """For one request with all that obstore tries. A piece of a snapshot is 8 MiB: half a minute on a slow line."""
+_DELETED_AT_ONCE: Final = 250
 _HTTP: Final[Mapping[str, Any]] = {
     "client_options": {"connect_timeout": "5s", "timeout": "45s"},
     "retry_config": {"max_retries": 2},
@@ -49,13 +53,39 @@ class StoredBucket:
 
     async def names(self, prefix: str) -> Sequence[str]:
         """See `Bucket.names`."""
+        return [one.name for one in await self.listed(prefix)]
+
+    async def listed(self, prefix: str) -> Sequence[Lying]:
+        """See `Bucket.listed`."""
         import obstore
 
         async with self._told(prefix):
-            found: list[str] = []
+            found: list[Lying] = []
             async for chunk in obstore.list(self._store, prefix=prefix or None):
-                found += [one["path"] for one in chunk]
+                found += [
+                    Lying(one["path"], one["size"], int(one["last_modified"].timestamp() * 1000)) for one in chunk
+                ]
             return sorted(found)
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """See `Bucket.delete`."""
+        import obstore
+
+        for some in itertools.batched(names, _DELETED_AT_ONCE, strict=False):
+            async with self._told(some[0]):
+                try:
+                    await obstore.delete_async(self._store, list(some))
+                except FileNotFoundError:  # some stores say so, and leave those after it
+                    for name in some:
+                        with contextlib.suppress(FileNotFoundError):
+                            await obstore.delete_async(self._store, name)
+
+    async def put(self, name: str, content: bytes) -> None:
+        """See `Bucket.put`."""
+        import obstore
+
+        async with self._told(name):
+            await obstore.put_async(self._store, name, content, mode="overwrite", use_multipart=False)
 
     def place(self, name: str = "") -> str:
         """See `Bucket.place`."""

@@ -2,9 +2,12 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from replication.backup import batches
+from replication.backup.names import Stretch, of_stretch
 from replication.backup.status import BackupStatus
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
@@ -37,3 +40,11 @@ def rows_of(path: Path, sql: str = "SELECT * FROM pages ORDER BY 1") -> list[Any
     """What a file holds."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
+
+
+def as_one(objects: dict[str, bytes], stretches: Sequence[Stretch]) -> None:
+    """Replaces these objects of a site, which follow one another, by one that has all that they have."""
+    small = [batches.decode(objects.pop(of_stretch(one))) for one in stretches]
+    changesets = [link.encoded for batch in small for link in batch.links]
+    large = batches.batch_of(small[0].cluster, small[0].site, changesets)
+    objects[of_stretch(large.stretch)] = batches.encode(large)
