@@ -178,7 +178,13 @@ class Store:
     # --- work ---
 
     def fold_news(self, owed: Stamp = NOTHING_OWED) -> Done | None:
-        """`fold`, if anybody else has committed since the last one began: else it costs some microseconds."""
+        """`fold`, if anybody else has committed since the last one began: else it costs some microseconds.
+
+        Who watches the file may have had it folded before the position of the write was told: what is owed then is
+        there already, and the write lock is not taken once more for it."""
+        head = None if self._remembered is None else self._remembered.head
+        if head is not None and head >= owed:
+            owed = NOTHING_OWED
         (version,) = self._connection.execute("PRAGMA main.data_version").fetchone()
         if version == self._data_version and owed == NOTHING_OWED:
             return None

@@ -49,6 +49,19 @@ def open_store(disk: Disk, *, journal_max_age_ms: int = 3_600_000) -> Store:
     return store
 
 
+def test_what_is_owed_and_was_folded_already_takes_no_write_lock(disk: Disk) -> None:
+    store, application = open_store(disk), disk.connect()
+    application.execute("INSERT INTO pages (page, n) VALUES ('a', 1)")
+    done = store.fold_news()
+    assert done is not None
+    asked: list[str] = []
+    disk.trouble = asked.append
+    assert store.fold_news(done.view.vector[done.view.site].stamp) is None
+    assert not any(sql.startswith("BEGIN") for sql in asked)
+    disk.trouble = None
+    store.close()
+
+
 def test_what_could_not_be_made_durable_is_not_taken_for_somebody_elses_state(disk: Disk) -> None:
     store, application = open_store(disk), disk.connect()
     application.execute("INSERT INTO pages (page, n) VALUES ('a', 1)")
