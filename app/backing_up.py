@@ -9,9 +9,11 @@ from typing import Final
 
 from app.config import Config
 from app.standing import StatusOf
+from replication.backup.bucket import Bucket
 from replication.backup.errors import BackupUnreachable, NothingToRestore
 from replication.backup.for_node import backup_for_node, restore_from
 from replication.backup.restoring import Progress, Restored
+from replication.backup.secured import SecuredBucket
 from replication.backup.stored import StoredBucket
 from replication.backup.uploading import Backup
 from replication.convergent.for_file import told_to_the_operator
@@ -25,13 +27,21 @@ TOLD_S: Final = 5.0
 """How often a restore that takes long says how far it is."""
 
 
+def bucket_of(config: Config, url: str, *, as_it_is: bool = False) -> Bucket:
+    """The place at a url, plain or encrypted, as the settings say; `as_it_is`: for who only reads and was told to
+    encrypt nothing, whatever it is, with the settings' secrets. Asks nobody yet. Raises BackupUrlError."""
+    secrets = [secret for secret in (config.bus.secret, config.backup.old_secret) if secret is not None]
+    encrypt = None if as_it_is and not config.backup.encrypt else config.backup.encrypt
+    return SecuredBucket(StoredBucket(url), secrets=secrets, encrypt=encrypt)
+
+
 def backup_for(config: Config, replication: Replication | None) -> Backup | None:
     """What uploads while the node runs; None if there is no backup. Asks nobody yet. Raises BackupUrlError."""
     if config.backup.url is None or replication is None:
         return None
     return backup_for_node(
         replication,
-        StoredBucket(config.backup.url),
+        bucket_of(config, config.backup.url),
         cluster=config.cluster.name,
         node=config.node.name,
         data_dir=config.node.data_dir,
@@ -81,7 +91,7 @@ async def _restored(config: Config, url: str, path: Path) -> Restored:
     progress = Progress()
     with told_to_the_operator(path, config.node.data_dir):
         restoring = asyncio.ensure_future(
-            restore_from(StoredBucket(url), path, cluster=config.cluster.name, progress=progress)
+            restore_from(bucket_of(config, url), path, cluster=config.cluster.name, progress=progress)
         )
         try:
             while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:

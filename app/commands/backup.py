@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.commands import Subparsers, asking
@@ -34,9 +35,8 @@ def register(subparsers: Subparsers) -> None:
         help="list what is in the bucket",
         description="Lists snapshots and changesets. Asks the bucket, and no node.",
     )
-    where = listing.add_mutually_exclusive_group()
-    where.add_argument("--from", dest="url", metavar="URL", help="what [backup] url says")
-    where.add_argument("--config", metavar="FILE", help="the settings that say it")
+    listing.add_argument("--from", dest="url", metavar="URL", help="what [backup] url says, if not in FILE")
+    listing.add_argument("--config", type=Path, metavar="FILE", help="settings with the url, or with the secret")
     listing.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -90,14 +90,15 @@ def _lacking(found: Mapping[str, Any]) -> str:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from app.backing_up import bucket_of
     from app.config import ConfigError, load_config
     from replication.backup.listing import listed
-    from replication.backup.stored import StoredBucket
 
-    url = args.url or load_config(args.config, os.environ).backup.url
+    config = load_config(args.config, os.environ)
+    url = args.url or config.backup.url
     if url is None:
         raise ConfigError("no backup is named: --from URL, or a file with [backup] url, --config FILE")
-    found = asyncio.run(listed(StoredBucket(url)))
+    found = asyncio.run(listed(bucket_of(config, url, as_it_is=True)))
     if args.json:
         print(json.dumps(found.as_json(), indent=2))
     else:

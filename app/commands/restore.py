@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +26,16 @@ def register(subparsers: Subparsers) -> None:
         "replaced. A node with the file as its database goes on from there, under a new site. See docs/backup.md.",
     )
     parser.add_argument("--from", dest="url", required=True, metavar="URL", help="what [backup] url says")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings with the secret that opens an encrypted backup"
+    )
     parser.add_argument("database", type=Path, metavar="OUT.db", help="the file to be made")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns once the file is there. Raises BackupError, DatabaseError."""
-    restored = asyncio.run(_restored(args.url, args.database, quiet=args.json or not sys.stderr.isatty()))
+    """Returns once the file is there. Raises ConfigError, BackupError, DatabaseError."""
+    restored = asyncio.run(_restored(args.url, args.config, args.database, quiet=args.json or not sys.stderr.isatty()))
     if args.json:
         print(json.dumps(_as_json(args.database, restored), indent=2))
         return 0
@@ -43,17 +47,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _restored(url: str, target: Path, *, quiet: bool) -> "Restored":
+async def _restored(url: str, settings: Path | None, target: Path, *, quiet: bool) -> "Restored":
+    from app.backing_up import bucket_of
+    from app.config import load_config
     from replication.backup.for_node import restore_from
     from replication.backup.restoring import Progress
-    from replication.backup.stored import StoredBucket
     from replication.errors import DatabasePathError
     from replication.translation import SQLITE_ERRORS, translated
 
     progress = Progress()
     if not target.parent.is_dir():
         raise DatabasePathError(target, f"the folder {target.parent} does not exist", "create it, or name another file")
-    restoring = asyncio.ensure_future(restore_from(StoredBucket(url), target, progress=progress))
+    bucket = bucket_of(load_config(settings, os.environ), url, as_it_is=True)
+    restoring = asyncio.ensure_future(restore_from(bucket, target, progress=progress))
     while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:
         if not quiet:
             print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)

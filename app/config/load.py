@@ -82,7 +82,8 @@ def load_config(
     data_dir = slots_dir or values.path(table.NODE_DATA_DIR) or folder / "data" / name
     database = None if slots_dir else values.path(table.DATABASE_PATH)
     bind = values.get(table.BUS_BIND) or parse_address(_DEFAULT_BUS_BIND)
-    secret, secret_file, warnings = _secret(values)
+    secret, secret_file, warnings = _secret(values, table.BUS_SECRET, table.BUS_SECRET_FILE)
+    old_secret, _, old_warnings = _secret(values, table.BACKUP_OLD_SECRET, table.BACKUP_OLD_SECRET_FILE)
     discovery = _discovery(values, bind)
     return Config(
         cluster=ClusterConfig(
@@ -116,7 +117,7 @@ def load_config(
             call_s=values.get(table.FORWARDING_CALL_S) or _DEFAULT_FORWARDING_S,
             visible_s=values.get(table.FORWARDING_VISIBLE_S) or _DEFAULT_FORWARDING_S,
         ),
-        backup=_backup(values),
+        backup=_backup(values, secret, old_secret),
         http=HttpConfig(
             bind=values.get(table.HTTP_BIND) or parse_address(_DEFAULT_HTTP_BIND),
             program=_program(values, values.get(table.BUS_ADVERTISE) or bind),
@@ -126,7 +127,7 @@ def load_config(
             format=values.get(table.LOG_FORMAT) or LogFormat.TEXT,
         ),
         file=path,
-        warnings=warnings,
+        warnings=(*warnings, *old_warnings),
     )
 
 
@@ -201,17 +202,19 @@ def _slots_dir(values: _Values) -> Path | None:
     return slots_dir
 
 
-def _secret(values: _Values) -> tuple[Secret | None, Path | None, tuple[str, ...]]:
-    """The secret, the file that it came from if it came from one, and warnings about that file."""
-    secret = values.get(table.BUS_SECRET)
-    file = values.path(table.BUS_SECRET_FILE)
+def _secret(
+    values: _Values, text: Setting[Secret], in_file: Setting[Path]
+) -> tuple[Secret | None, Path | None, tuple[str, ...]]:
+    """A secret, the file that it came from if it came from one, and warnings about that file."""
+    secret = values.get(text)
+    file = values.path(in_file)
     if file is None:
         return secret, None, ()
-    place = values.place(table.BUS_SECRET_FILE)
+    place = values.place(in_file)
     if secret is not None:
-        here, there = values.strength(table.BUS_SECRET), values.strength(table.BUS_SECRET_FILE)
+        here, there = values.strength(text), values.strength(in_file)
         if here == there:
-            raise ConfigError(f"{place} is given, and {table.BUS_SECRET} too: keep one of the two")
+            raise ConfigError(f"{place} is given, and {text} too: keep one of the two")
         if here < there:
             return secret, None, ()
     try:
@@ -318,14 +321,25 @@ def _lease(values: _Values, method: Method) -> LeaseConfig:
     )
 
 
-def _backup(values: _Values) -> BackupConfig:
+def _backup(values: _Values, secret: Secret | None, old_secret: Secret | None) -> BackupConfig:
     url, mode = values.get(table.BACKUP_URL), values.get(table.REPLICATION_MODE) or Mode.NONE
     if url is not None and not mode.makes_changesets:
         raise ConfigError(
             f"{values.place(table.BACKUP_URL)} is given, and in mode {mode} there is nothing to upload: set "
             f"{table.REPLICATION_MODE} to 'convergent' or 'primary', or have Litestream copy the file"
         )
-    return BackupConfig(url=url, interval_s=values.get(table.BACKUP_INTERVAL_S) or _DEFAULT_BACKUP_INTERVAL_S)
+    encrypt = values.get(table.BACKUP_ENCRYPT) is True
+    if encrypt and secret is None:
+        raise ConfigError(
+            f"{values.place(table.BACKUP_ENCRYPT)} = true needs {table.BUS_SECRET_FILE} or {table.BUS_SECRET}: the "
+            "secret is what opens the backup; `litecast keygen` makes one"
+        )
+    return BackupConfig(
+        url=url,
+        interval_s=values.get(table.BACKUP_INTERVAL_S) or _DEFAULT_BACKUP_INTERVAL_S,
+        encrypt=encrypt,
+        old_secret=old_secret,
+    )
 
 
 def _with_own(tables: Sequence[str], own_tables: Sequence[TableDeclaration]) -> tuple[str, ...]:

@@ -145,10 +145,13 @@ class ForwardingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupConfig:
-    """`[backup]`: without a `url` there is none."""
+    """`[backup]`: without a `url` there is none. If it is to `encrypt`, there is a secret."""
 
     url: str | None = None
     interval_s: float = 1.0
+    encrypt: bool = False
+    old_secret: Secret | None = None
+    """What the cluster's secret was before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -249,6 +249,18 @@ BACKUP_INTERVAL_S = Setting(
     section="backup", key="interval_s", kind=SECONDS, default="1",
     doc="How long a change waits for others to be uploaded with it. Longer is cheaper; a loss of all nodes loses more.",
 )  # fmt: skip
+BACKUP_ENCRYPT = Setting(
+    section="backup", key="encrypt", kind=BOOLEAN, default="false",
+    doc="Whether all that is uploaded is encrypted, and read with the cluster's secret. Decided at the first upload.",
+)  # fmt: skip
+BACKUP_OLD_SECRET = Setting(
+    section="backup", key="old_secret", kind=SECRET, default="none",
+    doc="The secret that the cluster had before: it opens an encrypted backup for the new one.",
+)  # fmt: skip
+BACKUP_OLD_SECRET_FILE = Setting(
+    section="backup", key="old_secret_file", kind=PATH, default="none",
+    doc="A file that holds it, instead of `old_secret`.",
+)  # fmt: skip
 HTTP_BIND = Setting(
     section="http", key="bind", kind=ADDRESS, default="127.0.0.1:8080",
     doc="Where browsers and `litecast status` reach this node: `HOST:PORT`.",
@@ -277,6 +289,6 @@ SETTINGS: tuple[Setting[Any], ...] = (
     REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, REPLICATION_ACK,
     REPLICATION_ACK_TIMEOUT_S, REPLICATION_UNREPLICATED_MAX_S, *TABLE_SETTINGS,
     LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
-    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, HTTP_BIND, HTTP_PROGRAM,
-    LOG_LEVEL, LOG_FORMAT,
+    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, BACKUP_ENCRYPT, BACKUP_OLD_SECRET,
+    BACKUP_OLD_SECRET_FILE, HTTP_BIND, HTTP_PROGRAM, LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

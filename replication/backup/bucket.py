@@ -9,7 +9,7 @@ from replication.backup.batches import CONTENT_MAX_BYTES, BadBatch, Batch
 from replication.backup.errors import BackupDamaged, BackupRefused
 from replication.backup.manifests import MANIFEST_MAX_BYTES, BadManifest, Manifest
 from replication.backup.manifests import decode as decode_manifest
-from replication.backup.names import MARKER, SNAPSHOTS, Stretch, of_closing, of_stretch, snapshots_in
+from replication.backup.names import MARKER, SNAPSHOTS, Stretch, is_key, of_closing, of_stretch, snapshots_in
 
 
 class Lying(NamedTuple):
@@ -56,13 +56,13 @@ async def whose(bucket: Bucket) -> str | None:
     """The cluster whose backup this is; None if nothing is there. Raises BackupRefused if it is something else."""
     content = await bucket.get(MARKER, max_bytes=marker.MARKER_MAX_BYTES)
     if content is None:
-        there = await bucket.names("")
+        there = [name for name in await bucket.names("") if not is_key(name)]  # who wrote that was stopped right then
         if there and MARKER not in there:
             remedy = "give the backup a folder of its own: [backup] url"
             raise BackupRefused(bucket.place(), f"holds something else ({there[0][:80]})", remedy)
         return None
     try:
-        return marker.cluster_of(content)
+        return marker.decode(content).cluster
     except marker.BadMarker as error:
         raise BackupRefused(bucket.place(MARKER), str(error), "name another place, or another litecast") from None
 
@@ -70,7 +70,7 @@ async def whose(bucket: Bucket) -> str | None:
 async def claim(bucket: Bucket, cluster: str) -> None:
     """From now on, if it was nobody's, the place is this cluster's. Raises BackupRefused if it is another's."""
     found = await whose(bucket)
-    if found is None and not await bucket.create(MARKER, marker.encode(cluster)):
+    if found is None and not await bucket.create(MARKER, marker.encode(marker.Marker(cluster))):
         found = await whose(bucket)
     if found is not None:
         check_is_of(bucket, cluster, found=found)

@@ -1,14 +1,14 @@
-"""How each object but the marker is wrapped: compressed, and with a checksum. Pure.
+"""How each object but marker and keys is wrapped: compressed, and with a checksum. Pure.
 
     offset  size
          0     4   "LCBK"
          4     1   format of the envelope: 1
-         5     1   how the rest is packed: 1 is zlib
+         5     1   how the rest is packed: 1 is zlib. 2 is encrypted, and goes on in another way: see `encrypting`
          6    16   BLAKE2b of what follows, keyed with the six bytes before
         22     -   the content, packed
 
 The checksum tells a truncated or altered object from a sound one before anything is made of it. The byte for the
-packing leaves room for another compression, and for encryption."""
+packing leaves room for another compression. What is encrypted is an object that was wrapped like this before."""
 
 import hashlib
 import zlib
@@ -17,6 +17,7 @@ from typing import Final
 MAGIC: Final = b"LCBK"
 FORMAT: Final = 1
 ZLIB: Final = 1
+ENCRYPTED: Final = 2
 _LEVEL: Final = 1
 """Of zlib's levels the fastest: changesets and databases shrink to a third, and a core packs 100 MB a second."""
 _CHECKSUM_BYTES: Final = 16
@@ -43,6 +44,8 @@ def unseal(sealed: bytes, *, max_bytes: int) -> bytes:
         raise BadEnvelope("is no object of a backup")
     if head[4] > FORMAT:
         raise BadEnvelope(f"has format {head[4]}, and formats up to {FORMAT} are known; upgrade litecast")
+    if head[5:] == bytes([ENCRYPTED]):
+        raise BadEnvelope("is encrypted")
     if len(sealed) < HEADER_BYTES or _checksum(head, packed) != checksum:
         raise BadEnvelope("is truncated or altered: its checksum is another")
     if head[5] != ZLIB:

@@ -4,6 +4,7 @@
     changesets/SITE/FIRST-LAST              changesets of one site, from the one stamped FIRST to the one stamped LAST
     snapshots/CLOCK-DIGEST/000000           a piece of a copy of a node's database
     snapshots/00000001                      closes the first snapshot: which pieces it has. Without it there is none
+    keys/FINGERPRINT                        of an encrypted backup: its key, for who has one secret
 
 Stamps and clocks are 16 hex digits, so that names sort as stamps do. Each object is written once, and never again."""
 
@@ -16,6 +17,7 @@ from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
 MARKER: Final = "litecast.json"
 CHANGESETS: Final = "changesets/"
 SNAPSHOTS: Final = "snapshots/"
+KEYS: Final = "keys/"
 PIECES_MAX: Final = 1_000_000
 
 SnapshotId = NewType("SnapshotId", str)
@@ -24,6 +26,7 @@ SnapshotId = NewType("SnapshotId", str)
 _STRETCH: Final = re.compile(r"changesets/([0-9a-z]{32})/([0-9a-f]{16})-([0-9a-f]{16})")
 NUMBER_MAX: Final = 99_999_999
 _CLOSING: Final = re.compile(r"snapshots/([0-9]{8})")
+_KEY: Final = re.compile(r"keys/[0-9a-f]{32}")
 _SNAPSHOT: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 
 
@@ -73,3 +76,13 @@ def snapshots_in(names: Iterable[str]) -> list[int]:
     """The numbers of the snapshots that are complete, in their order."""
     found = (_CLOSING.fullmatch(name) for name in names)
     return sorted(int(match[1]) for match in found if match is not None and int(match[1]))
+
+
+def of_key(fingerprint: str) -> str:
+    """The name of the object with the backup's key, encrypted with the key of this fingerprint."""
+    return f"{KEYS}{fingerprint}"
+
+
+def is_key(name: str) -> bool:
+    """True if an object of this name holds a key."""
+    return _KEY.fullmatch(name) is not None

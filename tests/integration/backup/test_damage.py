@@ -146,7 +146,7 @@ async def test_a_backup_of_another_cluster_is_refused_by_who_says_whose_it_has_t
     [
         (b"something else", "not what Litecast wrote"),
         (b"[]", "not what Litecast wrote"),
-        (json.dumps({"litecast backup": 2, "cluster": CLUSTER}).encode(), "upgrade litecast"),
+        (json.dumps({"litecast backup": 3, "cluster": CLUSTER}).encode(), "upgrade litecast"),
         (json.dumps({"litecast backup": 1}).encode(), "names no cluster"),
     ],
 )

@@ -77,6 +77,13 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_FORWARDING__VISIBLE_S": ("3", lambda c: c.forwarding.visible_s, 3.0),
     "LITECAST_BACKUP__URL": ("s3://other/backup", lambda c: c.backup.url, "s3://other/backup"),
     "LITECAST_BACKUP__INTERVAL_S": ("4", lambda c: c.backup.interval_s, 4.0),
+    "LITECAST_BACKUP__ENCRYPT": ("true", lambda c: c.backup.encrypt, True),
+    "LITECAST_BACKUP__OLD_SECRET": ("o" * 32, lambda c: c.backup.old_secret and c.backup.old_secret.reveal(), "o" * 32),
+    "LITECAST_BACKUP__OLD_SECRET_FILE": (
+        "other.secret",
+        lambda c: c.backup.old_secret and c.backup.old_secret.reveal(),
+        "f" * 40,
+    ),
     "LITECAST_HTTP__BIND": ("0.0.0.0:80", lambda c: c.http.bind, Address("0.0.0.0", 80)),
     "LITECAST_HTTP__PROGRAM": ("10.0.0.7:8000", lambda c: c.http.program, Address("10.0.0.7", 8000)),
     "LITECAST_LOG__LEVEL": ("debug", lambda c: c.log.level, LogLevel.DEBUG),

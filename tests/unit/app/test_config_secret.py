@@ -103,3 +103,15 @@ def test_no_refusal_shows_the_secret(tmp_path: Path, text: str) -> None:
 def test_configuration_in_a_log_does_not_show_the_secret(tmp_path: Path) -> None:
     config = load(tmp_path, f'[bus]\nsecret = "{SECRET}"')
     assert "horse" not in f"{config} {config!r} {config.bus}"
+
+
+def test_encryption_without_a_secret_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    backup = '[replication]\nmode = "convergent"\n[backup]\nurl = "file:///srv/backup"\nencrypt = true'
+    with pytest.raises(
+        ConfigError, match=r"encrypt = true needs \[bus\] secret_file or \[bus\] secret.*litecast keygen"
+    ):
+        load(tmp_path, backup)
+    config = load(tmp_path, f'[bus]\nsecret = "{SECRET}"\n{backup}\nold_secret = "{"o" * 32}"')
+    assert config.backup.encrypt
+    assert SECRET not in repr(config)
+    assert "o" * 32 not in repr(config)
