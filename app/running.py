@@ -147,11 +147,11 @@ async def running_node(
         if counts:
             await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
-        confirming = _confirming(config, repo, replication)
         primary = _primary(config, repo, replication)
         backup = backup_for(config, replication)
         if backup is not None:
             stack.push_async_callback(backup.close)
+        confirming = _confirming(config, repo, replication, backup)
         desk = desk_for(config)
         stack.push_async_callback(desk.close)
         page_source = repo if counts else None
@@ -284,11 +284,13 @@ async def _replication(config: Config, repo: Repo, stack: AsyncExitStack) -> Rep
     return replication
 
 
-def _confirming(config: Config, repo: Repo, replication: Replication | None) -> Confirming | None:
-    """Who knows on which nodes a write is, in the modes in which others have it; the repo asks it from now on."""
+def _confirming(
+    config: Config, repo: Repo, replication: Replication | None, backup: Backup | None
+) -> Confirming | None:
+    """Who knows where a write is durable, in the modes in which others have it; the repo asks it from now on."""
     if replication is None:
         return None
-    confirming = Confirming(replication, size=config.cluster.size)
+    confirming = Confirming(replication, size=config.cluster.size, backup=backup)
     repo.confirmations = confirming
     repo.sure = Sure(level=config.replication.ack, timeout_s=config.replication.ack_timeout_s)
     return confirming

@@ -307,6 +307,7 @@ class CannotConfirm(ReplicationError):
     """How sure a write is to be (`ack`) cannot be had here. Nothing was written."""
 
     def __init__(self, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"ack: {reason}")
 
 
@@ -323,7 +324,7 @@ class NotConfirmed(ReplicationError):
         self.timeout_s = timeout_s
         super().__init__(
             f"it is written, and after {timeout_s:g} s not as sure as was asked for: it was to be durable {where}; do "
-            "not write it again, bring nodes back, or ask for less (ack)"
+            "not write it again, bring back what is missing, or ask for less (ack)"
         )
 
 

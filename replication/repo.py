@@ -85,7 +85,11 @@ class Router(Protocol):
 
 
 class Confirmations(Protocol):
-    """What a repo needs to know on which nodes a write is."""
+    """What a repo needs to know where a write is durable."""
+
+    def why_never(self, level: Ack) -> str:
+        """Why nothing here will ever be as sure as that; "" if it may be."""
+        ...
 
     async def confirmed(self, position: Position, level: Ack, *, timeout_s: float, result: object = None) -> None:
         """Returns once what was committed here at the position may be acknowledged. Raises NotConfirmed."""
@@ -425,9 +429,18 @@ class Repo:
     def _sure(self, ack: Ack | str | None) -> Sure:
         """Raises CannotConfirm, before anything is written."""
         sure = self.sure if ack is None else Sure(level=_level(ack), timeout_s=self.sure.timeout_s)
-        if sure.level is not Ack.LOCAL and self.confirmations is None:
-            raise CannotConfirm(f"{sure.level} needs [replication] mode convergent or primary, and a node that runs")
+        self.check(sure)
         return sure
+
+    def check(self, sure: Sure) -> None:
+        """Raises CannotConfirm if no write of this node's could be as sure as that."""
+        if sure.level is Ack.LOCAL:
+            return
+        if self.confirmations is None:
+            raise CannotConfirm(f"{sure.level} needs [replication] mode convergent or primary, and a node that runs")
+        why_never = self.confirmations.why_never(sure.level)
+        if why_never:
+            raise CannotConfirm(why_never)
 
     async def confirmed[T](self, written: Written[T], sure: Sure) -> None:
         """Returns once a write of this node's is as sure as that. Raises NotConfirmed."""

@@ -268,6 +268,10 @@ def _ack(values: _Values) -> Ack:
             f"{values.place(table.REPLICATION_ACK)} = '{ack}' needs {table.REPLICATION_MODE} = 'convergent' or "
             "'primary': in the others no node knows what another one has"
         )
+    if ack is Ack.BUCKET and values.get(table.BACKUP_URL) is None:
+        raise ConfigError(
+            f"{values.place(table.REPLICATION_ACK)} = 'bucket' needs {table.BACKUP_URL}: there a write has to be"
+        )
     if ack is Ack.QUORUM and values.get(table.CLUSTER_SIZE) is None:
         raise ConfigError(
             f"{values.place(table.REPLICATION_ACK)} = 'quorum' needs {table.CLUSTER_SIZE}: more than half of so many "

@@ -174,7 +174,7 @@ REPLICATION_JOURNAL_MAX_BYTES = Setting(
 )  # fmt: skip
 REPLICATION_ACK = Setting(
     section="replication", key="ack", kind=choice(Ack), default="local",
-    doc="Where a write of Litecast's is durable before it returns: `local`, `one` more node, a `quorum`, or `all`.",
+    doc="Where a write is durable before it returns: `local`, `one` more node, a `quorum`, `all`, or the `bucket`.",
 )  # fmt: skip
 REPLICATION_ACK_TIMEOUT_S = Setting(
     section="replication", key="ack_timeout_s", kind=SECONDS, default="5",

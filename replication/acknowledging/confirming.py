@@ -4,7 +4,9 @@ Who waits casts to each peer what it waits for: `["want", [[site, stamp], ...]]`
 how far it has those sites: `["has", [[site, stamp], ...]]`. Nothing polls: who lacks it keeps in mind that somebody
 waits, and answers once it is merged and synced, many waits with one sync. A cast that is lost is repeated.
 
-What a peer confirmed counts while it is up; a node that comes back may have another disk."""
+What a peer confirmed counts while it is up; a node that comes back may have another disk.
+
+Who waits for the bucket asks no peer: this node's backup uploads at once, and says when it is there."""
 
 import asyncio
 import contextlib
@@ -60,12 +62,26 @@ class Replication(Protocol):
     async def heads_now(self) -> Heads | None: ...
 
 
-class Confirming:
-    """See the module. `start` once the node runs, `stop` before it stops."""
+class Backup(Protocol):
+    """What confirming needs of this node's backup."""
 
-    def __init__(self, replication: Replication, *, size: int) -> None:
+    async def kept(self, position: Position) -> None:
+        """Returns once a restore brings back all up to the position; it is uploaded at once."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is uploaded; "" if all is well."""
+        ...
+
+
+class Confirming:
+    """See the module. `start` once the node runs, `stop` before it stops. `backup`: None if there is none."""
+
+    def __init__(self, replication: Replication, *, size: int, backup: Backup | None = None) -> None:
         self._replication = replication
         self._size = size
+        self._backup = backup
         self._cluster: Cluster | None = None
         self._has: dict[str, dict[Site, Stamp]] = {}
         """What peers that are up have confirmed."""
@@ -93,10 +109,19 @@ class Confirming:
 
     # --- waiting ---
 
+    def why_never(self, level: Ack) -> str:
+        """Why nothing here will ever be as sure as that; "" if it may be."""
+        if level is Ack.BUCKET and self._backup is None:
+            return "bucket needs a backup: [backup] url"
+        return ""
+
     async def confirmed(self, position: Position, level: Ack, *, timeout_s: float, result: object = None) -> None:
         """Returns once what was committed here at the position may be acknowledged. Raises NotConfirmed, which has the
         `result`."""
         if self._is_enough(position, level):
+            return
+        if level is Ack.BUCKET:
+            await self._kept(position, timeout_s, result)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[future] = (position, level)
@@ -110,6 +135,16 @@ class Confirming:
             raise NotConfirmed(position, result, f"{where}, and is on {len(have)}", timeout_s) from None
         finally:
             del self._waiting[future]
+
+    async def _kept(self, position: Position, timeout_s: float, result: object) -> None:
+        assert self._backup is not None, "why_never was asked before it was written"
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._backup.kept(position)
+        except TimeoutError:
+            problem = self._backup.problem
+            why = f", which stands still ({problem})" if problem else ", and what it depends on"
+            raise NotConfirmed(position, result, f"in the backup{why}", timeout_s) from None
 
     def _is_enough(self, position: Position, level: Ack) -> bool:
         return level is Ack.LOCAL or is_enough(

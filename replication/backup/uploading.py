@@ -5,6 +5,7 @@ asks for nothing. Whatever the store does, replication and the application go on
 little longer each time, and tries again."""
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -40,11 +41,14 @@ from replication.convergent.store import Done, Store, View
 from replication.engine.received import Malformed
 from replication.engine.stamps import Site, Stamp, first_after, ms_of
 from replication.errors import ReplicationError
+from replication.positions import Position
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S: Final = 30.0
 UNRELATED_S: Final = 10.0
+GATHER_S: Final = 0.05
+"""So long others may join who waits until what he wrote is in the bucket. A small object takes a store as long."""
 LOOK_AGAIN_S: Final = 5.0
 """How often is looked for the first snapshot, where another node is to make it."""
 
@@ -105,6 +109,8 @@ class Backup:
         self._uploaded = Uploaded(self._said)
         self._newest: Manifest | None = None
         self._restorable: dict[Site, Stamp] = {}
+        self._waiting: dict[asyncio.Future[None], Position] = {}
+        self._new_wait = asyncio.Event()
         self._oldest_lacking: Stamp | None = None
         self._is_listed = False
         self._listed_s = 0.0
@@ -157,7 +163,7 @@ class Backup:
         await self._here.joined()
         pause_s = self._interval_s
         while True:
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             try:
                 try:
                     await self._step()
@@ -169,6 +175,19 @@ class Backup:
             else:
                 pause_s = self._interval_s
                 self._works()
+
+    async def _pause(self, pause_s: float) -> None:
+        """Until the interval is over. Where somebody waits only a moment, unless the store fails: then it is left in
+        peace by all."""
+        if self._problem or pause_s <= GATHER_S:
+            await asyncio.sleep(pause_s)
+            return
+        if not self._waiting:
+            self._new_wait.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s - GATHER_S):
+                    await self._new_wait.wait()
+        await asyncio.sleep(GATHER_S)
 
     def _fails(self, error: Exception) -> None:
         self.tally.failures += 1
@@ -203,6 +222,29 @@ class Backup:
             self.tally.not_messages += 1
             if self._seldom is not None:
                 self._seldom.warning(f"bad {peer}", f"dropped what {peer} said of the backup: {error}")
+
+    # --- who waits for what he wrote ---
+
+    async def kept(self, position: Position) -> None:
+        """Returns once a restore brings back all up to the position. Until then it is not waited for the interval to be
+        over; all who wait share an upload."""
+        if self._keeps(position):
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = position
+        self._new_wait.set()
+        try:
+            await future
+        finally:
+            del self._waiting[future]
+
+    def _keeps(self, position: Position) -> bool:
+        return all(self._restorable.get(site, -1) >= stamp for site, stamp in position.stamps.items())
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is uploaded; "" if all is well."""
+        return self._problem
 
     def _said(self, uploaded: Mapping[Site, Stamp]) -> Said:
         return Said(
@@ -370,6 +412,9 @@ class Backup:
         self._oldest_lacking = min(missing.values(), default=None)
         if has_closed(self._newest, view.closed):
             self._restorable = safe(self._restorable, heads, limit, last)
+            for future, position in self._waiting.items():
+                if not future.done() and self._keeps(position):
+                    future.set_result(None)
 
     # --- snapshots ---
 

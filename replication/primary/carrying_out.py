@@ -10,6 +10,7 @@ from replication.acknowledging.levels import Ack, Sure
 from replication.engine import forwarded
 from replication.engine.values import pack, unpack
 from replication.errors import (
+    CannotConfirm,
     CannotForward,
     ForwardingError,
     NotConfirmed,
@@ -37,12 +38,13 @@ _FORGET: Final = f"DELETE FROM {forwarded.TABLE} WHERE at < ?"
 class CarryingOut:
     """`transact` runs a function in a transaction of this node's database, and gives its result and its position. It
     raises NotNow, with nothing written, unless this node may write then. `confirmed` waits until that is as sure as is
-    asked for. `still_may` says whether this node may write now."""
+    asked for; `check` raises CannotConfirm if that can never be. `still_may` says whether this node may write now."""
 
     def __init__(
         self,
         transact: "Callable[[Callable[[Transaction], object]], Awaitable[Written[object]]]",
         confirmed: "Callable[[Written[Any], Sure], Awaitable[None]]",
+        check: Callable[[Sure], None],
         still_may: Callable[[], bool],
         position_now: Callable[[], Position],
         *,
@@ -51,6 +53,7 @@ class CarryingOut:
     ) -> None:
         self._transact = transact
         self._confirmed = confirmed
+        self._check = check
         self._still_may = still_may
         self._position_now = position_now
         self._functions = functions
@@ -71,9 +74,10 @@ class CarryingOut:
     async def _write(self, key: str, verb: object, arguments: object, sure: Sure) -> list[object]:
         try:
             operation = parse(verb, arguments)
+            self._check(sure)
         except NotAValue as error:
             return ["error", str(error)]
-        except CannotForward as error:
+        except (CannotForward, CannotConfirm) as error:
             return plain_error(error)
         try:
             written = await self._once(key, operation)

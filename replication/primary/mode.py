@@ -61,6 +61,7 @@ class PrimaryMode:
         self.carrying_out = CarryingOut(
             Together(repo.transact_here).transact,
             repo.confirmed,
+            repo.check,
             self.leading.still_holds,
             self.position_now,
             functions=repo.functions,

@@ -59,7 +59,7 @@ def _parts(error: ReplicationError) -> list[object]:
             return [list(error.against), error.count, error.size]
         case errors.TooFarAhead():
             return [error.ahead_s, error.bound_s]
-        case errors.CannotForward():
+        case errors.CannotForward() | errors.CannotConfirm():
             return [error.reason]
         case _:
             return [str(error)]
@@ -94,6 +94,8 @@ def _raised(name: str, parts: list[Any], node: str) -> ReplicationError:
             return errors.CannotTravel(reason)
         case "CannotForward", [str(reason)]:
             return CannotForward(reason)
+        case "CannotConfirm", [str(reason)]:
+            return errors.CannotConfirm(reason)
         case "TooFarAhead", [float(ahead_s), float(bound_s)]:
             return errors.TooFarAhead(ahead_s, bound_s)
         case "TailConflict", [list(against), int(count), int(size)]:

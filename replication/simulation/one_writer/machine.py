@@ -137,6 +137,7 @@ class WriterMachine(Machine):
         carrying_out = CarryingOut(
             Together(self._transact, clock=loop_s).transact,
             self._confirmed,
+            lambda sure: None,
             leading.still_holds,
             self.position,
             functions=FUNCTIONS,

@@ -172,6 +172,7 @@ def test_a_program_at_all_addresses_is_reached_at_the_host_of_the_bus(tmp_path: 
     [
         ("replication = {mode = 'naive', ack = 'one'}", "[replication] ack = 'one' needs [replication] mode = "),
         ("replication = {mode = 'convergent', ack = 'quorum'}", "'quorum' needs [cluster] size"),
+        ("replication = {mode = 'convergent', ack = 'bucket'}", "[replication] ack = 'bucket' needs [backup] url"),
         ("replication.unreplicated_max_s = 2", "[replication] unreplicated_max_s = 2 is less than 3"),
         ("replication = {mode = 'primary', unreplicated_max_s = 9}", "needs [cluster] size of 2 or more"),
     ],
