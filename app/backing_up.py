@@ -56,8 +56,10 @@ def with_backup(status: StatusOf | None, backup: Backup | None) -> StatusOf | No
 
     def both() -> ReplicationStatus:
         found, stands = status(), backup.status()
-        problem = (f"the backup stands still: {stands.problem}",) if stands.problem else ()
-        return replace(found, backup=stands, notes=(*found.notes, *problem))
+        notes = [f"the backup stands still: {stands.problem}"] if stands.problem else []
+        if stands.journal_note:
+            notes.append(stands.journal_note)
+        return replace(found, backup=stands, notes=(*found.notes, *notes))
 
     return both
 

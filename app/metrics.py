@@ -139,6 +139,7 @@ def _backup(status: BackupStatus) -> Iterator[Metric]:
         ("problem", "1 if nothing can be uploaded; /api/cluster says why.", bool(status.problem)),
         ("lacking", "Sites of which something here could not be restored from the bucket.", status.lacking),
         ("age_seconds", "For how long the oldest of that has been here.", status.age_s),
+        ("journal_used_ratio", "How much of what the journal keeps that takes; at 1 it is lost.", status.journal_used),
     ):
         yield GaugeMetricFamily(f"litecast_backup_{name}", about, value=value)
 

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Final
 
 from app.doctor.facts import DatabaseFacts, Facts
+from replication.backup.status import JOURNAL_WARNS_AT
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 """What Litecast leaves in a file's schema is parsed by every library that opens it, and needs this one."""
@@ -374,6 +375,23 @@ def standing_still(facts: Facts) -> Finding | None:
     return _finding(standing_still, Gravity.WRONG, facts.node.problem, remedy)
 
 
+def backup(facts: Facts) -> Finding | None:
+    """A backup that stands still, and what it lacks that is about to leave the journal."""
+    node = facts.node
+    if node is None:
+        return None
+    used = node.backup_journal_used
+    if used >= JOURNAL_WARNS_AT:
+        what = f"what the backup lacks takes {used:.0%} of what the journal keeps"
+        remedy = "beyond that only a snapshot of all brings it: raise journal_max_bytes and journal_max_age_s"
+        still = f"; nothing is uploaded: {node.backup_problem}" if node.backup_problem else ""
+        return _finding(backup, Gravity.WRONG, what + still, remedy)
+    if not node.backup_problem:
+        return None
+    remedy = "it goes on by itself when the cause is gone; until then the journal keeps what it lacks"
+    return _finding(backup, Gravity.WRONG, f"nothing is uploaded to the backup: {node.backup_problem}", remedy)
+
+
 def refused_tables(facts: Facts) -> Finding | None:
     """Declared tables that cannot be attached."""
     if facts.node is None or not facts.node.refused:
@@ -401,6 +419,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     capture_triggers,
     tables_gone,
     nothing_attached,
+    backup,
     refused_tables,
     held_values,
     orphan_rows,

@@ -75,6 +75,10 @@ class NodeFacts:
     problem: str = ""
     refused: tuple[str, ...] = ()
     """What speaks against attaching tables that are declared."""
+    backup_problem: str = ""
+    """Why nothing can be uploaded; "" if all is well, or there is no backup."""
+    backup_journal_used: float = 0.0
+    """How much of what the journal keeps is taken by what the bucket lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

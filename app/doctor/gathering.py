@@ -186,12 +186,15 @@ def _node(config: Config) -> NodeFacts | None:
     if report["node"]["name"] != config.node.name and config.node.slots_dir is None:
         return None  # another node on this machine
     peers, standing = report["peers"], report.get("replication") or {}
+    backup = standing.get("backup") or {}
     notes = [str(note) for note in standing.get("notes", [])]
     return NodeFacts(
         peers_up=sum(peer.get("state") == "up" for peer in peers),
         peers_known=len(peers),
         problem=str(standing.get("problem", "")),
         refused=tuple(note.removeprefix(NOT_REPLICATED) for note in notes if note.startswith(NOT_REPLICATED)),
+        backup_problem=str(backup.get("problem", "")),
+        backup_journal_used=float(backup.get("journal_used", 0.0)),
     )
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from replication.engine.stamps import Site, Stamp
 from replication.positions import Position
+
+JOURNAL_WARNS_AT: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class SiteStatus:
 class BackupStatus:
     """A snapshot of it. `problem`: why nothing is uploaded, "" if all is well; `doing`: what goes on now.
 
-    `age_s`: how long the oldest change that this node has has not been in the bucket; 0 if all are there."""
+    `age_s`: how long the oldest change that this node has has not been in the bucket; 0 if all are there.
+    `journal_used`: how much of what the journal here keeps that takes; at 1 the journal loses it."""
 
     url: str
     problem: str
@@ -30,6 +33,7 @@ class BackupStatus:
     snapshot: int
     """The number of the newest one; 0 if none is complete."""
     age_s: float
+    journal_used: float = 0.0
     site: Site
     sites: Mapping[Site, SiteStatus]
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -38,6 +42,22 @@ class BackupStatus:
     def position(self) -> Position:
         """All that is before it comes back with a restore."""
         return Position({site: one.restorable for site, one in self.sites.items() if one.restorable is not None})
+
+    @property
+    def journal_note(self) -> str:
+        """What a person should do something about, in time; "" if nothing is."""
+        if self.journal_used < JOURNAL_WARNS_AT:
+            return ""
+        if self.journal_used >= 1.0:
+            return (
+                "the journal loses what the backup lacks, and a snapshot of the whole database has to bring it: "
+                "journal_max_bytes and journal_max_age_s are too small for so long"
+            )
+        return (
+            f"what the backup lacks takes {self.journal_used:.0%} of what the journal keeps (journal_max_bytes, "
+            "journal_max_age_s): beyond that only a snapshot of the whole database brings it; mend the backup, or "
+            "raise them"
+        )
 
     @property
     def lacking(self) -> int:
@@ -52,6 +72,7 @@ class BackupStatus:
             "doing": self.doing,
             "snapshot": self.snapshot,
             "age_s": round(self.age_s, 3),
+            "journal_used": round(self.journal_used, 3),
             "lacking": self.lacking,
             "site": self.site,
             "position": str(self.position),

@@ -40,6 +40,7 @@ from replication.backup.telling import Bus, Uploaded
 from replication.convergent.store import Done, Store, View
 from replication.engine.received import Malformed
 from replication.engine.stamps import Site, Stamp, first_after, ms_of
+from replication.engine.trimming import JournalLimits, bytes_since
 from replication.errors import ReplicationError
 from replication.positions import Position
 
@@ -49,6 +50,9 @@ LONGEST_PAUSE_S: Final = 30.0
 UNRELATED_S: Final = 10.0
 GATHER_S: Final = 0.05
 """So long others may join who waits until what he wrote is in the bucket. A small object takes a store as long."""
+WEIGH_S: Final = 10.0
+WEIGH_SHARE: Final = 0.05
+"""How often is looked how much of the journal the bucket lacks; and how much of the time that may take."""
 LOOK_AGAIN_S: Final = 5.0
 """How often is looked for the first snapshot, where another node is to make it."""
 
@@ -62,6 +66,11 @@ class Here(Protocol):
 
     def durable_view(self) -> View:
         """How it would be at least after a power cut."""
+        ...
+
+    @property
+    def journal_limits(self) -> JournalLimits:
+        """What is left in the journal."""
         ...
 
     def is_ahead(self) -> bool:
@@ -112,6 +121,9 @@ class Backup:
         self._waiting: dict[asyncio.Future[None], Position] = {}
         self._new_wait = asyncio.Event()
         self._oldest_lacking: Stamp | None = None
+        self._lacking_bytes = 0
+        """What the journal has from there on, when it was weighed last."""
+        self._weigh_not_before_s = 0.0
         self._is_listed = False
         self._listed_s = 0.0
         self._orphaned_since_s: dict[Site, float] = {}
@@ -410,11 +422,24 @@ class Backup:
             missing, last = await self._here.read(lambda connection: _lacking_and_last(connection, heads, uploaded))
             limit = frontier(missing)
         self._oldest_lacking = min(missing.values(), default=None)
+        await self._weigh()
         if has_closed(self._newest, view.closed):
             self._restorable = safe(self._restorable, heads, limit, last)
             for future, position in self._waiting.items():
                 if not future.done() and self._keeps(position):
                     future.set_result(None)
+
+    async def _weigh(self) -> None:
+        """How much the journal has from the oldest change on that is not in the bucket: said before it is too much."""
+        oldest, now_s = self._oldest_lacking, _now_s()
+        if oldest is None:
+            self._lacking_bytes = 0
+        elif now_s >= self._weigh_not_before_s:
+            self._lacking_bytes = await self._here.read(lambda connection: bytes_since(connection, oldest))
+            self._weigh_not_before_s = _now_s() + max(WEIGH_S, (_now_s() - now_s) / WEIGH_SHARE)
+        note = self.status().journal_note
+        if note and self._seldom is not None:
+            self._seldom.warning("journal", note)
 
     # --- snapshots ---
 
@@ -488,6 +513,7 @@ class Backup:
             doing=self._doing,
             snapshot=self._number,
             age_s=age_s,
+            journal_used=self._here.journal_limits.used(age_ms=age_s * 1000, size=self._lacking_bytes),
             site=view.site,
             sites={
                 site: SiteStatus(

@@ -57,6 +57,7 @@ from replication.engine.folding import NOTHING_OWED
 from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import Site, Stamp
+from replication.engine.trimming import JournalLimits
 from replication.engine.values import Key
 from replication.errors import ReplicationError
 from replication.feed.feed import Feed
@@ -633,6 +634,11 @@ class Replication:
         return self._serving.pinned() is not None
 
     # --- trimming ---
+
+    @property
+    def journal_limits(self) -> JournalLimits:
+        """What is left in the journal."""
+        return self._store.journal_limits
 
     async def _trim_step(self) -> None:
         await asyncio.sleep(self._settings.trim_interval_s)

@@ -35,7 +35,7 @@ from replication.engine.snapshots import RangeRead, SnapshotStart, begin, finish
 from replication.engine.stamping_again import set_aside, stamp_again
 from replication.engine.stamps import Site, Stamp, stamp_at
 from replication.engine.transacting import keep_ready_to_merge
-from replication.engine.trimming import trim_journal, trim_tombstones
+from replication.engine.trimming import JournalLimits, trim_journal, trim_tombstones
 from replication.engine.values import Key
 from replication.engine.violations import Violation
 from replication.errors import ReplicationError
@@ -388,6 +388,11 @@ class Store:
         now_ms = self._settings.now_ms()
         restored = restore(self._connection, table, rows, now_ms=now_ms, expected=self._remembered)
         return restored, self._done(restored.folded, changed=True)
+
+    @property
+    def journal_limits(self) -> JournalLimits:
+        """What `trim` leaves in the journal."""
+        return JournalLimits(max_age_ms=self._settings.journal_max_age_ms, max_bytes=self._settings.journal_max_bytes)
 
     def trim(
         self,

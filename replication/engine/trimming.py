@@ -14,6 +14,7 @@ Both look first, without the write lock, and then delete in short transactions."
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from replication.engine import catalogue, held
@@ -29,6 +30,29 @@ from replication.engine.values import fetch
 
 ROWS_AT_A_TIME: Final = 2_000
 """So many are deleted in one transaction: some milliseconds of write lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalLimits:
+    """How old a changeset may be, and how much all may be together."""
+
+    max_age_ms: int
+    max_bytes: int
+
+    def used(self, *, age_ms: float, size: int) -> float:
+        """How far on its way out a changeset is that is so old, and makes so many bytes with all later ones: 0 is not
+        at all, and at 1 it goes."""
+        return max(age_ms / self.max_age_ms, size / self.max_bytes)
+
+
+def bytes_since(connection: sqlite3.Connection, stamp: Stamp) -> int:
+    """What the journal has that is stamped so, or later. Reads as many rows as that is."""
+    (total,) = connection.execute(
+        "SELECT coalesce(sum(length(j.bytes)), 0) FROM main._litecast_sites s CROSS JOIN main._litecast_journal j"
+        " ON j.site = s.short AND j.upto >= ?",
+        (stamp,),
+    ).fetchone()
+    return int(total)
 
 
 def trim_journal(

@@ -71,6 +71,7 @@ class ConvergentCluster:
         self.folder = folder
         self.network = MemoryNetwork()
         self.journal_max_age_s = 3_600.0
+        self.journal_max_bytes = 1024**3
         self.bucket: Bucket | None = None
         """Where nodes that are started from now on upload to."""
         self.backup_interval_s = 0.05
@@ -94,7 +95,7 @@ class ConvergentCluster:
             declared=DECLARED,
             data_dir=data_dir,
             journal_max_age_s=self.journal_max_age_s,
-            journal_max_bytes=1024**3,
+            journal_max_bytes=self.journal_max_bytes,
             clock_bound_ms=CLOCK_BOUND_MS,
             join_timeout_s=5.0,
             expects_peers=expects_peers and bool(self.members),

@@ -118,6 +118,8 @@ FOUND: list[tuple[Check, Facts, Gravity, str]] = [
     (checks.discovery, node(peers_up=0, peers_known=3), UNWISE, "of 3 known"),
     (checks.discovery, alone((2, 0)), UNWISE, "gives 2 addresses"),
     (checks.standing_still, node(problem="merging stands still: disk full"), WRONG, "disk full"),
+    (checks.backup, node(backup_problem="the store is down"), WRONG, "nothing is uploaded to the backup: the store"),
+    (checks.backup, node(backup_journal_used=0.8), WRONG, "takes 80% of what the journal keeps"),
     (checks.refused_tables, node(refused=("table news has no key",)), WRONG, "news has no key"),
 ]
 

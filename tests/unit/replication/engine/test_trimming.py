@@ -6,7 +6,7 @@ from replication.engine.closing import close_site
 from replication.engine.identity import begin_run
 from replication.engine.sites import vector
 from replication.engine.stamps import Site
-from replication.engine.trimming import trim_journal, trim_tombstones
+from replication.engine.trimming import JournalLimits, bytes_since, trim_journal, trim_tombstones
 from tests.support.attached import Attached, exchange
 
 DAY_MS = 24 * 3_600_000
@@ -177,3 +177,20 @@ def test_a_member_that_merged_another_history_keeps_tombstones_where_they_are() 
     assert gone <= vector(c.connection)[a.site].stamp < vector(b.connection)[a.site].stamp
     assert trim(b, c) == 0
     assert trim(b) == 1
+
+
+def test_how_near_a_changeset_is_to_being_trimmed_can_be_told() -> None:
+    """By size it is the first to go when its bytes and those of all later ones are more than may be kept."""
+    a, b = Attached(), Attached()
+    stamps = [
+        a.write(f"INSERT INTO pages (name, title) VALUES ('{n}', '{'x' * 1000}')").changeset.upto for n in range(6)
+    ]
+    b.now_ms = a.now_ms + 10
+    a.merged(b.write("INSERT INTO pages (name) VALUES ('theirs')"))
+    for index, stamp in enumerate(stamps):
+        size = bytes_since(a.connection, stamp)
+        limits = JournalLimits(max_age_ms=DAY_MS, max_bytes=size)
+        assert limits.used(age_ms=0, size=size) == 1.0
+        assert limits.used(age_ms=DAY_MS / 2, size=0) == 0.5
+        trim_journal(a.connection, now_ms=a.now_ms, max_age_ms=DAY_MS, max_bytes=size)
+        assert count(a, "_litecast_journal") == len(stamps) - index + 1, "it is the oldest that stays"
