@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from replication.backup.status import BackupStatus
 from replication.convergent.status import ReplicationStatus
 
 TEXT_MAX_CHARACTERS = 300
@@ -19,12 +20,30 @@ type StatusOf = Callable[[], ReplicationStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupStanding:
+    """What people want to know of a node's backup. `snapshot`: the number of the newest one, 0 if none is complete.
+    `age_s`: how long the oldest change that the node has has not been there; 0 if all are. `problem`: why nothing is
+    uploaded, "" if all is well. `doing`: what goes on beside that.
+    """
+
+    url: str
+    snapshot: int
+    age_s: float
+    problem: str = ""
+    doing: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As it is told and shown: plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What people want to know of a node: is its replication well, does it lag, does it need somebody?
 
     `behind`: of how many sites some peer has something that is not merged there. `waiting`: changesets that came and
     wait for others. `catching_up`: what it is doing about that, "" if nothing. `problem`: why it stands still, "" if
-    it does not. `notes`: what a person should look at.
+    it does not. `notes`: what a person should look at. `backup`: None without one.
     """
 
     ready: bool
@@ -33,6 +52,7 @@ class Standing:
     catching_up: str = ""
     problem: str = ""
     notes: tuple[str, ...] = ()
+    backup: BackupStanding | None = None
 
     def plain(self) -> dict[str, Any]:
         """As it is told and shown: plain values."""
@@ -43,6 +63,7 @@ class Standing:
             "catching_up": self.catching_up,
             "problem": self.problem,
             "notes": list(self.notes),
+            **({} if self.backup is None else {"backup": self.backup.plain()}),
         }
 
 
@@ -62,6 +83,17 @@ def standing(status: ReplicationStatus) -> Standing:
         else _cut(in_words(under_way.peer, under_way.part, under_way.changesets, under_way.rows, under_way.bytes)),
         problem=_cut(status.problem),
         notes=tuple(_cut(note) for note in status.notes[:NOTES_MAX]),
+        backup=None if status.backup is None else _backup(status.backup),
+    )
+
+
+def _backup(status: BackupStatus) -> BackupStanding:
+    return BackupStanding(
+        url=_cut(status.url),
+        snapshot=status.snapshot,
+        age_s=round(status.age_s, 1),
+        problem=_cut(status.problem),
+        doing=_cut(status.doing),
     )
 
 
@@ -90,6 +122,7 @@ def parse_standing(value: object) -> Standing | None:
             "catching_up": str(catching_up),
             "problem": str(problem),
             "notes": list(notes),
+            **more,
         } if len(notes) <= NOTES_MAX:
             pass
         case _:
@@ -99,8 +132,35 @@ def parse_standing(value: object) -> Standing | None:
     if not all(type(count) is int and 0 <= count <= COUNT_MAX for count in (behind, waiting)):
         raise NoStanding
     return Standing(
-        ready=ready, behind=behind, waiting=waiting, catching_up=catching_up, problem=problem, notes=tuple(notes)
+        ready=ready,
+        behind=behind,
+        waiting=waiting,
+        catching_up=catching_up,
+        problem=problem,
+        notes=tuple(notes),
+        backup=_parse_backup(more.get("backup")),
     )
+
+
+def _parse_backup(value: object) -> BackupStanding | None:
+    match value:
+        case None:
+            return None
+        case {
+            "url": str(url),
+            "snapshot": int(snapshot),
+            "age_s": int(age_s) | float(age_s),
+            "problem": str(problem),
+            "doing": str(doing),
+        } if not isinstance(snapshot, bool) and not isinstance(age_s, bool):
+            pass
+        case _:
+            raise NoStanding
+    if max(map(len, (url, problem, doing))) > TEXT_MAX_CHARACTERS:
+        raise NoStanding
+    if not (0 <= snapshot <= COUNT_MAX and 0 <= age_s <= COUNT_MAX):
+        raise NoStanding
+    return BackupStanding(url=url, snapshot=snapshot, age_s=age_s, problem=problem, doing=doing)
 
 
 def _cut(text: str) -> str:

@@ -89,7 +89,8 @@ class StoredBucket:
 
     def place(self, name: str = "") -> str:
         """See `Bucket.place`."""
-        return f"{self._url}/{name}" if name else self._url
+        shown = self._url.partition("?")[0]  # what comes after that may be what admits to the store
+        return f"{shown}/{name}" if name else shown
 
     @asynccontextmanager
     async def _told(self, name: str) -> AsyncIterator[None]:

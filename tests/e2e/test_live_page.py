@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cluster.counters import Count
 from replication.measuring.watching import Measured
 from tests.unit.app.web.fakes import FakeCluster
 from tests.unit.app.web.reports import DRIFTED, EQUAL, UNKNOWN_REPORT
-from tests.unit.app.web.statuses import LATE, WELL
+from tests.unit.app.web.statuses import LATE, UPLOADING, WELL
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed (group: browser)")
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright, expect  # noqa: E402
@@ -219,6 +220,31 @@ async def test_each_node_says_how_its_replication_stands(
     await expect(page.locator("#events")).to_contain_text("beta: merging stands still: disk full")
     cluster.nodes["beta"].stands(WELL)
     await expect(page.locator("#events")).to_contain_text("beta: its problem is gone")
+    assert watched.complaints == []
+
+
+async def test_the_backup_is_shown_where_there_is_one(
+    cluster: FakeCluster, server: WebServer, browser: Browser
+) -> None:
+    watched = await open_page(browser, server, width=375)
+    page = watched.page
+    card, verdict = page.locator("#card-backup"), page.locator("#backup-verdict")
+    await expect(page.locator("#nodes .node")).to_have_count(3)
+    await expect(card).to_be_hidden()  # mode naive has none
+    for name in ("beta", "gamma"):
+        cluster.nodes[name].stands(replace(WELL, backup=replace(UPLOADING, age_s=0.0)))
+    await expect(verdict).to_have_text("All that these nodes have comes back with a restore.")
+    await expect(page.locator("#backup-url")).to_have_text("s3://bucket/folder")
+    await expect(page.locator("#backup-nodes tbody tr")).to_have_text(["beta3–all is well", "gamma3–all is well"])
+    cluster.nodes["beta"].stands(replace(WELL, backup=replace(UPLOADING, age_s=71.2)))
+    await expect(verdict).to_have_text("With a restore all comes back but what was written in the last 72 seconds.")
+    cluster.nodes["beta"].stands(replace(WELL, backup=replace(UPLOADING, age_s=80.0, problem="the store is down")))
+    await expect(verdict).to_have_text("beta uploads nothing: the store is down")
+    await expect(page.locator("#events")).to_contain_text("beta uploads nothing: the store is down")
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    cluster.nodes["beta"].stands(replace(WELL, backup=replace(UPLOADING, snapshot=0)))
+    await expect(page.locator("#backup-nodes tbody tr").first).to_contain_text("none")
+    await expect(page.locator("#events")).to_contain_text("beta: its backup goes on")
     assert watched.complaints == []
 
 

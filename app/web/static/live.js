@@ -341,6 +341,45 @@ function drawTables(state) {
   });
 }
 
+const BACKUP_LATE_S = 60;
+
+function drawBackup(state) {
+  // Each node uploads for itself. One that is down is left out: another one uploads for it.
+  const nodes = state.nodes.filter((node) => node.state !== "down" && node.replication?.backup);
+  $("card-backup").hidden = !nodes.length;
+  if (!nodes.length) return;
+  const backups = nodes.map((node) => node.replication.backup);
+  const urls = [...new Set(backups.map((backup) => backup.url))];
+  put($("backup-url"), urls.join(", "));
+  const failing = nodes.find((node) => node.replication.backup.problem);
+  const oldest = Math.max(...backups.map((backup) => backup.age_s));
+  let [tone, verdict] = ["good", "All that these nodes have comes back with a restore."];
+  if (oldest > 0) verdict = `With a restore all comes back but what was written in the last ${plural(Math.ceil(oldest), "second")}.`;
+  if (oldest > BACKUP_LATE_S) tone = "warn";
+  if (backups.every((backup) => !backup.snapshot)) [tone, verdict] = ["warn", "No snapshot is complete yet: nothing can be restored."];
+  if (urls.length > 1) [tone, verdict] = ["bad", "The nodes do not upload to one place: see [backup] url."];
+  if (failing) [tone, verdict] = ["bad", `${failing.name} uploads nothing: ${failing.replication.backup.problem}`];
+  $("backup-verdict").className = `notice ${tone}`;
+  put($("backup-verdict"), verdict);
+  const body = $("backup-nodes").tBodies[0];
+  while (body.rows.length > nodes.length) body.deleteRow(-1);
+  nodes.forEach((node, place) => {
+    let row = body.rows[place];
+    if (!row) {
+      row = body.insertRow();
+      row.append(element("th"), element("td", "number"), element("td", "number"), element("td"));
+      row.cells[0].scope = "row";
+    }
+    const backup = node.replication.backup;
+    put(row.cells[0], node.name);
+    put(row.cells[1], backup.snapshot ? shown(backup.snapshot) : "none");
+    put(row.cells[2], backup.age_s > 0 ? `${number.format(Math.ceil(backup.age_s))} s` : "–");
+    row.cells[2].className = `number${backup.age_s > BACKUP_LATE_S ? " warn-text" : ""}`;
+    put(row.cells[3], backup.problem || backup.doing || (node.stale ? "last known" : "all is well"));
+    row.cells[3].className = backup.problem ? "bad-text" : "muted";
+  });
+}
+
 const cards = new Map();
 
 function drawNodes(state) {
@@ -535,6 +574,9 @@ function noteChanges(before, state) {
     else if (before.nodes[index].state !== node.state) news.push(`${node.name}: ${before.nodes[index].state} → ${node.state}`);
     const [was, is] = [index === undefined ? null : before.nodes[index].replication, node.replication];
     if (was && is && was.problem !== is.problem) news.push(`${node.name}: ${is.problem || "its problem is gone"}`);
+    if (was?.backup && is?.backup && Boolean(was.backup.problem) !== Boolean(is.backup.problem)) {
+      news.push(is.backup.problem ? `${node.name} uploads nothing: ${is.backup.problem}` : `${node.name}: its backup goes on`);
+    }
   }
   for (const node of before.nodes) if (!state.byNode.has(node.name)) news.push(`${node.name} is no longer known`);
   for (const text of news) addEvent(state.at, text);
@@ -561,6 +603,7 @@ function draw() {
     drawNodes(state);
     drawPages(state);
     drawTables(state);
+    drawBackup(state);
     drawCauses(state);
     drawCharts(state);
   });

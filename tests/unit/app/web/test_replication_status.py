@@ -1,5 +1,6 @@
 """How replication stands is told in mode convergent, and nowhere else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from app.standing import NOTES_MAX, TEXT_MAX_CHARACTERS, NoStanding, parse_stand
 from app.web.state import live_state
 from replication.convergent.status import ReplicationStatus, Tally
 from tests.unit.app.web.fakes import FakeCluster
-from tests.unit.app.web.statuses import LATE, WELL
+from tests.unit.app.web.statuses import LATE, UPLOADING, WELL
 
 OPERATIONS = Path(__file__).parents[4] / "docs/operations.md"
 
@@ -103,7 +104,10 @@ def test_a_standing_is_bounded_and_survives_the_trip() -> None:
         NOTES_MAX,
         TEXT_MAX_CHARACTERS,
     )
-    for one in (told, standing(LATE), standing(WELL)):
+    backed_up = standing(replace(LATE, backup=UPLOADING))
+    assert backed_up.backup is not None
+    assert (backed_up.backup.url, backed_up.backup.snapshot, backed_up.backup.age_s) == ("s3://bucket/folder", 3, 0.7)
+    for one in (told, standing(LATE), standing(WELL), backed_up):
         assert parse_standing(one.plain()) == one
 
 
@@ -120,6 +124,11 @@ def test_a_standing_is_bounded_and_survives_the_trip() -> None:
         {"notes": ["x"] * (NOTES_MAX + 1)},
         {"notes": [1]},
         {"notes": "x"},
+        {"backup": {}},
+        {"backup": {"url": "u", "snapshot": True, "age_s": 0, "problem": "", "doing": ""}},
+        {"backup": {"url": "u", "snapshot": 1, "age_s": float("nan"), "problem": "", "doing": ""}},
+        {"backup": {"url": "u", "snapshot": 1, "age_s": -1, "problem": "", "doing": ""}},
+        {"backup": {"url": "u" * 301, "snapshot": 1, "age_s": 0, "problem": "", "doing": ""}},
     ],
 )
 async def test_a_standing_that_is_none_is_not_believed(cluster: FakeCluster, change: dict[str, object]) -> None:
