@@ -91,8 +91,8 @@ def exact(node: NodeProcess) -> None:
         assert counted == dict(file.execute("SELECT page, count(*) FROM clicks GROUP BY page"))
 
 
-def drill(make: Make, tmp_path: Path, url: str) -> Sequence[NodeProcess]:
-    nodes = cluster_of(make, "abc", backup__url=url, backup__interval_s=0.3)
+def drill(make: Make, tmp_path: Path, url: str, **settings: object) -> Sequence[NodeProcess]:
+    nodes = cluster_of(make, "abc", backup__url=url, backup__interval_s=0.3, **settings)
     start(*nodes)
     safe: set[str] = set()
     with Load(tmp_path, nodes, reads=False) as load:
@@ -148,7 +148,17 @@ def test_all_nodes_and_all_disks_are_lost_and_come_back_from_an_s3_server(
     with s3_server(tmp_path / "s3") as server:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
-        drill(make, tmp_path, f"s3://{BUCKET}/some/folder")
+        url = f"s3://{BUCKET}/some/folder"
+        nodes = drill(make, tmp_path, url, backup__encrypt=True, replication__ack="bucket")
+        assert nodes[0].count_view("afterwards")[0] == 200
+        target = tmp_path / "restored.db"
+        refused = litecast("restore", "--from", url, str(target))
+        assert "is encrypted: give the cluster's secret" in refused.stderr
+        assert not target.exists()
+        done = litecast("restore", "--from", url, "--config", str(nodes[0].config_file), str(target))
+        assert done.returncode == 0, done.stderr
+        with contextlib.closing(sqlite3.connect(target)) as file:  # at once: the view returned when it was there
+            assert file.execute("SELECT count FROM page_counts WHERE page = 'afterwards'").fetchall() == [(1,)]
 
 
 def test_a_node_without_a_database_begins_nothing_while_the_backup_cannot_be_reached(

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.security import Secret
 from replication.backup.bucket import claim, whose
-from replication.backup.encrypting import key_of
+from replication.backup.encrypting import key_of, new_key
 from replication.backup.envelope import HEADER_BYTES
 from replication.backup.errors import BackupDamaged, BackupError, BackupRefused
 from replication.backup.for_node import restore_from
@@ -177,6 +177,17 @@ async def test_a_key_that_was_altered_is_named(sound: Objects, tmp_path: Path) -
     error = await refusal(reader(store, SECRET), store, tmp_path / "out.db")
     assert isinstance(error, BackupDamaged)
     assert error.place == f"memory/{name}"
+
+
+async def test_a_key_of_another_backup_is_not_taken_for_this_ones(sound: Objects, tmp_path: Path) -> None:
+    """With it a node would upload what nobody else can read."""
+    store = kept_in(sound)
+    wrapping = key_of(SECRET, CLUSTER)
+    name = KEYS + wrapping.fingerprint
+    store.objects[name] = wrapping.wrap(name, new_key())
+    assert isinstance(await refusal(reader(store, SECRET), store, tmp_path / "out.db"), BackupRefused)
+    with pytest.raises(BackupRefused):
+        await claim(encrypted(store), CLUSTER)
 
 
 async def test_a_plain_place_stays_plain_and_an_encrypted_one_encrypted() -> None:
