@@ -241,6 +241,7 @@ async def test_the_backup_is_shown_where_there_is_one(
     cluster.nodes["beta"].stands(replace(WELL, backup=replace(UPLOADING, age_s=80.0, problem="the store is down")))
     await expect(verdict).to_have_text("beta uploads nothing: the store is down")
     await expect(page.locator("#events")).to_contain_text("beta uploads nothing: the store is down")
+    await expect(page.locator("#backup-nodes tbody tr").first).to_have_text("beta380 suploads nothing")
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     cluster.nodes["beta"].stands(replace(WELL, backup=replace(UPLOADING, snapshot=0)))
     await expect(page.locator("#backup-nodes tbody tr").first).to_contain_text("none")

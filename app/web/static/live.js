@@ -375,7 +375,8 @@ function drawBackup(state) {
     put(row.cells[1], backup.snapshot ? shown(backup.snapshot) : "none");
     put(row.cells[2], backup.age_s > 0 ? `${number.format(Math.ceil(backup.age_s))} s` : "–");
     row.cells[2].className = `number${backup.age_s > BACKUP_LATE_S ? " warn-text" : ""}`;
-    put(row.cells[3], backup.problem || backup.doing || (node.stale ? "last known" : "all is well"));
+    put(row.cells[3], backup.problem ? "uploads nothing" : backup.doing || (node.stale ? "last known" : "all is well"));
+    row.cells[3].title = backup.problem;
     row.cells[3].className = backup.problem ? "bad-text" : "muted";
   });
 }
