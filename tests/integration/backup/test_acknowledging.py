@@ -1,6 +1,7 @@
 """`ack = "bucket"`: a write returns once it comes back from the backup, soon, and many share an upload."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -101,6 +102,38 @@ async def test_what_another_node_wrote_before_has_to_be_there_as_well(
     theirs = ""
     await writing
     assert await restored(bucket, tmp_path) == ["first", "of a", "of b"]
+
+
+async def test_what_was_acknowledged_is_in_the_bucket_of_that_moment_whatever_the_store_does(
+    cluster: ConvergentCluster, repo_of: Open, tmp_path: Path
+) -> None:
+    """Three nodes write on top of what they have of each other; requests fail before and after they were done."""
+    rng = random.Random(1)
+    bucket = cluster.bucket = FakeBucket(
+        lambda what, name: rng.choice(("before", "after")) if rng.random() < 0.1 else ""
+    )
+    members = await cluster.trio()
+    repos = [await repo_of(member) for member in members]
+    await repos[0].insert("pages", page("first"))
+    await cluster.equal()
+    moments: list[tuple[str, dict[str, bytes]]] = []
+    until_s = asyncio.get_running_loop().time() + 3.0
+
+    async def write_on(number: int) -> None:
+        while asyncio.get_running_loop().time() < until_s:
+            name = f"{number} {rng.random()}"
+            try:
+                await repos[number].insert("pages", page(name))
+            except NotConfirmed:
+                continue
+            moments.append((name, dict(bucket.objects)))
+
+    await asyncio.gather(*(write_on(number) for number in range(3)))
+    assert len(moments) > 20
+    found = FakeBucket()
+    for name, objects in rng.sample(moments, 10):
+        found.objects = objects
+        assert name in await restored(found, tmp_path)
 
 
 async def test_a_store_that_fails_is_told_with_what_was_written_and_is_not_pressed(
