@@ -64,12 +64,15 @@ def _print_status(found: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from replication.backup.status import JOURNAL_WARNS_AT
+
     console = asking.console()
     facts = Table.grid(padding=(0, 2))
     for label, value, style in (
         ("backup", found["url"], ""),
         ("snapshot", found["snapshot"] or "none is complete yet", ""),
         ("lacking", _lacking(found), "yellow" if found["lacking"] else ""),
+        *([("journal", _journal(found), "yellow")] if found.get("journal_used", 0) >= JOURNAL_WARNS_AT else []),
         *([("doing", found["doing"], "")] if found["doing"] else []),
         *([("problem", found["problem"], "red")] if found["problem"] else []),
     ):
@@ -87,6 +90,10 @@ def _lacking(found: Mapping[str, Any]) -> str:
     if not found["lacking"]:
         return "nothing: all that this node has comes back with a restore"
     return f"something of {found['lacking']} site(s), the oldest of it for {found['age_s']:.1f} s"
+
+
+def _journal(found: Mapping[str, Any]) -> str:
+    return f"what is lacking takes {found['journal_used']:.0%} of what the journal keeps"
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from app import cli
 from app.node_client import url_of
 from cluster.address import Address
+from tests.unit.app.web.statuses import UPLOADING
 
 CLUSTER = {
     "node": {"name": "alpha", "region": "ams", "incarnation": "b7"},
@@ -185,3 +187,18 @@ def test_something_else_than_a_node_is_said_to_be_that(
 )
 def test_node_is_asked_where_its_web_server_listens(bind: Address, url: str) -> None:
     assert url_of(bind) == url
+
+
+def test_how_the_backup_stands_is_shown_with_what_the_journal_is_about_to_lose(
+    start_node: StartNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(**other: object) -> str:
+        backup = replace(UPLOADING, **other).as_json()  # type: ignore[arg-type]
+        url = start_node(cluster=CLUSTER | {"mode": "convergent", "replication": WELL | {"backup": backup}})
+        assert cli.main(["backup", "status", "--url", url]) == bool(other.get("problem"))
+        return capsys.readouterr().out
+
+    assert "journal" not in shown()
+    late = shown(problem="the store is down", journal_used=0.834)
+    assert "the store is down" in late
+    assert "what is lacking takes 83% of what the journal keeps" in late
