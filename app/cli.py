@@ -5,6 +5,7 @@ Exit status: 0 done, 1 could not (one line on standard error says why and what t
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -41,6 +42,19 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 # What a shell reports of a program that SIGPIPE ended.
 EXIT_PIPE_CLOSED = 141
+
+
+def program(argv: Sequence[str] | None = None) -> None:
+    """The process `litecast`: runs `main` and ends with its exit status."""
+    status = main(argv)
+    if "obstore" in sys.modules:
+        # Its threads may be about to drop what they had to say to Python. An interpreter that is being taken down ends
+        # a thread that asks for it, and Rust aborts the process for that: status 134, though all was done.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from app.cli import main
+from app.cli import program
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,4 +30,4 @@ def _watch() -> None:
 
 if __name__ == "__main__":
     _die_with_the_demo()
-    sys.exit(main(["node", *sys.argv[1:]]))
+    program(["node", *sys.argv[1:]])

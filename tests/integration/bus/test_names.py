@@ -95,7 +95,7 @@ async def test_successor_at_another_address_is_let_in_once_its_predecessor_is_fo
         await eventually(lambda: incarnation_of("a", b) == successor.incarnation)
         assert successor._failed is not None
         assert not successor._failed.done()
-        assert b.news("a") == ["up", "down", "up"]
+        await eventually(lambda: b.news("a") == ["up", "down", "up"])
         assert successor.incarnation != a.node.incarnation
 
 

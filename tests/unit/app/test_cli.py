@@ -154,3 +154,21 @@ def test_light_commands_do_not_load_the_web_server_or_the_bus() -> None:
         [sys.executable, "-c", code.format("keygen")], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not heavy & set(loaded.stdout.split())
+
+
+def test_a_process_that_has_just_used_an_object_store_ends_with_its_own_status(tmp_path: Path) -> None:
+    """More than every second one was aborted without it, on a machine with two cores."""
+    code = (
+        "import asyncio, sys\n"
+        "from app import cli\n"
+        "from obstore import list_with_delimiter_async\n"
+        "from obstore.store import LocalStore\n"
+        "async def look():\n"
+        "    await list_with_delimiter_async(LocalStore(sys.argv[1]))\n"
+        "    return 7\n"
+        "cli.main = lambda _: print('done') or asyncio.run(look())\n"
+        "cli.program()\n"
+    )
+    for _ in range(8):
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (7, "done\n", "")
