@@ -78,7 +78,7 @@ class Traffic:
                     self.rounds[node.name] += 1
                 with self._done:
                     self._done.notify_all()
-                self._over.wait(0.05)
+                self._over.wait(0.5)
         except BaseException as error:
             self.failed.append(error)
             with self._done:
