@@ -116,8 +116,13 @@ def _list(args: argparse.Namespace) -> int:
 def _print_list(url: str, found: "Listed") -> None:
     from rich.table import Table
 
+    from replication.backup.moments import said
+
     console = asking.console()
     console.print(f"{url} is the backup of cluster {found.cluster}." if found.cluster else f"{url} holds nothing.")
+    if found.span_ms is not None:
+        since, newest = map(said, found.span_ms)
+        console.print(f"`litecast restore --at` takes any moment from {since} on. The newest change is of {newest}.")
     snapshots = Table("snapshot", "taken", "on", "MB", box=None, pad_edge=False)
     for one in found.snapshots:
         moment = _moment(one.taken_ms << 16)

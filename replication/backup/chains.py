@@ -5,7 +5,7 @@ may stand beside the small ones that it was made of. So the longest that goes on
 passed over."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from replication.backup.batches import Batch, Link
 from replication.backup.names import Stretch
@@ -47,6 +47,16 @@ def to_read(stretches: Sequence[Stretch], at: Stamp) -> list[Stretch]:
             index += 1
         found.append(best)
         at = best.last
+
+
+def upto_first(stretches: Iterable[Stretch], is_last: Callable[[Stretch], bool]) -> list[Stretch]:
+    """The stretches up to the first one that is the last, and that one."""
+    found: list[Stretch] = []
+    for one in stretches:
+        found.append(one)
+        if is_last(one):
+            break
+    return found
 
 
 def ends(stretches: Iterable[Stretch]) -> dict[Site, Stamp]:

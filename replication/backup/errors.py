@@ -6,6 +6,7 @@
     ├── BackupRefused        what is at the url is not this cluster's backup: .place .problem .remedy
     ├── BackupDamaged        an object that is not as it was written, or is missing: .place .problem
     ├── NothingToRestore     .place; no snapshot is complete there
+    ├── NotInBackup          the moment or position that was asked for is not there: .place .problem .remedy
     └── CannotRestore        .path .problem .remedy; the file that was to be made
 
 `str()` of each is one line that an operator can act on. None of them leaves anything half done."""
@@ -59,6 +60,16 @@ class NothingToRestore(BackupError):
         super().__init__(
             f"{place} has no complete snapshot: nothing can be restored from it; see that the url is right"
         )
+
+
+class NotInBackup(BackupError):
+    """Something is there, and not what was asked for: a moment, or a position. Nothing was made."""
+
+    def __init__(self, place: str, problem: str, remedy: str) -> None:
+        self.place = place
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{place} {problem}: {remedy}")
 
 
 class CannotRestore(BackupError):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from replication.backup.bucket import Bucket
+from replication.backup.cuts import EVERYTHING, Cut
 from replication.backup.restoring import Progress, Restored, restore
 from replication.backup.taking import Snapshots
 from replication.backup.uploading import Backup
@@ -27,7 +28,12 @@ def backup_for_node(
 
 
 async def restore_from(
-    bucket: Bucket, target: Path, *, cluster: str | None = None, progress: Progress | None = None
+    bucket: Bucket,
+    target: Path,
+    *,
+    cut: Cut = EVERYTHING,
+    cluster: str | None = None,
+    progress: Progress | None = None,
 ) -> Restored:
     """Makes the database at `target` from what is in the bucket. Raises as `restore` does."""
     engine = ThreadEngine("litecast restore")
@@ -39,6 +45,7 @@ async def restore_from(
             now_ms=now_ms,
             new_site=new_site,
             new_nonce=new_nonce,
+            cut=cut,
             cluster=cluster,
             progress=progress,
         )

@@ -8,7 +8,7 @@ from replication.backup.bucket import Bucket, manifest, whose
 from replication.backup.chains import by_site
 from replication.backup.manifests import Manifest
 from replication.backup.names import Stretch, snapshots_in, stretch_of
-from replication.engine.stamps import Site
+from replication.engine.stamps import Site, ms_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +20,22 @@ class Listed:
     """The complete ones, the newest last."""
     sites: Mapping[Site, Sequence[Stretch]]
 
+    @property
+    def span_ms(self) -> tuple[int, int] | None:
+        """The first moment that can be restored, and that of the newest change there is; None if none can be.
+
+        Any later one can be asked for, and has nothing more."""
+        if not self.snapshots:
+            return None
+        ends = [one.last for stretches in self.sites.values() for one in stretches]
+        return ms_of(self.snapshots[0].clock), ms_of(max([self.snapshots[-1].clock, *ends]))
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {
             "cluster": self.cluster,
+            "from_ms": self.span_ms[0] if self.span_ms else None,
+            "newest_ms": self.span_ms[1] if self.span_ms else None,
             "snapshots": [
                 {
                     "snapshot": one.number,

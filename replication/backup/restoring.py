@@ -1,4 +1,5 @@
-"""From a bucket to a database: the newest snapshot, and all changesets that came after it, merged by the engine.
+"""From a bucket to a database: the newest snapshot, and all changesets that came after it, merged by the engine. Or,
+where it is to end earlier (see `cuts`), the newest snapshot that has nothing later, and the changesets up to there.
 
 The file is made beside its place, and linked there when it is whole: pieces and rows have the digests that stand with
 the backup, SQLite finds it sound, it has a site of its own, and it is on the disk. Whatever goes wrong before that,
@@ -6,12 +7,14 @@ there is no file, and one that is there already is never replaced.
 
 Changesets come in the order of their stamps, which is a causal order. What depends on something that never got to
 the bucket cannot be merged: a node was uploading for itself when all were lost. It is left out, and said; nobody was
-told that it was in the bucket. What is missing in between is damage, and ends it."""
+told that it was in the bucket. What is missing in between is damage, and ends it. Of a position nothing may be missing:
+who names one wants all that is before it."""
 
 import asyncio
 import contextlib
 import heapq
 import os
+import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +23,13 @@ from pathlib import Path
 from typing import Final
 
 from replication.backup.batches import Batch, Link
-from replication.backup.bucket import Bucket, batch_at, check_is_of, newest_snapshot, whose
-from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read
+from replication.backup.bucket import Bucket, batch_at, check_is_of, whose
+from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read, upto_first
+from replication.backup.choosing import snapshot_for
+from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
 from replication.backup.envelope import BadEnvelope, unseal
 from replication.backup.epochs import ends_of_epochs
-from replication.backup.errors import BackupDamaged, CannotRestore, NothingToRestore
+from replication.backup.errors import BackupDamaged, CannotRestore, NothingToRestore, NotInBackup
 from replication.backup.fingerprints import fingerprints
 from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
 from replication.backup.names import CHANGESETS, Stretch, of_closing, of_piece, of_stretch, stretch_of
@@ -43,10 +48,11 @@ from replication.engine.applying import (
     Waits,
     merge_all,
 )
-from replication.engine.changesets import digest
+from replication.engine.changesets import decode_head, digest
 from replication.engine.copying import make_own
 from replication.engine.sites import Head, vector
-from replication.engine.stamps import STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
+from replication.engine.stamps import ALL_BRANCHES, STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
+from replication.positions import Position
 
 ARRIVING: Final = "restoring-"
 """What the name of the file begins with until it is whole: not with the database's, as SQLite's own files do."""
@@ -111,10 +117,12 @@ async def restore(
     now_ms: Callable[[], int],
     new_site: Callable[[], Site],
     new_nonce: Callable[[], bytes],
+    cut: Cut = EVERYTHING,
     cluster: str | None = None,
     progress: Progress | None = None,
 ) -> Restored:
-    """Makes the database at `target`, where nothing is. `cluster`: whose it has to be; None if that does not matter.
+    """Makes the database at `target`, where nothing is. `cut`: up to where. `cluster`: whose it has to be; None if that
+    does not matter.
 
     Raises a BackupError, OSError or sqlite3.Error (the disk); nothing is at `target` then that was not there before.
     """
@@ -124,12 +132,13 @@ async def restore(
     found = await whose(bucket)
     if found is not None and cluster is not None:
         check_is_of(bucket, cluster, found=found)
-    snapshot = None if found is None else await newest_snapshot(bucket)
-    if snapshot is None:
+    if found is None:
         raise NothingToRestore(bucket.place())
+    snapshot = await snapshot_for(bucket, cut, now_ms=now_ms())
     arriving = target.with_name(f"{ARRIVING}{target.name}")
+    restoring = _Restoring(bucket, snapshot, cut, arriving, engine, progress, now_ms)
     try:
-        return await _Restoring(bucket, snapshot, arriving, engine, progress, now_ms).run(target, new_site, new_nonce)
+        return await restoring.run(target, new_site, new_nonce)
     finally:
         await engine.run(lambda: _remove(arriving))
 
@@ -146,6 +155,7 @@ class _Chain:
 class _Restoring:
     bucket: Bucket
     snapshot: Manifest
+    cut: Cut
     arriving: Path
     engine: Engine
     progress: Progress
@@ -160,15 +170,16 @@ class _Restoring:
     connection: sqlite3.Connection | None = None
 
     async def run(self, target: Path, new_site: Callable[[], Site], new_nonce: Callable[[], bytes]) -> Restored:
-        await self._fetch()
-        await self.engine.run(self._check_rows)
         await self._plan()
+        await self._fetch(target)
+        await self.engine.run(self._check_rows)
         # First: of the site that was copied more is to be merged, and nobody merges what its own site wrote.
         await self.engine.run(lambda: make_own(self.arriving, new_site=new_site, new_nonce=new_nonce()))
         await self.engine.run(self._open)
         try:
             await self._merge_all()
             heads = await self.engine.run(lambda: vector(self._opened))
+            self._check_reached(heads)
         finally:
             await self.engine.run(self._close)
         self.progress.part = "checking"
@@ -183,11 +194,15 @@ class _Restoring:
 
     # --- the snapshot ---
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, target: Path) -> None:
         """Its pieces, some at a time, each checked."""
         self.progress.part, self.progress.bytes_total = "fetching the snapshot", self.snapshot.size
         await self.engine.run(lambda: self.arriving.parent.mkdir(parents=True, exist_ok=True))
         await self.engine.run(lambda: _remove(self.arriving))
+        free = await self.engine.run(lambda: shutil.disk_usage(self.arriving.parent).free)
+        if free < self.snapshot.size:
+            problem = f"takes {self.snapshot.size / 1e6:,.1f} MB or more, and {free / 1e6:,.1f} MB are free there"
+            raise CannotRestore(target, problem, "make room, or name a file on another disk")
         file = await self.engine.run(lambda: self.arriving.open("xb"))
         offset = 0
         places: list[tuple[int, int]] = []
@@ -248,13 +263,54 @@ class _Restoring:
             found = to_read(stretches, first_after(site) if head is None else head.stamp)
             if found:
                 self.chains[site] = _Chain(left=deque(found), head=head)
-        self.progress.objects_total = sum(len(chain.left) for chain in self.chains.values())
         begun = {
             site: await self._next_batch(site)
             for site, chain in self.chains.items()
             if epoch_of(site) and chain.head is None
         }
         self.ends = ends_of_epochs({site: batch.links[0].encoded for site, batch in begun.items()}, self.chains)
+        if isinstance(self.cut, AtPosition):
+            self.cut = await self._whole(self.cut)
+        for chain in self.chains.values():
+            chain.left = deque(upto_first(chain.left, self.cut.ends_in))
+        self.progress.objects_total = sum(len(chain.left) for chain in self.chains.values())
+
+    async def _whole(self, cut: AtPosition) -> AtPosition:
+        """The position with the sites that it does not name, as far as what it names had seen of them. Raises
+        NotInBackup if not even the objects that are there go so far."""
+        for site, stamp in cut.position.stamps.items():
+            chain, head = self.chains.get(site), self.snapshot.vector.get(site)
+            if stamp > (chain.left[-1].last if chain else first_after(site) if head is None else head.stamp):
+                raise self._lacks(site, stamp)
+        if self.chains.keys() <= cut.position.stamps.keys():
+            return cut
+        seen: dict[Site, Stamp] = {}
+        for site in self.chains.keys() & cut.position.stamps.keys():
+            for stretch in upto_first(self.chains[site].left, cut.ends_in):
+                for link in (await self._batch(stretch)).links:
+                    if cut.takes(site, link):
+                        deps = await asyncio.to_thread(decode_head, link.encoded)
+                        for dep, stamp in deps.deps.items():
+                            if stamp != ALL_BRANCHES:
+                                seen[dep] = max(stamp, seen.get(dep, stamp))
+        return cut.with_what_it_saw(seen)
+
+    def _lacks(self, site: Site, stamp: Stamp) -> NotInBackup:
+        problem = f"does not have what site {site} wrote up to {stamp:x}"
+        remedy = "see in `litecast backup status` whether it is still to be uploaded, or name an earlier position"
+        return NotInBackup(self.bucket.place(), problem, remedy)
+
+    def _check_reached(self, heads: Mapping[Site, Head]) -> None:
+        """Raises NotInBackup if the file is not as far as a position that was asked for."""
+        if isinstance(self.cut, AtMoment):
+            return
+        for site, stamp in self.cut.position.stamps.items():
+            if site not in heads or heads[site].stamp < stamp:
+                left = self.left_out.get(site) or self.tails.get(site)
+                if left is None:
+                    raise self._lacks(site, stamp)
+                problem = f"does not bring back what site {site} wrote up to {stamp:x}, since {left.reason}"
+                raise NotInBackup(self.bucket.place(), problem, "name another position, or a moment: --at")
 
     async def _there(self) -> dict[Site, list[Stretch]]:
         """Which objects with changesets there are, of each site."""
@@ -307,10 +363,12 @@ class _Restoring:
         except AnotherHistory as error:
             self._leave_out(site, f"{of_stretch(stretch)} {error}")
             return ()
+        wanted = tuple(link for link in found if self.cut.takes(site, link))
         end = self.ends.get(site, STAMP_MAX)
-        counts = tuple(link for link in found if link.upto <= end)
+        counts = tuple(link for link in wanted if link.upto <= end)
         if len(counts) < len(found):
             chain.left.clear()
+        if len(counts) < len(wanted):
             self.tails[site] = LeftOut(site=site, after=end, reason=_TAIL)
         if found:
             chain.head = Head(stamp=found[-1].upto, digest=found[-1].digest)
@@ -355,6 +413,7 @@ class _Restoring:
                 self.merged += 1
                 self.progress.changesets += 1
             case Waits(missing=missing):
+                self._check_is_whole(site, link, missing)
                 which = ", ".join(sorted(missing)[:3])
                 self._leave_out(site, f"it depends on what is not in the bucket, of site {which}", link.after)
             case Fork(reason=reason):
@@ -370,6 +429,16 @@ class _Restoring:
                 raise BackupDamaged(place, "has what a node wrote after another one had become the primary")
             case TooEarly():
                 raise AssertionError("no stamp is too far ahead")
+
+    def _check_is_whole(self, site: Site, link: Link, missing: Mapping[Site, Stamp]) -> None:
+        """Raises NotInBackup if what a changeset waits for is beyond what was asked for."""
+        if isinstance(self.cut, AtMoment):
+            return
+        for dep, stamp in missing.items():
+            if stamp > self.cut.position.stamps.get(dep, stamp):
+                problem = f"cannot bring back that position: what site {site} wrote up to {link.upto:x} depends on more"
+                raise NotInBackup(self.bucket.place(), problem, f"add {Position({dep: stamp})} to it")
+            raise self._lacks(dep, stamp)
 
     def _leave_out(self, site: Site, reason: str, after: Stamp | None = None) -> None:
         if site in self.left_out:
