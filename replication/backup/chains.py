@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from replication.backup.batches import Batch, Link
 from replication.backup.names import Stretch
+from replication.engine.changesets import decode_head
 from replication.engine.sites import Head
-from replication.engine.stamps import Site, Stamp, first_after
+from replication.engine.stamps import ALL_BRANCHES, Site, Stamp, first_after
 
 
 class Gap(ValueError):
@@ -56,6 +57,16 @@ def upto_first(stretches: Iterable[Stretch], is_last: Callable[[Stretch], bool])
         found.append(one)
         if is_last(one):
             break
+    return found
+
+
+def newest_deps(changesets: Iterable[bytes]) -> dict[Site, Stamp]:
+    """Up to where these have seen other sites, but those that they know to be closed."""
+    found: dict[Site, Stamp] = {}
+    for encoded in changesets:
+        for dep, stamp in decode_head(encoded).deps.items():
+            if stamp != ALL_BRANCHES:
+                found[dep] = max(stamp, found.get(dep, stamp))
     return found
 
 

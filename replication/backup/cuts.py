@@ -85,7 +85,7 @@ class AtPosition:
     def ends_in(self, stretch: Stretch) -> bool:
         """Whether an object is the last one of its site that has to be read."""
         stamp = self.position.stamps.get(stretch.site)
-        return stamp is None or stretch.last >= stamp
+        return stamp is not None and stretch.last >= stamp
 
     def with_what_it_saw(self, seen: Mapping[Site, Stamp]) -> "AtPosition":
         """With the sites that it does not name, as far as what it names had seen of them."""

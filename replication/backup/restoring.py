@@ -24,7 +24,7 @@ from typing import Final
 
 from replication.backup.batches import Batch, Link
 from replication.backup.bucket import Bucket, batch_at, check_is_of, whose
-from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read, upto_first
+from replication.backup.chains import AnotherHistory, Gap, by_site, following, newest_deps, to_read, upto_first
 from replication.backup.choosing import snapshot_for
 from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
 from replication.backup.envelope import BadEnvelope, unseal
@@ -48,10 +48,10 @@ from replication.engine.applying import (
     Waits,
     merge_all,
 )
-from replication.engine.changesets import decode_head, digest
+from replication.engine.changesets import digest
 from replication.engine.copying import make_own
 from replication.engine.sites import Head, vector
-from replication.engine.stamps import ALL_BRANCHES, STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
 from replication.positions import Position
 
 ARRIVING: Final = "restoring-"
@@ -264,13 +264,15 @@ class _Restoring:
             if found:
                 self.chains[site] = _Chain(left=deque(found), head=head)
         begun = {
-            site: await self._next_batch(site)
+            site: await self._next_batch(site, chain)
             for site, chain in self.chains.items()
             if epoch_of(site) and chain.head is None
         }
         self.ends = ends_of_epochs({site: batch.links[0].encoded for site, batch in begun.items()}, self.chains)
         if isinstance(self.cut, AtPosition):
             self.cut = await self._whole(self.cut)
+            wanted = self.cut.position.stamps
+            self.chains = {site: chain for site, chain in self.chains.items() if site in wanted}
         for chain in self.chains.values():
             chain.left = deque(upto_first(chain.left, self.cut.ends_in))
         self.progress.objects_total = sum(len(chain.left) for chain in self.chains.values())
@@ -286,13 +288,15 @@ class _Restoring:
             return cut
         seen: dict[Site, Stamp] = {}
         for site in self.chains.keys() & cut.position.stamps.keys():
-            for stretch in upto_first(self.chains[site].left, cut.ends_in):
-                for link in (await self._batch(stretch)).links:
-                    if cut.takes(site, link):
-                        deps = await asyncio.to_thread(decode_head, link.encoded)
-                        for dep, stamp in deps.deps.items():
-                            if stamp != ALL_BRANCHES:
-                                seen[dep] = max(stamp, seen.get(dep, stamp))
+            chain = _Chain(left=self.chains[site].left.copy(), head=self.chains[site].head)
+            is_last = False
+            while chain.left and not is_last:
+                links = (await self._next_batch(site, chain)).links
+                is_last = cut.ends_in(chain.left.popleft())
+                chain.head = Head(stamp=links[-1].upto, digest=links[-1].digest)
+                wanted = [link.encoded for link in links if cut.takes(site, link)]
+                for dep, stamp in (await asyncio.to_thread(newest_deps, wanted)).items():
+                    seen[dep] = max(stamp, seen.get(dep, stamp))
         return cut.with_what_it_saw(seen)
 
     def _lacks(self, site: Site, stamp: Stamp) -> NotInBackup:
@@ -353,7 +357,7 @@ class _Restoring:
     async def _next_links(self, site: Site) -> Sequence[Link]:
         """What the next object has of the site beyond what is read. Raises BackupDamaged if something is missing."""
         chain = self.chains[site]
-        batch = await self._next_batch(site)
+        batch = await self._next_batch(site, chain)
         stretch = chain.left.popleft()
         self.progress.objects += 1
         try:
@@ -374,12 +378,11 @@ class _Restoring:
             chain.head = Head(stamp=found[-1].upto, digest=found[-1].digest)
         return counts
 
-    async def _next_batch(self, site: Site) -> Batch:
+    async def _next_batch(self, site: Site, chain: _Chain) -> Batch:
         """What the next object of a site holds. One that is gone was made part of a larger one, and is read there."""
-        chain = self.chains[site]
         while (batch := await self._batch(stretch := chain.left[0])) is None:
             at = first_after(site) if chain.head is None else chain.head.stamp
-            left = to_read((await self._there()).get(site, ()), at)
+            left = upto_first(to_read((await self._there()).get(site, ()), at), self.cut.ends_in)
             if not left or left[0] == stretch or left[0].first > stretch.first:
                 raise BackupDamaged(self.bucket.place(of_stretch(stretch)), "is missing")
             self.progress.objects_total += len(left) - len(chain.left)
