@@ -51,7 +51,7 @@ def register(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Returns once the file is there. Raises BackupError, ConfigError, DatabaseError."""
     cut, has_zone = _cut(args)
-    restored = asyncio.run(_restored(args.url, args.config, args.database, cut, quiet=args.json or not sys.stderr.isatty()))
+    restored = asyncio.run(_restored(args, cut))
     if args.json:
         print(json.dumps(_as_json(args.database, restored, cut), indent=2))
     else:
@@ -99,7 +99,7 @@ def _print(args: argparse.Namespace, restored: "Restored", cut: "Cut", *, has_zo
         print(f"Left out: what site {left.site} wrote after {_moment(left.after)}, since {left.reason}.")
 
 
-async def _restored(url: str, settings: Path | None, target: Path, cut: "Cut", *, quiet: bool) -> "Restored":
+async def _restored(args: argparse.Namespace, cut: "Cut") -> "Restored":
     from app.backing_up import bucket_of
     from app.config import load_config
     from replication.backup.for_node import restore_from
@@ -108,9 +108,11 @@ async def _restored(url: str, settings: Path | None, target: Path, cut: "Cut", *
     from replication.translation import SQLITE_ERRORS, translated
 
     progress = Progress()
+    target: Path = args.database
+    quiet = args.json or not sys.stderr.isatty()
     if not target.parent.is_dir():
         raise DatabasePathError(target, f"the folder {target.parent} does not exist", "create it, or name another file")
-    bucket = bucket_of(load_config(settings, os.environ), url, as_it_is=True)
+    bucket = bucket_of(load_config(args.config, os.environ), args.url, as_it_is=True)
     restoring = asyncio.ensure_future(restore_from(bucket, target, cut=cut, progress=progress))
     while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:
         if not quiet:
