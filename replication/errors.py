@@ -349,7 +349,7 @@ class TailConflict(ForwardingError):
         self.size = size
         more = f", and {count - len(self.against)} more" if count > len(self.against) else ""
         super().__init__(
-            f"the tail is not applied, {count} of its {size} rows are against it: {'; '.join(self.against)}{more}. "
+            f"the tail, of {size} row{'s' if size != 1 else ''}, is not applied: {'; '.join(self.against)}{more}. "
             "Look at it (litecast tail show), write by hand what should stay, and drop it"
         )
 

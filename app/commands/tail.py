@@ -78,11 +78,18 @@ def _list(tails: list[dict[str, Any]]) -> None:
     if not tails:
         console.print("This node keeps no tail.")
         return
-    table = Table("name", "epoch", "from", "to", "changesets", "bytes", box=None, pad_edge=False)
+    table = Table("name", "epoch", "from", "to", "changesets", "bytes", "rows", box=None, pad_edge=False)
     for one in tails:
         times = (_time(one["from_ms"]), _time(one["upto_ms"]))
-        table.add_row(str(one["name"]), str(one["epoch"]), *times, str(one["changesets"]), f"{one['bytes']:,}")
+        sizes = (str(one["changesets"]), f"{one['bytes']:,}")
+        table.add_row(str(one["name"]), str(one["epoch"]), *times, *sizes, _rows(one["rows"]))
     console.print(table)
+
+
+def _rows(rows: dict[str, int] | None) -> str:
+    if rows is None:
+        return "too large to be looked into"
+    return ", ".join(f"{table} {count:,}" for table, count in rows.items()) or "none that stay"
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -51,7 +51,8 @@ class TailsApi:
     async def list(self, request: Request) -> Response:
         """`GET /api/tails`."""
         self._gate.check(request)
-        return no_store({"tails": [_unit(unit) for unit in await self._tails.units()]})
+        units = [{**_unit(unit), "rows": await self._tails.rows(unit)} for unit in await self._tails.units()]
+        return no_store({"tails": units})
 
     async def show(self, request: Request) -> Response:
         """`GET /api/tails/NAME`."""

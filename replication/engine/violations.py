@@ -51,17 +51,17 @@ class ForeignKeys:
             keys = touched.get(child.spec.name, ())
             parents = () if parent is None else touched.get(parent.spec.name, ())
             if keys is None or parents is None:
-                _note(found, child, foreign, _without_parent(child, foreign, chosen_of=None))
+                _note(found, child, foreign, _without_parent(child, foreign))
                 continue
             if keys:
                 child.choose(keys)
-                _note(found, child, foreign, _without_parent(child, foreign, chosen_of=child))
+                _note(found, child, foreign, _without_parent(child, foreign, chosen=child, by=child.spec.key))
             if parent is None or not parents:
                 continue
-            by_key = parent.spec.key == foreign.parent_columns
-            if by_key:
-                parent.choose(parents)
-            _note(found, child, foreign, _without_parent(child, foreign, chosen_of=parent if by_key else None))
+            chosen = parent if parent.spec.key == foreign.parent_columns else None
+            if chosen is not None:
+                chosen.choose(parents)
+            _note(found, child, foreign, _without_parent(child, foreign, chosen=chosen, by=foreign.columns))
         return list(found.values())
 
 
@@ -110,14 +110,16 @@ def _has_columns(connection: sqlite3.Connection, table: str, columns: tuple[str,
     return {column.lower() for column in columns} <= there
 
 
-def _without_parent(child: Table, foreign: _ForeignKey, *, chosen_of: Table | None) -> list[tuple[Value, ...]]:
+def _without_parent(
+    child: Table, foreign: _ForeignKey, *, chosen: Table | None = None, by: tuple[str, ...] = ()
+) -> list[tuple[Value, ...]]:
+    """The keys of rows that have none; only of rows whose columns `by` are a key that `chosen` was told to choose."""
     key = ", ".join(f"c.{quoted(column)}" for column in child.spec.key)
-    chosen, on = "", ""
-    if chosen_of is not None:
-        columns = child.spec.key if chosen_of is child else foreign.columns
-        pairs = zip(columns, chosen_of.spec.key_names, strict=True)
+    beside, on = "", ""
+    if chosen is not None:
+        pairs = zip(by, chosen.spec.key_names, strict=True)
         on = " AND ".join(f"c.{quoted(column)} = d.{name}" for column, name in pairs) + " AND "
-        chosen = f"{chosen_of.chosen} AS d CROSS JOIN "
+        beside = f"{chosen.chosen} AS d CROSS JOIN "
     there = " AND ".join(f"c.{quoted(column)} IS NOT NULL" for column in foreign.columns)
     same = " AND ".join(
         f"p.{quoted(to)} = c.{quoted(column)}"
@@ -125,6 +127,6 @@ def _without_parent(child: Table, foreign: _ForeignKey, *, chosen_of: Table | No
     )
     return fetch(
         child.connection,
-        f"SELECT {key} FROM {chosen}{child.name} AS c WHERE {on}{there}"
+        f"SELECT {key} FROM {beside}{child.name} AS c WHERE {on}{there}"
         f" AND NOT EXISTS (SELECT 1 FROM main.{quoted(foreign.parent)} AS p WHERE {same})",
     )

@@ -1,7 +1,9 @@
 """Writing a tail again: a function that every node registers, and that the primary runs in one transaction.
 
 Everything is looked at before anything is written. A row that somebody has written in a newer epoch than the tail's, or
-writes just now, is not overwritten: then nothing of the tail is applied. What only adds to counters is added whoever
+writes just now, is not overwritten: then nothing of the tail is applied. Nor is it where rows would be left without
+their parent; where a UNIQUE value is passed on from row to row they are written in the order in which that works, and
+where two rows exchanged theirs there is none. What only adds to counters is added whoever
 wrote the row. So such a tail, of all, does not show in its rows that it was applied: that it was is noted for good, in
 the transaction that writes it, where the keys of forwarded writes stand for some minutes."""
 
@@ -16,7 +18,8 @@ from replication.engine.session import Session, open_session
 from replication.engine.stamps import Site
 from replication.engine.statements import HOLE, Statement
 from replication.engine.table import Table
-from replication.engine.values import INT64_MAX
+from replication.engine.values import INT64_MAX, Key
+from replication.engine.violations import ForeignKeys, Violation
 from replication.errors import TailConflict
 from replication.tables import quoted
 from replication.tails.unit import Change, Op
@@ -44,13 +47,40 @@ def apply(transaction: Transaction, site: str, upto: int, changes: Sequence[Any]
     if against:
         raise TailConflict(against[:_SHOWN_MAX], len(against), len(wanted))
     connection.execute("PRAGMA defer_foreign_keys = ON")
-    for change in sorted(wanted, key=lambda change: _ORDER.index(change.op)):
-        try:
-            _write(session, Site(site), change)
-        except sqlite3.IntegrityError as error:
-            raise TailConflict([f"{_row(change)}: {error}"], 1, len(wanted)) from error
+    keys: dict[str, list[Key]] = {}
+    for change in wanted:
+        keys.setdefault(change.table, []).append(change.key)
+    foreign = ForeignKeys(connection, session.tables)
+    before = foreign.orphans(keys)
+    for op in _ORDER:
+        _write_all(session, Site(site), [change for change in wanted if change.op is op], size=len(wanted))
+    orphans = [_without_parent(found) for found in foreign.orphans(keys) if found not in before]
+    if orphans:
+        raise TailConflict(orphans[:_SHOWN_MAX], len(orphans), len(wanted))
     transaction.execute(_NOTE, (note,))
     return True
+
+
+def _write_all(session: Session, site: Site, changes: Sequence[Change], *, size: int) -> None:
+    """Those whose UNIQUE value another one gives up first come after that one. Raises TailConflict."""
+    while changes:
+        failed: list[tuple[Change, sqlite3.IntegrityError]] = []
+        for change in changes:
+            try:
+                _write(session, site, change)
+            except sqlite3.IntegrityError as error:
+                failed.append((change, error))
+                if not session.connection.in_transaction:  # the table declares ON CONFLICT ROLLBACK
+                    break
+        if len(failed) == len(changes) or not session.connection.in_transaction:
+            said = [f"{_row(change)}: {error}" for change, error in failed]
+            raise TailConflict(said[:_SHOWN_MAX], len(said), size) from failed[0][1]
+        changes = [change for change, _ in failed]
+
+
+def _without_parent(found: Violation) -> str:
+    key = ", ".join(map(repr, found.key))
+    return f"row {key} of {found.table} would have no parent by its {found.rule}"
 
 
 def _against(session: Session, site: Site, change: Change) -> str:

@@ -36,6 +36,10 @@ class TailsDesk:
         """All that are kept here."""
         return await self._replication.read(keeping.units)
 
+    async def rows(self, unit: Unit) -> dict[str, int] | None:
+        """How many rows of each table one comes to; None if it is too large to be looked into."""
+        return await self._replication.read(lambda connection: keeping.rows(connection, unit))
+
     async def changes(self, name: str) -> tuple[Unit, list[Change]]:
         """What one comes to. Raises NoSuchTail for one that is too large to be looked into."""
         unit = await self._unit(name)

@@ -1,6 +1,7 @@
 """The tails that a database keeps: which there are, what they come to, and forgetting one. For the engine's thread."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -37,6 +38,14 @@ def changes(connection: sqlite3.Connection, unit: Unit) -> list[Change]:
     if unit.bytes > READ_MAX_BYTES:
         raise TailTooLarge
     return net(_each(connection, unit.site))
+
+
+def rows(connection: sqlite3.Connection, unit: Unit) -> dict[str, int] | None:
+    """How many rows of each table a tail comes to; None if it is too large to be looked into."""
+    try:
+        return dict(Counter(change.table for change in changes(connection, unit)))
+    except TailTooLarge:
+        return None
 
 
 def _each(connection: sqlite3.Connection, site: Site) -> Iterator[tuple[str, tuple[str, ...], RowChange]]:

@@ -83,6 +83,8 @@ def test_a_tail_is_listed_shown_applied_and_another_one_refused_and_dropped(node
     former = depose(nodes, "INSERT INTO page_counts (page, count) VALUES ('late', 5)")
     (name,) = names(former)
     assert counts(former) == {"home": 1}
+    listed = tail(former, "list")
+    assert listed.stdout.split()[-2:] == ["page_counts", "1"], listed
     shown = tail(former, "show", name)
     assert shown.returncode == 0, shown.stderr
     assert "late" in shown.stdout

@@ -169,6 +169,15 @@ class PrimaryCluster:
             why=self._roles,
         )
 
+    async def primary(self) -> Member:
+        """Waits until all name the same one, and gives it. On a busy machine it may be another one than it just was."""
+        await eventually(lambda: len(self._named()) == 1 and None not in self._named(), why=self._roles)
+        (name,) = self._named()
+        return self.members[str(name)]
+
+    def _named(self) -> set[str | None]:
+        return {one.mode.leading.status().primary for one in self.members.values()}
+
     async def equal(self) -> list[Any]:
         """Waits until all show the same rows, and gives them."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from replication.declared import TableDeclaration
-from replication.errors import ConstraintFailed, NoSuchTail, TailConflict
+from replication.errors import NoSuchTail, TailConflict
 from replication.primary import carrying_out
 from replication.primary.standing import Role
 from replication.tails import keeping
@@ -45,8 +45,7 @@ async def with_tail(cluster: PrimaryCluster, *statements: str) -> tuple[Member, 
         cluster.network.heal(a.node.address, one.node.address)
     await eventually(lambda: bool(a.replication.view().tails) and not a.replication.unready(), 20)
     assert await cluster.equal() == BEFORE
-    primary = b if b.role is Role.PRIMARY else c
-    await cluster.is_primary(primary)
+    primary = await cluster.primary()
     return a, primary, c if primary is b else b
 
 
@@ -68,6 +67,7 @@ async def test_a_tail_is_shown_as_what_it_comes_to_row_by_row(cluster: PrimaryCl
     assert unit.changesets >= 1
     assert unit.bytes > 0
     assert await b.mode.tails.units() == []
+    assert await a.mode.tails.rows(unit) in ({"users": 3}, {"users": 4})
     _, changes = await a.mode.tails.changes(unit.name)
     found = {change.key: (change.op, dict(change.cells)) for change in changes}
     found.pop((9,), None)  # it is a delete where the row came and went between two folds
@@ -105,7 +105,7 @@ async def test_a_tail_whose_row_was_written_since_is_refused_as_a_whole(cluster:
     before = await cluster.equal()
     (unit,) = await a.mode.tails.units()
     with pytest.raises(
-        TailConflict, match=r"1 of its 3 rows are against it: row 1 of users was written since"
+        TailConflict, match=r"the tail, of 3 rows, is not applied: row 1 of users was written since\."
     ) as raised:
         await a.mode.tails.apply(unit.name)
     assert (raised.value.count, raised.value.size) == (1, 3)
@@ -174,9 +174,49 @@ async def test_a_tail_whose_row_has_lost_its_parent_is_refused(cluster: PrimaryC
     await b.repo.delete("users", 2)
     before = await cluster.equal()
     (unit,) = await a.mode.tails.units()
-    with pytest.raises(ConstraintFailed, match="FOREIGN KEY constraint failed"):
+    with pytest.raises(TailConflict, match=r"row 4 of users would have no parent by its FOREIGN KEY \(boss\)\."):
         await a.mode.tails.apply(unit.name)
     assert await cluster.equal() == before
+    assert await a.mode.tails.units() == [unit]
+
+
+@pytest.mark.usefixtures("counting")
+async def test_a_tail_that_deletes_a_parent_is_refused_with_the_child(cluster: PrimaryCluster) -> None:
+    a, b, _ = await with_tail(cluster, "DELETE FROM users WHERE id = 2")
+    await b.repo.insert("users", {"email": "child@y", "boss": 2})
+    before = await cluster.equal()
+    with pytest.raises(TailConflict, match=r"row 4 of users would have no parent by its FOREIGN KEY \(boss\)\."):
+        await a.mode.tails.apply((await a.mode.tails.units())[0].name)
+    assert await cluster.equal() == before
+
+
+async def test_a_unique_value_that_is_passed_on_from_row_to_row_is_written(cluster: PrimaryCluster) -> None:
+    a, _, _ = await with_tail(
+        cluster,
+        "BEGIN",
+        "UPDATE users SET visits = 1 WHERE id = 1",  # so it is the first of them
+        "UPDATE users SET email = 'free@y' WHERE id = 2",
+        "UPDATE users SET email = 'two@y' WHERE id = 1",
+        "COMMIT",
+    )
+    assert await a.mode.tails.apply((await a.mode.tails.units())[0].name) == 2
+    assert await cluster.equal() == [(1, "two@y", 1), (2, "free@y", 0), (3, "three@y", 0)]
+
+
+async def test_two_rows_that_exchanged_a_unique_value_are_refused_with_both(cluster: PrimaryCluster) -> None:
+    a, _, _ = await with_tail(
+        cluster,
+        "BEGIN",
+        "UPDATE users SET email = 'aside@y' WHERE id = 1",
+        "UPDATE users SET email = 'one@y' WHERE id = 2",
+        "UPDATE users SET email = 'two@y' WHERE id = 1",
+        "COMMIT",
+    )
+    (unit,) = await a.mode.tails.units()
+    reason = "row 1 of users: UNIQUE constraint failed: users.email; row 2 of users: UNIQUE constraint failed"
+    with pytest.raises(TailConflict, match=reason):
+        await a.mode.tails.apply(unit.name)
+    assert await cluster.equal() == BEFORE
     assert await a.mode.tails.units() == [unit]
 
 

@@ -226,6 +226,16 @@ def test_a_row_that_breaks_a_check_is_written_and_listed() -> None:
         b.sql("UPDATE pages SET title = 'z'")
 
 
+def test_a_row_whose_parent_was_in_the_same_table_is_listed() -> None:
+    schema = PAGES.replace("title", "title REFERENCES pages (name)")
+    a, b = Attached(schema), Attached(schema)
+    a.sql("INSERT INTO pages (name) VALUES ('parent')")
+    exchange(a, b)
+    a.write("INSERT INTO pages (name, title) VALUES ('child', 'parent')")
+    (violation,) = a.merged(b.write("DELETE FROM pages")).violations
+    assert (violation.key, violation.rule) == (("child",), "FOREIGN KEY (title)")
+
+
 def test_a_row_without_its_parent_is_written_and_listed() -> None:
     schema = (
         PAGES + "; CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, page REFERENCES pages (name) ON DELETE CASCADE)"
