@@ -22,9 +22,9 @@ from replication.engine.attaching import TableChoice, attach
 from replication.engine.epochs import epoch_site
 from replication.engine.folding import fold
 from replication.engine.stamps import Site
+from replication.file_position import FilePosition
 from replication.middleware import token
 from replication.middleware.asgi import PrimaryAsgi
-from replication.middleware.file_position import FilePosition
 from replication.middleware.node_file import NodeFileWriter, NodeSays
 from replication.middleware.received import POSITION
 from replication.middleware.wsgi import PrimaryWsgi

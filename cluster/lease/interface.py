@@ -4,7 +4,10 @@ A grant has an **epoch**: it only grows, whoever is granted it and whatever was 
 grants have the same. What an epoch's holder wrote is told from what others wrote by it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+EPOCH_MAX: Final = 16**12 - 1
+"""What is larger is no epoch, whoever says it: it stands in 12 hex digits of its holder's site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

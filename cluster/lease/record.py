@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cluster.errors import LeaseForeign, LeaseOfAnotherCluster
+from cluster.lease.interface import EPOCH_MAX
 
 RECORD_MAX_BYTES: Final = 4096
 _WHAT: Final = "litecast lease"
 _VERSION: Final = 1
-_EPOCH_MAX: Final = 2**47
 _TTL_MAX_S: Final = 86_400
 
 
@@ -71,7 +71,7 @@ def _parsed(content: bytes) -> Record | None:
             "nonce": str(nonce),
             "released": bool(released),
             "successor": str() | None as successor,
-        } if type(epoch) is int and 1 <= epoch <= _EPOCH_MAX and 0 < ttl_s <= _TTL_MAX_S:
+        } if type(epoch) is int and 1 <= epoch <= EPOCH_MAX and 0 < ttl_s <= _TTL_MAX_S:
             return Record(
                 cluster=cluster,
                 node=node,

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from cluster.lease.interface import EPOCH_MAX
 from replication.engine import fence, state
 from replication.engine.catalogue import ONE_WRITER, is_one_writer
 from replication.engine.changesets import EncodedTables
@@ -33,7 +34,6 @@ from replication.engine.transacting import merging_transaction, transaction
 from replication.engine.values import pack, unpack
 
 _RANDOM_DIGITS: Final = 19
-EPOCH_MAX: Final = 16**EPOCH_DIGITS - 1
 
 
 def epoch_site(epoch: int, random_hex: str) -> Site:

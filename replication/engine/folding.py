@@ -165,7 +165,7 @@ def fold_inside(session: Session, *, now_ms: int, owed: Stamp = NOTHING_OWED) ->
 
 def _is_told(session: Session, logged: Mapping[int, int | None]) -> bool:
     """Whether another process may have told somebody that what the log held is in the next changeset, though it changed
-    nothing: where one node writes, see `replication.middleware.file_position`."""
+    nothing: where one node writes, see `replication.file_position`."""
     return any(last is not None for last in logged.values()) and catalogue.is_one_writer(session.connection)
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from replication.epoch_position import EpochPosition
+from replication.file_position import FilePosition
 from replication.middleware import token
-from replication.middleware.file_position import FilePosition
 from replication.middleware.node_file import NodeFile, NodeFileError, Standing
 from replication.middleware.received import (
     POSITION,
@@ -23,7 +24,6 @@ from replication.middleware.received import (
     read_forwarded,
 )
 from replication.middleware.routing import SAFE_METHODS, AnswerHere, Asked, Refuse, Step, next_step
-from replication.middleware.token import EpochPosition
 
 type IsWrite = Callable[[str, str], bool]
 """Whether a request with this method and path may write."""

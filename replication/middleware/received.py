@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs
 
+from replication.epoch_position import EpochPosition
 from replication.middleware import token
 from replication.middleware.node_file import NodeSays
-from replication.middleware.token import EpochPosition
 
 POSITION: Final = "litecast-position"
 FORWARDED: Final = "litecast-forwarded"

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from replication.epoch_position import EpochPosition
 from replication.middleware.node_file import NodeSays, Standing
-from replication.middleware.token import EpochPosition
 
 READ_WAIT_S: Final = 0.5
 """So long is a read held back until the file has come to the client's position."""

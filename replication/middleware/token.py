@@ -11,10 +11,10 @@ plays with it has every node wait."""
 import base64
 import binascii
 import hmac
-from dataclasses import dataclass
 from typing import Final
 
-from replication.engine.stamps import STAMP_MAX, Site, Stamp, epoch_of, is_site
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, is_site
+from replication.epoch_position import EpochPosition
 
 VERSION: Final = 1
 _MAC_BYTES: Final = 16
@@ -44,20 +44,6 @@ class ForeignToken(TokenError):
 
     def __init__(self) -> None:
         super().__init__("a position token with another cluster's signature, or a forged one")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class EpochPosition:
-    """How far a reader has to be: an epoch's site, and a stamp of it. The later one is larger."""
-
-    epoch: int
-    stamp: Stamp
-    site: Site
-
-    @classmethod
-    def of(cls, site: Site, stamp: Stamp) -> "EpochPosition":
-        """The position at this stamp of an epoch's site."""
-        return cls(epoch_of(site), stamp, site)
 
 
 def signed(position: EpochPosition, key: bytes) -> str:

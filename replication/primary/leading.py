@@ -23,12 +23,12 @@ from typing import Final, Protocol
 
 from cluster.errors import CallError, LeaseError, LeaseHeld, LeaseLost, LeaseUnusable
 from cluster.lease import deciding
-from cluster.lease.interface import Grant, Holding, Lease
+from cluster.lease.interface import EPOCH_MAX, Grant, Holding, Lease
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.store import Done, Store, View
-from replication.engine.epochs import EPOCH_MAX, epoch_of, epoch_site, newest
+from replication.engine.epochs import epoch_of, epoch_site, newest
 from replication.engine.stamps import Site, Stamp, ms_of
 from replication.errors import CannotPromote, PositionTimeout, ReplicationError, TooFarAhead
 from replication.positions import Position
@@ -235,7 +235,7 @@ class Leading:
     def cast_from(self, peer: str, message: object) -> bool:
         """A peer says whether it is the primary. False if it is no such message."""
         match message:
-            case ["primary", int(epoch), bool(is_primary)] if type(epoch) is int and 0 <= epoch < 2**48:
+            case ["primary", int(epoch), bool(is_primary)] if type(epoch) is int and 0 <= epoch <= EPOCH_MAX:
                 self._hear(peer, epoch, is_primary=is_primary)
                 return True
             case _:

@@ -13,7 +13,7 @@ from cluster.supervisor import ActorChild
 from replication.convergent.for_file import now_ms
 from replication.convergent.replication import Replication
 from replication.convergent.status import ReplicationStatus
-from replication.middleware.file_position import FilePosition
+from replication.file_position import FilePosition
 from replication.positions import Position
 from replication.primary.beside import Beside
 from replication.primary.carrying_out import CarryingOut

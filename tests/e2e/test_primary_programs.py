@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from litecast import PrimaryStatements, detach
-from replication.middleware.file_position import FilePosition
+from replication.epoch_position import EpochPosition
+from replication.file_position import FilePosition
 from replication.middleware.node_file import NodeFile, Standing, path_of
-from replication.middleware.token import EpochPosition
 from tests.support.convergent_nodes import introduce, opened
 from tests.support.node_process import NodeProcess, node_processes
 

@@ -18,11 +18,11 @@ from cluster.lease.boot_clock import boot_clock_s
 from replication.engine import epochs
 from replication.engine.epochs import epoch_site
 from replication.engine.stamps import Stamp
+from replication.epoch_position import EpochPosition
 from replication.middleware import token
 from replication.middleware.node_file import OtherNode
 from replication.middleware.received import FORWARDED, NOT_PRIMARY, POSITION
 from replication.middleware.routing import READ_WAIT_S
-from replication.middleware.token import EpochPosition
 from tests.support.program_frameworks import FRAMEWORKS, Program
 from tests.support.programs import EPOCH, KEY, NOWHERE, Two, browser
 

@@ -34,8 +34,8 @@ from replication.errors import (
     OutcomeUnknown,
     QueryFailed,
 )
+from replication.file_position import FilePosition
 from replication.middleware import token
-from replication.middleware.file_position import FilePosition
 from replication.middleware.node_file import NodeFileWriter, NodeSays
 from replication.middleware.received import POSITION
 from replication.middleware.statements import BODY_MAX_BYTES, NotAStatement, PrimaryStatements, statements_token

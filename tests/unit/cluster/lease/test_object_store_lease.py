@@ -8,6 +8,7 @@ import pytest
 
 from cluster.errors import LeaseForeign, LeaseHeld, LeaseLost, LeaseOfAnotherCluster, LeaseUnreachable
 from cluster.lease.deciding import MAX_DRIFT
+from cluster.lease.interface import EPOCH_MAX
 from cluster.lease.object_store import ObjectStoreLease
 from tests.support.lease_objects import FakeObjects
 
@@ -176,7 +177,8 @@ async def test_what_something_else_wrote_is_named_and_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("epoch", True), ("epoch", 0), ("epoch", 2**60), ("ttl_s", -1), ("ttl_s", 1e300), ("node", 5)]
+    ("key", "value"),
+    [("epoch", True), ("epoch", 0), ("epoch", EPOCH_MAX + 1), ("ttl_s", -1), ("ttl_s", 1e300), ("node", 5)],
 )
 async def test_a_record_with_what_cannot_be_is_foreign(
     key: str, value: object, objects: FakeObjects, clock: Clock

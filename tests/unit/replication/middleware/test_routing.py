@@ -7,6 +7,7 @@ import pytest
 
 from replication.engine.epochs import epoch_site
 from replication.engine.stamps import Stamp
+from replication.epoch_position import EpochPosition
 from replication.middleware.node_file import NodeSays, OtherNode, Standing
 from replication.middleware.routing import (
     COME_BACK,
@@ -21,7 +22,6 @@ from replication.middleware.routing import (
     Wait,
     next_step,
 )
-from replication.middleware.token import EpochPosition
 
 SAYS = NodeSays(
     node="beta",

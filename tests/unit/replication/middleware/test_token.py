@@ -1,10 +1,12 @@
 import pytest
 
+from cluster.lease.interface import EPOCH_MAX
 from cluster.security import Secret, derive_token_key
-from replication.engine.epochs import EPOCH_MAX, epoch_site
+from replication.engine.epochs import epoch_site
 from replication.engine.stamps import STAMP_MAX, Site, Stamp
+from replication.epoch_position import EpochPosition
 from replication.middleware import token
-from replication.middleware.token import EpochPosition, ForeignToken, NotAToken
+from replication.middleware.token import ForeignToken, NotAToken
 
 KEY = b"k" * 32
 POSITION = EpochPosition.of(epoch_site(7, "0123456789abcdef012"), Stamp(1_700_000_000_000 << 16))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from replication import file_position
 from replication.engine.epochs import epoch_site
 from replication.engine.stamps import Stamp
-from replication.middleware import file_position
-from replication.middleware.file_position import FilePosition
-from replication.middleware.token import EpochPosition
+from replication.epoch_position import EpochPosition
+from replication.file_position import FilePosition
 from tests.support.attached import Attached
 from tests.support.one_writer import Database
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from replication.engine.stamps import Site, Stamp
-from replication.middleware.token import EpochPosition
+from replication.epoch_position import EpochPosition
 
 BUSY_TIMEOUT_S: Final = 1.0
 
