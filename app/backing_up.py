@@ -46,6 +46,7 @@ def backup_for(config: Config, replication: Replication | None) -> Backup | None
         node=config.node.name,
         data_dir=config.node.data_dir,
         interval_s=config.backup.interval_s,
+        snapshot_interval_s=config.backup.snapshot_interval_s,
     )
 
 

@@ -52,6 +52,7 @@ _UNREPLICATED_MIN_S = 3.0
 _DEFAULT_LEASE_TTL_S = 10.0
 _DEFAULT_FORWARDING_S = 5.0
 _DEFAULT_BACKUP_INTERVAL_S = 1.0
+_DEFAULT_SNAPSHOT_INTERVAL_S = 3_600.0
 _DEFAULT_JOURNAL_MAX_AGE_S = 604_800.0  # a week
 _DEFAULT_JOURNAL_MAX_BYTES = 2**30
 
@@ -338,9 +339,18 @@ def _backup(values: _Values, secret: Secret | None, old_secret: Secret | None) -
             f"{values.place(table.BACKUP_ENCRYPT)} = true needs {table.BUS_SECRET_FILE} or {table.BUS_SECRET}: the "
             "secret is what opens the backup; `litecast keygen` makes one"
         )
+    interval_s = values.get(table.BACKUP_INTERVAL_S) or _DEFAULT_BACKUP_INTERVAL_S
+    snapshot_interval_s = values.get(table.BACKUP_SNAPSHOT_INTERVAL_S) or _DEFAULT_SNAPSHOT_INTERVAL_S
+    if snapshot_interval_s < interval_s:
+        raise ConfigError(
+            f"{values.place(table.BACKUP_SNAPSHOT_INTERVAL_S)} = {snapshot_interval_s:g} is shorter than "
+            f"{table.BACKUP_INTERVAL_S} = {interval_s:g}: copying everything cannot be done more often than uploading "
+            "what is new; 3600 is usual"
+        )
     return BackupConfig(
         url=url,
-        interval_s=values.get(table.BACKUP_INTERVAL_S) or _DEFAULT_BACKUP_INTERVAL_S,
+        interval_s=interval_s,
+        snapshot_interval_s=snapshot_interval_s,
         encrypt=encrypt,
         old_secret=old_secret,
     )

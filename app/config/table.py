@@ -249,6 +249,10 @@ BACKUP_INTERVAL_S = Setting(
     section="backup", key="interval_s", kind=SECONDS, default="1",
     doc="How long a change waits for others to be uploaded with it. Longer is cheaper; a loss of all nodes loses more.",
 )  # fmt: skip
+BACKUP_SNAPSHOT_INTERVAL_S = Setting(
+    section="backup", key="snapshot_interval_s", kind=AGE, default="3600",
+    doc="How often the whole database is copied there, if anything was written. A restore merges what came later.",
+)  # fmt: skip
 BACKUP_ENCRYPT = Setting(
     section="backup", key="encrypt", kind=BOOLEAN, default="false",
     doc="Whether all that is uploaded is encrypted, and read with the cluster's secret. Decided at the first upload.",
@@ -289,6 +293,6 @@ SETTINGS: tuple[Setting[Any], ...] = (
     REPLICATION_CLOCK_BOUND_S, REPLICATION_JOURNAL_MAX_AGE_S, REPLICATION_JOURNAL_MAX_BYTES, REPLICATION_ACK,
     REPLICATION_ACK_TIMEOUT_S, REPLICATION_UNREPLICATED_MAX_S, *TABLE_SETTINGS,
     LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
-    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, BACKUP_ENCRYPT, BACKUP_OLD_SECRET,
-    BACKUP_OLD_SECRET_FILE, HTTP_BIND, HTTP_PROGRAM, LOG_LEVEL, LOG_FORMAT,
+    FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, BACKUP_SNAPSHOT_INTERVAL_S,
+    BACKUP_ENCRYPT, BACKUP_OLD_SECRET, BACKUP_OLD_SECRET_FILE, HTTP_BIND, HTTP_PROGRAM, LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

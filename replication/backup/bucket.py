@@ -101,6 +101,12 @@ async def newest_snapshot(bucket: Bucket) -> Manifest | None:
     return await manifest(bucket, complete[-1]) if complete else None
 
 
+async def oldest_snapshot(bucket: Bucket) -> Manifest | None:
+    """What closes the oldest snapshot that is there; None if none is complete. Raises BackupDamaged."""
+    complete = snapshots_in(await bucket.names(SNAPSHOTS))
+    return await manifest(bucket, complete[0]) if complete else None
+
+
 async def manifest(bucket: Bucket, number: int) -> Manifest:
     """What closes a snapshot. Raises BackupDamaged."""
     name = of_closing(number)

@@ -75,21 +75,24 @@ def safe(
 
 
 def why_snapshot(
-    newest: Manifest | None,
+    newest: Manifest,
     *,
+    vector: Mapping[Site, Head],
     closed: Mapping[Site, frozenset[Head]],
     schemas: Mapping[str, str],
     beyond_journal: bool = False,
+    is_due: bool = False,
 ) -> str:
-    """Why a snapshot has to be made; "" if none has to."""
-    if newest is None:
-        return "there is none"
+    """Why another snapshot has to be made; "" if none has to. `is_due`: so much time has passed since the newest one;
+    if nothing was written since, that is no reason."""
     if not has_closed(newest, closed):
         return "the histories of a site have come apart, and are one again by state alone"
     if dict(schemas) != dict(newest.schemas):
         return "the tables are other ones"
     if beyond_journal:
         return "the journal has lost what is not in the bucket"
+    if is_due and any(site not in newest.vector or newest.vector[site].stamp < at.stamp for site, at in vector.items()):
+        return "it is time for the next one"
     return ""
 
 

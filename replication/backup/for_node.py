@@ -14,7 +14,14 @@ from replication.database_file import new_site
 
 
 def backup_for_node(
-    replication: Replication, bucket: Bucket, *, cluster: str, node: str, data_dir: Path, interval_s: float
+    replication: Replication,
+    bucket: Bucket,
+    *,
+    cluster: str,
+    node: str,
+    data_dir: Path,
+    interval_s: float,
+    snapshot_interval_s: float = 3_600.0,
 ) -> Backup:
     """Asks nobody yet."""
     return Backup(
@@ -23,6 +30,7 @@ def backup_for_node(
         Snapshots(data_dir, ThreadEngine("litecast backup"), bucket, cluster=cluster, node=node),
         cluster=cluster,
         interval_s=interval_s,
+        snapshot_interval_s=snapshot_interval_s,
         now_ms=now_ms,
     )
 

@@ -13,29 +13,27 @@ from typing import Final, Protocol
 
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
-from replication.backup import batches
+from replication.backup import batches, snapshotting
 from replication.backup.batches import BadBatch, Batch, batch_of
-from replication.backup.bucket import Bucket, batch_at, claim, manifest, newest_snapshot
+from replication.backup.bucket import Bucket, batch_at, claim
 from replication.backup.chains import ends
 from replication.backup.deciding import (
     ORPHAN_S,
     frontier,
     has_closed,
-    includes,
     is_related,
     orphans,
     safe,
     takes_care,
     to_upload,
-    why_snapshot,
 )
 from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, BackupUnreachable
-from replication.backup.manifests import Manifest
-from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_stretch, snapshots_in, stretch_of
+from replication.backup.names import CHANGESETS, Stretch, of_stretch, stretch_of
 from replication.backup.reading import Lacking, first_lacking, lacking, last_upto
 from replication.backup.saying import Said
+from replication.backup.snapshotting import Snapshotting
 from replication.backup.status import BackupStatus, SiteStatus, Tally
-from replication.backup.taking import Snapshots, Taken
+from replication.backup.taking import Snapshots
 from replication.backup.telling import Bus, Uploaded
 from replication.convergent.store import Done, Store, View
 from replication.engine.received import Malformed
@@ -53,16 +51,10 @@ GATHER_S: Final = 0.05
 WEIGH_S: Final = 10.0
 WEIGH_SHARE: Final = 0.05
 """How often is looked how much of the journal the bucket lacks; and how much of the time that may take."""
-LOOK_AGAIN_S: Final = 5.0
-"""How often is looked for the first snapshot, where another node is to make it."""
 
 
-class Here(Protocol):
+class Here(snapshotting.Here, Protocol):
     """What is needed of this node's replication."""
-
-    def view(self) -> View:
-        """How the database is now."""
-        ...
 
     def durable_view(self) -> View:
         """How it would be at least after a power cut."""
@@ -73,16 +65,8 @@ class Here(Protocol):
         """What is left in the journal."""
         ...
 
-    def is_ahead(self) -> bool:
-        """Whether what this node stamped far ahead is going to be stamped again."""
-        ...
-
     async def joined(self) -> None:
         """Returns once the node has heard what its peers know of it."""
-        ...
-
-    async def open_copy(self) -> sqlite3.Connection:
-        """A connection that sees a moment at which the log was empty."""
         ...
 
     async def work(self, step: Callable[[Store], Done]) -> Done:
@@ -105,18 +89,20 @@ class Backup:
         *,
         cluster: str,
         interval_s: float,
+        snapshot_interval_s: float,
         now_ms: Callable[[], int],
     ) -> None:
         self.tally = Tally()
         self._here = here
         self._bucket = bucket
-        self._snapshots = snapshots
         self._cluster = cluster
         self._interval_s = interval_s
         self._now_ms = now_ms
         self._bus: Bus | None = None
         self._uploaded = Uploaded(self._said)
-        self._newest: Manifest | None = None
+        self._snapshots = Snapshotting(
+            here, bucket, snapshots, self._uploaded, self.tally, interval_s=snapshot_interval_s, now_ms=now_ms
+        )
         self._restorable: dict[Site, Stamp] = {}
         self._waiting: dict[asyncio.Future[None], Position] = {}
         self._new_wait = asyncio.Event()
@@ -127,14 +113,8 @@ class Backup:
         self._is_listed = False
         self._listed_s = 0.0
         self._orphaned_since_s: dict[Site, float] = {}
-        self._look_not_before_s = 0.0
-        self._beyond_journal: set[Site] = set()
-        """Sites of which the journal here has lost what is not in the bucket."""
         self._unrelated_since_s: float | None = None
-        self._taking: asyncio.Task[None] | None = None
-        """A snapshot that is under way."""
         self._problem = ""
-        self._doing = ""
         self._seldom: SeldomLog | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -152,8 +132,9 @@ class Backup:
         task, self._task = self._task, None
         if task is None:
             return
-        await ended({task} if self._taking is None else {task, self._taking})
-        if self._newest is not None and not self._problem:
+        await ended({task})
+        await self._snapshots.stop()
+        if self._snapshots.newest is not None and not self._problem:
             try:
                 async with asyncio.timeout(self._interval_s + 1.0):
                     await self._upload()
@@ -162,9 +143,9 @@ class Backup:
 
     def abandon(self) -> None:
         """Ends the work at once, as a crash would: nothing more is uploaded."""
-        for task in (self._task, self._taking):
-            if task is not None:
-                task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self._snapshots.abandon()
         self._task = None
 
     async def close(self) -> None:
@@ -262,7 +243,7 @@ class Backup:
         return Said(
             site=self._here.view().site,
             works=self._is_listed and not self._problem,
-            snapshot=self._number,
+            snapshot=self._snapshots.number,
             uploaded=uploaded,
         )
 
@@ -272,24 +253,21 @@ class Backup:
         view = self._here.durable_view()
         if not self._is_listed:
             await self._list()
-        if self._uploaded.newest_snapshot > self._number:
-            self._take_in_snapshot(await manifest(self._bucket, self._uploaded.newest_snapshot))
+        await self._snapshots.hear()
         if not view.vector and not view.closed:
             return  # nothing was ever written
-        if self._newest is None:
-            await self._see_to_the_first_snapshot()
+        if self._snapshots.newest is None:
+            await self._snapshots.see_to_the_first(is_ours=self._makes_the_first)
         elif self._is_related(view):
             await self._upload()
-            await self._see_to_a_snapshot()
+            await self._snapshots.see_to_it(takes_care=self._takes_care)
 
     async def _list(self) -> None:
         """Asks the bucket what it has: once."""
         await claim(self._bucket, self._cluster)
         names = await self._bucket.names(CHANGESETS)
         self._uploaded.note(ends(one for one in map(stretch_of, names) if one is not None))
-        numbers = snapshots_in(await self._bucket.names(SNAPSHOTS))
-        for number in sorted({*numbers[:1], *numbers[-1:]}):
-            self._take_in_snapshot(await manifest(self._bucket, number))
+        await self._snapshots.list()
         self._is_listed = True
         self._listed_s = _now_s()
         view = self._here.view()
@@ -299,25 +277,18 @@ class Backup:
             await self._leave_site("the backup has more of it than this database has written")
         self._uploaded.tell(everything=True)
 
-    async def _see_to_the_first_snapshot(self) -> None:
-        """Until there is one, nothing else is uploaded: it could not be restored. Where another node is to make it, is
-        looked for it now and then."""
+    @property
+    def _makes_the_first(self) -> bool:
+        """Until there is a snapshot, nothing else is uploaded: it could not be restored."""
         assert self._bus is not None, "the backup was started"
-        now_s = _now_s()
         # Those who have just started say that they work in a moment.
-        is_early = now_s - self._listed_s < ORPHAN_S and any(peer.name < self._bus.name for peer in self._bus.peers())
-        if self._takes_care and not is_early:
-            await self._go_on_taking("there is none")
-        elif now_s >= self._look_not_before_s:
-            self._look_not_before_s = now_s + LOOK_AGAIN_S
-            newest = await newest_snapshot(self._bucket)
-            if newest is not None:
-                self._take_in_snapshot(newest)
+        is_early = _now_s() - self._listed_s < ORPHAN_S
+        return self._takes_care and not (is_early and any(peer.name < self._bus.name for peer in self._bus.peers()))
 
     def _is_related(self, view: View) -> bool:
         """Whether what is in the bucket and what is here are of one history. Raises BackupRefused if they are not, but
         not at once: a node that has just begun gets its peers' changes in a moment."""
-        if is_related(self._newest, {*view.vector, *view.closed}):
+        if is_related(self._snapshots.newest, {*view.vector, *view.closed}):
             self._unrelated_since_s = None
             return True
         now_s = _now_s()
@@ -327,17 +298,6 @@ class Backup:
             raise BackupRefused(self._bucket.place(), "holds another history than this database's", remedy)
         return False
 
-    @property
-    def _number(self) -> int:
-        return 0 if self._newest is None else self._newest.number
-
-    def _take_in_snapshot(self, found: Manifest) -> None:
-        """What the first one has is in no object with changesets. What later ones have is there as well, so that older
-        ones can be restored, too."""
-        self._newest = found
-        if found.number == 1:
-            self._uploaded.note({site: head.stamp for site, head in found.vector.items()})
-
     # --- uploading ---
 
     async def _upload(self) -> None:
@@ -345,7 +305,7 @@ class Backup:
             view = self._here.durable_view()
             heads = {site: head.stamp for site, head in view.vector.items()}
             sites = to_upload(heads, self._uploaded.stamps, own=view.site, adopted=self._adopted(heads, view.site))
-            sites = [site for site in sites if site not in self._beyond_journal]
+            sites = [site for site in sites if site not in self._snapshots.beyond_journal]
             if not sites:
                 return
             for site in sites:
@@ -357,11 +317,11 @@ class Backup:
         at = self._uploaded.has(site)
         found: Lacking = await self._here.read(lambda connection: lacking(connection, site, beyond=at, upto=upto))
         if not found.changesets:
-            covered = None if self._newest is None else self._newest.vector.get(site)
+            covered = None if self._snapshots.newest is None else self._snapshots.newest.vector.get(site)
             if covered is not None and covered.stamp > at:
                 self._uploaded.note({site: covered.stamp})  # the journal has lost it, and a snapshot has it
             elif not found.joins:
-                self._beyond_journal.add(site)
+                self._snapshots.beyond_journal.add(site)
             return
         try:
             batch = batch_of(self._cluster, site, found.changesets)
@@ -423,7 +383,7 @@ class Backup:
             limit = frontier(missing)
         self._oldest_lacking = min(missing.values(), default=None)
         await self._weigh()
-        if has_closed(self._newest, view.closed):
+        if has_closed(self._snapshots.newest, view.closed):
             self._restorable = safe(self._restorable, heads, limit, last)
             for future, position in self._waiting.items():
                 if not future.done() and self._keeps(position):
@@ -441,64 +401,6 @@ class Backup:
         if note and self._seldom is not None:
             self._seldom.warning("journal", note)
 
-    # --- snapshots ---
-
-    async def _see_to_a_snapshot(self) -> None:
-        view = self._here.view()
-        why = why_snapshot(
-            self._newest,
-            closed=view.closed,
-            schemas=view.schemas,
-            beyond_journal=bool(self._beyond_journal),
-        )
-        if self._taking is not None or (why and (self._takes_care or self._beyond_journal)):
-            await self._go_on_taking(why)
-
-    async def _go_on_taking(self, why: str) -> None:
-        """Changesets are uploaded meanwhile. Raises what kept a snapshot from being made."""
-        if self._taking is None and self._may_be_copied():
-            self._taking = asyncio.create_task(self._take_snapshot(why), name="snapshot for the backup")
-        elif self._taking is not None and self._taking.done():
-            taking, self._taking = self._taking, None
-            self._doing = ""
-            await taking
-
-    async def _take_snapshot(self, why: str) -> None:
-        taken = await self._snapshots.begun(self._now_ms())
-        if taken is None or not self._may_follow(taken):
-            log.info("a snapshot is made for the backup: %s", why)
-            self._doing = "copying the database for a snapshot"
-            taken = await self._snapshots.copy(await self._here.open_copy(), self._now_ms())
-        await self._snapshots.upload(taken, self._is_taking)
-        if not await self._snapshots.close_as(taken, self._number + 1):
-            log.info("another snapshot was complete before this one")
-        newest = await manifest(self._bucket, self._number + 1)
-        if newest.snapshot == taken.snapshot:
-            self.tally.snapshots += 1
-            log.info("the backup has snapshot %d, of %.1f MB", newest.number, newest.size / 1e6)
-        await self._snapshots.forget()
-        self._take_in_snapshot(newest)
-        self._beyond_journal.clear()
-        self._uploaded.tell(everything=True)
-
-    def _may_follow(self, taken: Manifest) -> bool:
-        """Whether a copy that was made in a former run has all that the newest snapshot has, and more."""
-        heads = {site: head.stamp for site, head in taken.vector.items()}
-        is_later = self._newest is None or taken.clock > self._newest.clock
-        return is_later and includes(heads, taken.closed.keys(), self._newest)
-
-    def _is_taking(self, taken: Taken) -> None:
-        self._doing = f"uploading a snapshot: {taken.uploaded / 1e6:.1f} of {taken.size / 1e6:.1f} MB"
-
-    def _may_be_copied(self) -> bool:
-        """Not while rows are about that do not stay, nor while something is missing that the last snapshot had."""
-        view = self._here.view()
-        if view.seen or view.parts or view.is_resetting or view.tail:
-            return False
-        if view.site in view.closed or self._here.is_ahead():
-            return False
-        return includes({site: head.stamp for site, head in view.vector.items()}, view.closed.keys(), self._newest)
-
     # --- for people ---
 
     def status(self) -> BackupStatus:
@@ -510,8 +412,8 @@ class Backup:
         return BackupStatus(
             url=self._bucket.place(),
             problem=self._problem,
-            doing=self._doing,
-            snapshot=self._number,
+            doing=self._snapshots.doing,
+            snapshot=self._snapshots.number,
             age_s=age_s,
             journal_used=self._here.journal_limits.used(age_ms=age_s * 1000, size=self._lacking_bytes),
             site=view.site,

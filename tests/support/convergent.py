@@ -75,6 +75,7 @@ class ConvergentCluster:
         self.bucket: Bucket | None = None
         """Where nodes that are started from now on upload to."""
         self.backup_interval_s = 0.05
+        self.snapshot_interval_s = 3_600.0
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
@@ -110,6 +111,7 @@ class ConvergentCluster:
                 node=name,
                 data_dir=data_dir,
                 interval_s=self.backup_interval_s,
+                snapshot_interval_s=self.snapshot_interval_s,
             )
         nodes: list[Node] = []
         desk = Desk(Reader(lambda: connect(path), clocks=True), ThreadEngine(f"desk {name}"))

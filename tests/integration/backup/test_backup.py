@@ -224,6 +224,27 @@ async def test_a_table_that_comes_later_makes_another_snapshot(cluster: Converge
     assert rows_of(tmp_path / "restored.db") == [("home", "Home", 0, "me")]
 
 
+async def test_what_was_written_is_copied_again_when_it_is_time_and_only_then(
+    cluster: ConvergentCluster, tmp_path: Path
+) -> None:
+    cluster.snapshot_interval_s = 0.5
+    bucket = cluster.bucket = FakeBucket()
+    a, b = [await cluster.start(name) for name in "ab"]
+    a.writer.execute(HOME)
+    await cluster.equal()
+    await uploaded(a, b)
+    for expected in (2, 3):
+        b.writer.execute(COUNT)
+        await eventually(lambda expected=expected: status(b).snapshot == status(a).snapshot == expected, 20.0)  # type: ignore[misc]
+    await uploaded(a, b)
+    bucket.requests.clear()
+    await asyncio.sleep(1.5)
+    assert bucket.requests == [], "nothing was written since"
+    restored = await restore_from(bucket, tmp_path / "restored.db")
+    assert rows_of(tmp_path / "restored.db") == [("home", "Home", 2)]
+    assert restored.snapshot.number == 3
+
+
 async def test_a_database_that_is_older_than_the_backup_goes_on_under_a_new_site(
     cluster: ConvergentCluster, tmp_path: Path
 ) -> None:

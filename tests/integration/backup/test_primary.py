@@ -36,6 +36,7 @@ class BackedUp:
             node=name,
             data_dir=self.cluster.folder / name,
             interval_s=0.05,
+            snapshot_interval_s=3_600.0,
         )
         backup.start(member.node)
         return member

@@ -88,17 +88,20 @@ def test_what_was_safe_stays_so(before: dict[Site, Stamp], heads: dict[Site, Sta
 
 
 def test_a_snapshot_is_due_where_changesets_do_not_bring_everything() -> None:
-    def why(newest: Manifest | None, *, beyond: bool = False, **closed: int) -> str:
+    def why(newest: Manifest, *, beyond: bool = False, due: bool = False, a: int = 10, **closed: int) -> str:
         tips = {site: frozenset({head(stamp)}) for site, stamp in at(**closed).items()}
-        return why_snapshot(newest, closed=tips, schemas={"t": "1"}, beyond_journal=beyond)
+        vector = {A: head(a)}
+        return why_snapshot(newest, vector=vector, closed=tips, schemas={"t": "1"}, beyond_journal=beyond, is_due=due)
 
-    assert why(None)
     assert not why(SNAPSHOT)
     assert "apart" in why(SNAPSHOT, b=3)
     assert not why(replace(SNAPSHOT, closed={B: frozenset({head(3)})}), b=3)
     assert "apart" in why(replace(SNAPSHOT, closed={B: frozenset({head(2)})}), b=3)
     assert "tables" in why(replace(SNAPSHOT, schemas={"t": "2"}))
     assert "journal" in why(SNAPSHOT, beyond=True)
+    assert "time" in why(SNAPSHOT, due=True, a=11)
+    assert not why(SNAPSHOT, due=False, a=11)
+    assert not why(SNAPSHOT, due=True), "nothing was written since"
 
 
 def test_a_copy_follows_a_snapshot_only_if_it_has_all_that_that_one_has() -> None:
