@@ -11,10 +11,12 @@ from replication.engine.stamps import Site, Stamp, first_after
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lacking:
     """The next changesets of a site, as many as an object takes. `joins`: whether the journal still has the first one
-    that the bucket lacks; if it has not, only a snapshot brings what is beyond."""
+    that the bucket lacks; if it has not, only a snapshot brings what is beyond. `is_another`: the history here goes on
+    past the end of the one in the bucket: there are two."""
 
     changesets: tuple[bytes, ...]
     joins: bool
+    is_another: bool = False
 
 
 def lacking(connection: sqlite3.Connection, site: Site, *, beyond: Stamp, upto: Stamp) -> Lacking:
@@ -28,7 +30,7 @@ def lacking(connection: sqlite3.Connection, site: Site, *, beyond: Stamp, upto: 
     size = 0
     for after, length, rowid in rows:
         if not found and after != beyond:
-            return Lacking(changesets=(), joins=False)
+            return Lacking(changesets=(), joins=False, is_another=after < beyond)
         if found and size + length > BATCH_BYTES:
             break
         found.append(rowid)

@@ -29,7 +29,7 @@ from replication.backup.choosing import snapshot_for
 from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
 from replication.backup.envelope import BadEnvelope, unseal
 from replication.backup.epochs import ends_of_epochs
-from replication.backup.errors import BackupDamaged, CannotRestore, NothingToRestore, NotInBackup
+from replication.backup.errors import BackupDamaged, BackupError, CannotRestore, NothingToRestore, NotInBackup
 from replication.backup.fingerprints import fingerprints
 from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
 from replication.backup.names import CHANGESETS, Stretch, of_closing, of_piece, of_stretch, stretch_of
@@ -221,7 +221,7 @@ class _Restoring:
             async with asyncio.TaskGroup() as group:
                 for _ in range(PIECES_UNDER_WAY):
                     group.create_task(fetch())
-        except* (BackupDamaged, OSError) as errors:
+        except* (BackupError, OSError) as errors:
             raise _first(errors) from None
         finally:
             await self.engine.run(file.close)

@@ -3,7 +3,11 @@
     ["backup", site, works, snapshot, [[site, stamp], ...]]
 
 The sender's site; whether its uploads work; the number of the newest snapshot, 0 if there is none; and how far sites
-are in the bucket."""
+are in the bucket.
+
+    ["backup?"]
+
+Asks for that, with all sites."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +20,7 @@ from replication.engine.stamps import STAMP_MAX, Site, Stamp
 
 BACKUP: Final = "Backup"
 """The actor's name on every node that has a backup."""
+ASKED: Final = ["backup?"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

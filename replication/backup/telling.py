@@ -1,7 +1,8 @@
 """What this node tells its peers of the bucket, and what they told it: so nobody has to ask the bucket.
 
-What is new is told at once. All that is known is told to a peer that comes up, and again within some seconds of
-anything new: a word may be lost."""
+What is new is told at once. All that is known is told to a peer that comes up, when the node's site changes, or whether
+its uploads work, and again within some seconds of anything new. A word may still be lost, and the last one has none
+after it: so who believes for some seconds that something is not in the bucket asks his peers what they know."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +10,12 @@ from typing import Final, Protocol
 
 from replication.backup import saying
 from replication.backup.deciding import Peer
-from replication.backup.saying import BACKUP, Said
+from replication.backup.saying import ASKED, BACKUP, Said
 from replication.engine.stamps import Site, Stamp, first_after
 
 TELL_ALL_S: Final = 10.0
+ASK_AFTER_S: Final = 10.0
+"""For so long something must have been lacking; and so long is waited between two questions."""
 
 
 class Named(Protocol):
@@ -52,6 +55,9 @@ class Uploaded:
         self._bus: Bus | None = None
         self._untold: dict[Site, Stamp] = {}
         self._all_told_s = 0.0
+        self._told: tuple[Site, bool, int] | None = None
+        """The site, whether uploads work, and the snapshot, as they were told last."""
+        self._lacks_since_s: float | None = None
 
     def start(self, bus: Bus) -> None:
         """From now on things can be told."""
@@ -76,24 +82,44 @@ class Uploaded:
         self.peers.pop(peer, None)
 
     def heard(self, peer: str, message: object) -> None:
-        """A peer said what is there. Raises Malformed."""
+        """A peer said what is there, or asks. Raises Malformed."""
+        if message == ASKED:
+            self._cast([peer], self.stamps)
+            return
         said = saying.parse(message)
         self.peers[peer] = Peer(site=said.site, works=said.works)
         for site, stamp in said.uploaded.items():
             self.stamps[site] = max(stamp, self.has(site))
         self.newest_snapshot = max(said.snapshot, self.newest_snapshot)
 
-    def tell(self, *, everything: bool = False) -> None:
+    def tell(self) -> None:
         """The peers hear what is new; and all of it now and then, or if something else has changed."""
-        if self._bus is None or not (everything or self._untold):
+        if self._bus is None:
             return
-        now_s = asyncio.get_running_loop().time()
-        everything = everything or now_s - self._all_told_s >= TELL_ALL_S
-        news = self.stamps if everything else self._untold
-        if everything:
-            self._all_told_s = now_s
+        now_s, said = asyncio.get_running_loop().time(), self._say({})
+        told = (said.site, said.works, said.snapshot)
+        is_all = told != self._told or (bool(self._untold) and now_s - self._all_told_s >= TELL_ALL_S)
+        if not is_all and not self._untold:
+            return
+        news = self.stamps if is_all else self._untold
+        if is_all:
+            self._all_told_s, self._told = now_s, told
         self._untold = {}
         self._cast([peer.name for peer in self._bus.peers()], news)
+
+    def ask(self, *, lacks: bool) -> None:
+        """To be called now and then. `lacks`: something here is not known to be in the bucket, and uploads work."""
+        if self._bus is None:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if not lacks:
+            self._lacks_since_s = None
+        elif self._lacks_since_s is None:
+            self._lacks_since_s = now_s
+        elif now_s - self._lacks_since_s >= ASK_AFTER_S:
+            self._lacks_since_s = now_s
+            for peer in self._bus.peers():
+                self._bus.cast(peer.name, BACKUP, ASKED)
 
     def _cast(self, peers: Sequence[str], stamps: Mapping[Site, Stamp]) -> None:
         if self._bus is None:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
@@ -168,6 +168,8 @@ class Backup:
             else:
                 pause_s = self._interval_s
                 self._works()
+            self._uploaded.tell()
+            self._uploaded.ask(lacks=self._oldest_lacking is not None and not self._problem)
 
     async def _pause(self, pause_s: float) -> None:
         """Until the interval is over. Where somebody waits only a moment, unless the store fails: then it is left in
@@ -184,18 +186,14 @@ class Backup:
 
     def _fails(self, error: Exception) -> None:
         self.tally.failures += 1
-        had_worked = not self._problem
         self._problem = f"{type(error).__name__}: {error}" if not isinstance(error, BackupError) else str(error)
         if self._seldom is not None:
             self._seldom.warning("backup", f"the backup stands still, and is tried again: {self._problem}")
-        if had_worked:
-            self._uploaded.tell(everything=True)
 
     def _works(self) -> None:
         if self._problem:
             log.info("the backup goes on")
             self._problem = ""
-            self._uploaded.tell(everything=True)
 
     # --- what the actor hands over; never raises, never waits ---
 
@@ -275,7 +273,6 @@ class Backup:
         there = self._uploaded.has(view.site)
         if there > (first_after(view.site) if own is None else own.stamp):
             await self._leave_site("the backup has more of it than this database has written")
-        self._uploaded.tell(everything=True)
 
     @property
     def _makes_the_first(self) -> bool:
@@ -316,6 +313,8 @@ class Backup:
         """The next object of a site."""
         at = self._uploaded.has(site)
         found: Lacking = await self._here.read(lambda connection: lacking(connection, site, beyond=at, upto=upto))
+        if found.is_another:
+            await self._is_another_history(site, self._bucket.place())
         if not found.changesets:
             covered = None if self._snapshots.newest is None else self._snapshots.newest.vector.get(site)
             if covered is not None and covered.stamp > at:
@@ -346,9 +345,13 @@ class Backup:
         if [link.digest for link in other.links] == [link.digest for link in batch.links]:
             self.tally.repeats += 1
             return
-        if batch.site == self._here.view().site:
+        await self._is_another_history(batch.site, self._bucket.place(name))
+
+    async def _is_another_history(self, site: Site, place: str) -> NoReturn:
+        """Of the own site this database is an older state, which went on. Of others that is for their nodes to see."""
+        if site == self._here.view().site:
             await self._leave_site("the backup has another history of it")
-        raise BackupDamaged(self._bucket.place(name), f"has another history of site {batch.site} than this database")
+        raise BackupDamaged(place, f"has another history of site {site} than this database")
 
     async def _leave_site(self, why: str) -> None:
         """This database is an older state of itself: nobody has to take its site's word any more."""

@@ -11,6 +11,7 @@ from replication.backup.bucket import Bucket
 from replication.backup.for_node import restore_from
 from replication.backup.names import CHANGESETS, SNAPSHOTS
 from replication.backup.stored import StoredBucket
+from replication.engine.folding import is_due
 from replication.engine.stamps import Site, Stamp
 from tests.support.backups import rows_of, status, uploaded
 from tests.support.buckets import FakeBucket
@@ -272,6 +273,38 @@ async def test_a_database_that_is_older_than_the_backup_goes_on_under_a_new_site
     restored = await restore_from(bucket, tmp_path / "restored.db")
     assert rows_of(tmp_path / "restored.db") == a.rows() == [("home", "Home", 2)]
     assert site not in restored.vector
+
+
+async def test_an_older_database_that_wrote_before_the_backup_could_be_asked_goes_on_under_a_new_site(
+    cluster: ConvergentCluster, tmp_path: Path
+) -> None:
+    """Its site has two histories then. The one that only the bucket has is not taken for the other one."""
+    is_down = False
+    bucket = cluster.bucket = FakeBucket(lambda what, name: "before" if is_down else "")
+    a = await cluster.start("a")
+    a.writer.execute(HOME)
+    await uploaded(a)
+    await cluster.stop("a")
+    older = (tmp_path / "a.db").read_bytes(), (tmp_path / "a" / "run.nonce").read_bytes()
+    a = await cluster.start("a")
+    a.writer.execute(COUNT)
+    await uploaded(a)
+    a.writer.execute(COUNT)
+    await uploaded(a)
+    site = a.replication.view().site
+    await cluster.stop("a")
+    (tmp_path / "a.db").write_bytes(older[0])
+    (tmp_path / "a" / "run.nonce").write_bytes(older[1])
+    is_down = True
+    a = await cluster.start("a")
+    a.writer.execute("UPDATE pages SET count = 100")
+    await eventually(lambda: bool(status(a).problem) and not is_due(a.writer))
+    is_down = False
+    await eventually(lambda: a.replication.view().site != site, 30)
+    a.writer.execute(COUNT)
+    await uploaded(a, within_s=60)
+    await restore_from(bucket, tmp_path / "restored.db")
+    assert rows_of(tmp_path / "restored.db") == a.rows() == [("home", "Home", 101)]
 
 
 async def test_a_database_of_another_history_does_not_mix_with_the_backup(

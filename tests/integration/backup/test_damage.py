@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from replication.backup.bucket import claim
-from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, CannotRestore, NothingToRestore
+from replication.backup.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupRefused,
+    BackupUnreachable,
+    CannotRestore,
+    NothingToRestore,
+)
 from replication.backup.for_node import restore_from
 from replication.backup.names import CHANGESETS, MARKER, SNAPSHOTS
 from tests.support.backups import rows_of, uploaded
@@ -121,6 +128,18 @@ async def test_a_piece_that_is_missing_is_named(sound: Objects, tmp_path: Path) 
     error = await refusal(objects, tmp_path / "out.db")
     assert isinstance(error, BackupDamaged)
     assert error.place == f"memory/{piece}"
+
+
+@pytest.mark.parametrize("which", [SNAPSHOTS, CHANGESETS, MARKER])
+async def test_a_store_that_does_not_answer_ends_a_restore_in_one_line(
+    sound: Objects, tmp_path: Path, which: str
+) -> None:
+    """Several pieces are asked for at a time: it is still one error, which can be tried again."""
+    bucket = FakeBucket(lambda what, name: "before" if what == "get" and name.startswith(which) else "")
+    bucket.objects = dict(sound)
+    with pytest.raises(BackupUnreachable):
+        await restore_from(bucket, tmp_path / "out.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_snapshot_that_was_never_closed_is_none(sound: Objects, tmp_path: Path) -> None:
