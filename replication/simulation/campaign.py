@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from replication.simulation.bucket_faults import BUCKET_FAULTS
 from replication.simulation.faults import BY_THEMSELVES, FAULTS, MIGRATE
+from replication.simulation.object_store import SPOILS
 from replication.simulation.one_writer import faults as primary_faults
 from replication.simulation.one_writer import scenario as primary_scenario
 from replication.simulation.result import Result
@@ -20,7 +22,7 @@ REACHES_ALL_FROM: Final = 500
 """A campaign of so many seeds that did not reach everything has not tried what it says."""
 
 PATHS: Final = (
-    *(f"fault: {fault.name}" for fault in (*FAULTS, *BY_THEMSELVES)),
+    *(f"fault: {fault.name}" for fault in (*FAULTS, *BY_THEMSELVES, *BUCKET_FAULTS)),
     f"fault: {MIGRATE.name}",
     *(f"partition: {how}" for how in ("cut", "held", "one way")),
     *(f"disk: {what}" for what in ("locked", "full", "unsyncable")),
@@ -50,6 +52,13 @@ PATHS: Final = (
     "status: asks_failed",
     "status: problems",
     "status: collisions",
+    *(f"object store: {what}" for what in ("throttles", "does it twice", "done, and not answered", "lists late")),
+    *(f"object store: answers {how}" for how in ("truncated", "altered", "newer")),
+    *(f"damage: {how}, and seen" for how in SPOILS),
+    "restored meanwhile",
+    *(f"not restored: {error}" for error in ("BackupUnreachable", "BackupDamaged")),
+    "restored all that the cluster has",
+    "a machine was restored from the bucket",
 )
 """What a campaign has to reach: every fault, and every path of the protocol that is there to meet one."""
 

@@ -44,7 +44,7 @@ class Fault:
     """Another kind, which is there wherever this one is."""
 
 
-def _later(scenario: "Scenario", most_s: float, do: Callable[[], None]) -> None:
+def later(scenario: "Scenario", most_s: float, do: Callable[[], None]) -> None:
     """Does it some time later, if it is not mended by then."""
 
     def then() -> None:
@@ -63,7 +63,7 @@ def _boot_later(scenario: "Scenario", machine: Machine) -> None:
             machine.is_on = True
             machine.boot()
 
-    _later(scenario, 4.0, boot)
+    later(scenario, 4.0, boot)
 
 
 # --- ends of processes ---
@@ -126,7 +126,7 @@ def _note_loss(scenario: "Scenario", machine: Machine, before: set[str]) -> None
 def _pause(scenario: "Scenario") -> None:
     machine = scenario.random.choice(scenario.running)
     machine.pause()
-    _later(scenario, scenario.random.choice((1.0, 8.0)), machine.resume)
+    later(scenario, scenario.random.choice((1.0, 8.0)), machine.resume)
 
 
 # --- the network ---
@@ -154,14 +154,14 @@ def _partition(scenario: "Scenario") -> None:
         for one, other in pairs:
             network.heal(one, other)
 
-    _later(scenario, random.choice((1.0, 6.0, 20.0)), heal)
+    later(scenario, random.choice((1.0, 6.0, 20.0)), heal)
 
 
 def _slow_link(scenario: "Scenario") -> None:
     random, weather = scenario.random, scenario.world.weather
     address = random.choice(scenario.members).address
     weather.slow_down(address, delay_s=random.choice((0.2, 1.0)), spacing_s=random.choice((0.0, 0.05)))
-    _later(scenario, 10.0, lambda: weather.speed_up(address))
+    later(scenario, 10.0, lambda: weather.speed_up(address))
 
 
 # --- the machine ---
@@ -170,7 +170,7 @@ def _slow_link(scenario: "Scenario") -> None:
 def _slow_engine(scenario: "Scenario") -> None:
     machine = scenario.random.choice(scenario.running)
     machine.slow_down(scenario.random.choice((0.05, 0.5)))
-    _later(scenario, 10.0, lambda: machine.slow_down(0.0))
+    later(scenario, 10.0, lambda: machine.slow_down(0.0))
 
 
 _RESTARTS_IN_TROUBLE: Final = 0.2
@@ -189,7 +189,7 @@ def _trouble(scenario: "Scenario") -> None:
     def end() -> None:
         machine.disk.trouble = None
 
-    _later(scenario, 3.0, end)
+    later(scenario, 3.0, end)
 
 
 def _write_many(scenario: "Scenario") -> None:
@@ -218,7 +218,7 @@ def _far_off(scenario: "Scenario") -> None:
     def set_right() -> None:
         machine.skew_ms = before_ms
 
-    _later(scenario, 6.0, set_right)
+    later(scenario, 6.0, set_right)
 
 
 def _ahead_alone(scenario: "Scenario") -> None:
@@ -244,7 +244,7 @@ def _ahead_alone(scenario: "Scenario") -> None:
         for other in others:
             world.network.heal(machine.address, other.address)
 
-    _later(scenario, 1.0, jump)
+    later(scenario, 1.0, jump)
     world.loop.call_later(2.0 + random.random() * 2.0, set_right)
     world.loop.call_later(4.0 + random.random() * 2.0, heal)
 

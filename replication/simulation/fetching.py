@@ -1,6 +1,7 @@
 """A machine without a database, which fetches a copy of a peer's before its node runs for the first time.
 
-The code is the node's own, on real files in a folder of the simulation's: what was fetched then becomes the disk."""
+If no peer has one, it restores from the bucket, where there is one. The code is the node's own, on real files in a
+folder of the simulation's: what was fetched then becomes the disk."""
 
 import asyncio
 import logging
@@ -11,10 +12,13 @@ from random import Random
 from typing import Final
 
 from cluster.node import Node
+from replication.backup.errors import BackupDamaged, BackupUnreachable, NothingToRestore
+from replication.backup.restoring import restore
 from replication.convergent.first_copy import fetch_first_copy
 from replication.engine.stamps import Site
 from replication.simulation.application import CLUSTER
 from replication.simulation.machine import Everybody, Machine
+from replication.simulation.object_store import SimulatedBucket
 from replication.simulation.slow_engine import SlowEngine
 
 WAITS_S: Final = 5.0
@@ -68,20 +72,42 @@ class Fetching:
             incarnation=f"{machine.name}.fetches.{self._tries}",
             now_s=lambda: machine.now_ms() / 1000,
         )
+        engine = SlowEngine(random, stalls=0.0)
+
+        def new_site() -> Site:
+            return Site(f"{random.getrandbits(128):032x}")
+
+        def new_nonce() -> bytes:
+            return random.randbytes(16)
+
         async with node:
-            return await fetch_first_copy(
-                node,
+            if await fetch_first_copy(
+                node, self._path, wait_s=WAITS_S, engine=engine, new_site=new_site, new_nonce=new_nonce
+            ):
+                world.note("a copy was fetched")
+                return True
+        if machine.backed_up is None:
+            return False
+        try:
+            await restore(
+                SimulatedBucket(machine.backed_up.store, machine.name),
                 self._path,
-                wait_s=WAITS_S,
-                engine=SlowEngine(random, stalls=0.0),
-                new_site=lambda: Site(f"{random.getrandbits(128):032x}"),
-                new_nonce=lambda: random.randbytes(16),
+                engine=engine,
+                now_ms=machine.now_ms,
+                new_site=new_site,
+                new_nonce=new_nonce,
+                cluster=CLUSTER,
             )
+        except (BackupUnreachable, BackupDamaged, NothingToRestore) as error:
+            machine.say(f"could not restore: {error}")
+            return False
+        world.note("a machine was restored from the bucket")
+        return True
 
     def _put_in_place(self) -> None:
-        self._machine.world.note("a copy was fetched")
         self._machine.say("has a copy")
         with sqlite3.connect(self._path) as copy:
             self._machine.disk.replace(copy.serialize())
         copy.close()
+        self._path.unlink()
         self._then()

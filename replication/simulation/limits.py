@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
+from replication.backup import reading, restoring, taking
 from replication.convergent import parcels, replication, serving
 from replication.engine import applying, changesets, folding, journal
 
@@ -20,6 +21,10 @@ _SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (serving, "WINDOW_BYTES", 3_000),
     (parcels, "PIECE_BYTES", 2_000),
     (replication, "CAST_MAX_BYTES", 5_000),
+    (reading, "BATCH_BYTES", 3_000),
+    (reading, "BATCH_MAX_COUNT", 6),
+    (taking, "PIECE_BYTES", 40_000),
+    (restoring, "MERGE_MAX_COUNT", 15),
 )
 
 

@@ -1,9 +1,9 @@
 """An event loop on virtual time: nothing waits, nothing runs at once, and the same calls give the same order again.
 
 What is ready runs in the order in which it became ready. When nothing is, time jumps to the next timer; timers of one
-instant run in the order in which they were set. Threads, sockets, processes and signals are refused, since their order
-is nobody's to choose. Sets of tasks, which asyncio itself walks through here and there, have one order too: a task's
-hash is its number.
+instant run in the order in which they were set. Sockets, processes and signals are refused, since their order is
+nobody's to choose; what `asyncio.to_thread` would run beside runs whole, when its turn comes. Sets of tasks, which
+asyncio itself walks through here and there, have one order too: a task's hash is its number.
 
 A *life* is one run of one program. What is begun in a life belongs to it, by its context: tasks, timers, callbacks.
 When it ends, nothing of it runs again, as nothing of a process does that was killed, and not as a task is cancelled,
@@ -244,6 +244,26 @@ class VirtualLoop(NoWorldOutside):
         life = _life.get() if context is None else context.get(_life)
         (self._tasks if life is None else life.tasks).add(task)
         return task
+
+    @override
+    def run_in_executor[*Ts, T](  # type: ignore[override]
+        self, executor: None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """What `asyncio.to_thread` asks for: the function runs here, whole, when its turn comes."""
+        if executor is not None:
+            raise NotSimulated("a thread of one's own")
+        done: asyncio.Future[T] = self.create_future()
+
+        def turn() -> None:
+            if done.cancelled():
+                return
+            try:
+                done.set_result(func(*args))
+            except Exception as error:
+                done.set_exception(error)
+
+        self.call_soon(turn)
+        return done
 
     # --- running ---
 

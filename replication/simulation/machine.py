@@ -5,16 +5,21 @@ does. Both use the database by connections of their own."""
 
 import asyncio
 import logging
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from cluster.address import Address
 from cluster.errors import ClusterError
 from cluster.node import Node
 from cluster.supervisor import ActorChild
+from replication.backup.saying import BACKUP
+from replication.backup.taking import Snapshots
+from replication.backup.uploading import Backup
+from replication.backup.worker import BackupWorker
 from replication.convergent.asking import REPLICATION
 from replication.convergent.copies import Copies
 from replication.convergent.replication import Replication, Settings
@@ -27,10 +32,12 @@ from replication.engine.applying import Merged, Refused
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.stamps import Site, Stamp
 from replication.simulation.application import CLUSTER, DECLARED
+from replication.simulation.backed_up import BackedUp
 from replication.simulation.disk import OF_THE_DISK, Connection, Disk
 from replication.simulation.limits import LARGE_BYTES
 from replication.simulation.loop import Life
 from replication.simulation.network import ShakyCasts
+from replication.simulation.object_store import SimulatedBucket
 from replication.simulation.slow_engine import SlowEngine
 from replication.simulation.world import World
 
@@ -40,6 +47,7 @@ JOIN_TIMEOUT_S: Final = 2.0
 NOTICED_AFTER_S: Final = 0.01
 _AGAIN_AFTER_S: Final = 1.0
 TRIM_INTERVAL_S: Final = 1.5
+BACKUP_INTERVAL_S: Final = 1.0
 TRIMMED_AFTER_MS: Final = 3_000
 """Where anything is trimmed: so old are the changesets and tombstones that go."""
 _NEVER_MS: Final = 7 * 24 * 3_600_000
@@ -112,6 +120,18 @@ class TracedShelf(Shelf):
         return super().piece(site, upto, at, size)
 
 
+class ReportedBackup(Backup):
+    """A backup of which is written down what it says is safe, whenever it says so."""
+
+    def __init__(self, *args: Any, backed_up: BackedUp, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._backed_up = backed_up
+
+    async def _note_restorable(self) -> None:
+        await super()._note_restorable()
+        self._backed_up.reports(self.status().position)
+
+
 class Machine:
     """See the module. `boot` starts the node, and `is_on` says whether there is power."""
 
@@ -119,7 +139,17 @@ class Machine:
     fence: str | None = None
     """In mode primary, what tables say before anybody is known to write."""
 
-    def __init__(self, world: World, name: str, address: Address, disk: Disk, *, full: bool, stalls: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        address: Address,
+        disk: Disk,
+        *,
+        full: bool,
+        stalls: float,
+        backed_up: BackedUp | None = None,
+    ) -> None:
         self.world = world
         self.name = name
         self.address = address
@@ -136,6 +166,9 @@ class Machine:
         self.node: Node | None = None
         self.is_notified = True
         """Whether the system tells its node of others' commits; if not, it has to look."""
+        self.backup: Backup | None = None
+        self.backed_up = backed_up
+        """Where it uploads to, if anywhere."""
         self._full = full
         self._stalls = stalls
         self._life: Life | None = None
@@ -269,12 +302,39 @@ class Machine:
         error: ClusterError = await node.failed()
         raise error
 
-    def _children(self, _replication: Replication, _node: Callable[[], Node]) -> list[ActorChild]:
-        """What a mode adds to a node."""
-        return []
+    def _children(self, replication: Replication, node: Callable[[], Node]) -> list[ActorChild]:
+        """What a mode, or a backup, adds to a node."""
+        world, backed_up = self.world, self.backed_up
+        if backed_up is None:
+            return []
+        assert world.folder is not None, "a seed with a backup has real files"
+        bucket = SimulatedBucket(backed_up.store, self.name)
+        random = Random(f"{world.seed}/{self.name}/{self.runs}/backup")
+        self.backup_folder.mkdir(exist_ok=True)
+        snapshots = Snapshots(
+            self.backup_folder, SlowEngine(random, stalls=self._stalls), bucket, cluster=CLUSTER, node=self.name
+        )
+        backup = self.backup = ReportedBackup(
+            replication,
+            bucket,
+            snapshots,
+            cluster=CLUSTER,
+            interval_s=BACKUP_INTERVAL_S,
+            now_ms=self.now_ms,
+            backed_up=backed_up,
+        )
+        return [ActorChild(BACKUP, lambda: BackupWorker(backup, node()))]
 
-    def _began(self, _bus: ShakyCasts) -> None:
+    @property
+    def backup_folder(self) -> Path:
+        """Where copies for snapshots are: the one thing of its disk that is real."""
+        assert self.world.folder is not None, "a seed with a backup has real files"
+        return self.world.folder / f"{self.name}-backup"
+
+    def _began(self, bus: ShakyCasts) -> None:
         """The node runs, and its replication was started."""
+        if self.backup is not None:
+            self.backup.start(bus)
 
     async def _stopping(self) -> None:
         """Before the replication stops."""
@@ -312,6 +372,8 @@ class Machine:
     async def _stop(self, node: Node, replication: Replication) -> None:
         await self._stopping()
         await replication.stop()
+        if self.backup is not None:
+            await self.backup.stop()  # after replication, which folds what was written last
         await node.stop()
         await replication.close()
 
@@ -351,6 +413,7 @@ class Machine:
             self._engine = None
             self.replication = None
             self.node = None
+            self.backup = None
 
     def _count(self) -> None:
         """What the node counted in this run; and what it should not have had to count."""
@@ -380,6 +443,18 @@ class Machine:
         else:
             self._older_since = self.begun() if is_own else None
             self.disk.overwrite(image)
+
+    def lose_disk(self) -> None:
+        """Its node ends, and nothing is left of what it had. `is_gone` until it has a database again."""
+        if self._life is not None:
+            self.resume()
+            self.kill()
+        self.is_gone = self.is_on = True
+        self.disk.trouble = None
+        self.disk.files.clear()
+        self.disk.replace(Disk().image())
+        self._app = None
+        shutil.rmtree(self.backup_folder, ignore_errors=True)
 
     # --- troubles ---
 

@@ -179,6 +179,22 @@ class Oracle:
         wrong = differences(expected, rows)
         return [f"not as the reference has it: {wrong[:4]}"] if wrong else []
 
+    def check_restored(self, restored: sqlite3.Connection, changesets: Iterable[bytes]) -> list[str]:
+        """What is wrong with a database that came back from a backup. `changesets`: all that are known, and more than
+        it has, perhaps. One with rows that are held, or that has not migrated as others have, shows less."""
+        heads = vector(restored)
+        decoded = [one for one in map(decode, changesets) if one.site in heads and one.upto <= heads[one.site].stamp]
+        if closed(restored) or hidden(restored) or not _are_whole(decoded, heads):
+            return []
+        rows = rows_of(restored)
+        columns = {table: {name for row in found.values() for name in row} for table, found in rows.items()}
+        expected = {
+            table: {key: _only(row, columns.get(table, set())) for key, row in found.items()}
+            for table, found in reference(decoded).items()
+        }
+        wrong = differences(expected, rows)
+        return [f"not as the reference has it: {wrong[:4]}"] if wrong else []
+
     def _against_ops(self, connection: sqlite3.Connection) -> list[str]:
         wrong: list[str] = []
         there = {op for op in present(connection) if not op.startswith("base")}
@@ -268,6 +284,10 @@ def _are_whole(changesets: Iterable[Changeset], heads: dict[Site, Head]) -> bool
                 return False
             at = before[site, at]
     return True
+
+
+def _only(row: dict[str, Value], columns: set[str]) -> dict[str, Value]:
+    return {name: value for name, value in row.items() if name in columns}
 
 
 def _of_many(op: str) -> str:

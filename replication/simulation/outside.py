@@ -1,4 +1,4 @@
-"""What an event loop can be asked for that a simulation does not have: threads, sockets, processes, signals."""
+"""What an event loop can be asked for that a simulation does not have: sockets, processes, signals, threads at work."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,8 +26,7 @@ def _refused(what: str) -> Callable[..., NoReturn]:
 class NoWorldOutside(asyncio.AbstractEventLoop):
     """The part of an event loop that refuses."""
 
-    run_in_executor: Any = _refused("a thread")
-    set_default_executor: Any = _refused("a thread")
+    set_default_executor: Any = _refused("a thread of one's own")
     getaddrinfo: Any = _refused("a look-up of a name")
     getnameinfo: Any = _refused("a look-up of a name")
     create_connection: Any = _refused("a connection")

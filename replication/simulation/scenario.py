@@ -19,6 +19,8 @@ from replication.engine.sites import closed, vector
 from replication.engine.stamps import Site, ms_of
 from replication.errors import PositionTimeout
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA, Application, Op, hidden, present
+from replication.simulation.backed_up import BackedUp
+from replication.simulation.bucket_faults import BUCKET_FAULTS, NOT_WITH_TOTAL_LOSS, SHARE, TOTAL_LOSS
 from replication.simulation.disk import Disk
 from replication.simulation.faults import (
     AHEAD_ALONE,
@@ -46,6 +48,8 @@ from replication.simulation.world import World
 
 CONVERGES_WITHIN_S: Final = 120.0
 """Of virtual time, after everything was mended. Waiting for a stamp from the future to come true takes the longest."""
+_UPLOADED_WITHIN_S: Final = 120.0
+"""After that. A node that failed for long tries again after half a minute, and then others hear of it."""
 _LOOKS_EVERY_S: Final = 0.5
 _POSITIONS: Final = 0.15
 """For so many of the ops somebody waits elsewhere."""
@@ -72,6 +76,9 @@ class Scenario:
         self.backups: list[Backup] = []
         self.is_healing = False
         self.was_ahead_alone: bool = False
+        self.has_lost_all: bool = False
+        self.backed_up: BackedUp | None = None
+        """The bucket, if the seed has one."""
         self._readers: list[asyncio.Task[None]] = []
         self._applications: dict[Machine, Application] = {}
         self._loop = loop
@@ -84,12 +91,17 @@ class Scenario:
         self._faults += [fault for fault in BY_THEMSELVES if self.world.stream(fault.name).random() < fault.share]
         if RESTORE_SEVERAL in self._faults and BACK_UP not in self._faults:
             self._faults.append(BACK_UP)
-        self._fetching: list[Machine] = []
-        """Machines that have no database yet."""
         if self.world.stream("ahead alone").random() < AHEAD_ALONE.share and not (
             NOT_WITH_AHEAD_ALONE & {fault.name for fault in self._faults}
         ):
             self._faults.append(AHEAD_ALONE)
+        self._has_bucket = self.world.stream("has a bucket").random() < SHARE
+        if self._has_bucket:
+            self._faults += [fault for fault in BUCKET_FAULTS if self.world.stream(fault.name).random() < fault.share]
+            if NOT_WITH_TOTAL_LOSS & {fault.name for fault in self._faults}:
+                self._faults = [fault for fault in self._faults if fault is not TOTAL_LOSS]
+        self._fetching: list[Machine] = []
+        """Machines that have no database yet."""
         self._migrates = self.world.stream("migrations").random() < MIGRATE.share
         if self._migrates:
             self._faults.append(MIGRATE)
@@ -123,6 +135,10 @@ class Scenario:
     def add_machine_without_a_database(self) -> Machine:
         """One more machine: it fetches a copy of a peer's, and then its node is started."""
         machine = self._new_machine(Disk())
+        self._fetch(machine)
+        return machine
+
+    def _fetch(self, machine: Machine) -> None:
         assert self.world.folder is not None, "the seed has such machines"
         self._fetching.append(machine)
 
@@ -131,7 +147,18 @@ class Scenario:
             self._begin(machine)
 
         Fetching(machine, self.world.folder, has_it).begin()
-        return machine
+
+    def lose_all_disks(self) -> None:
+        """Nothing is left but the bucket. The machines come back, each some time later, with whatever they get."""
+        assert self.backed_up is not None, "the seed has a bucket"
+        self.has_lost_all = self.oracle.may_miss_beginnings = True
+        machines = self.members
+        lost = self.backed_up.all_disks_are_lost([machine.disk.connect() for machine in self.machines])
+        self.world.say("fault", f"all disks are lost, and {lost} ops of which nobody had said that they are safe")
+        for machine in machines:
+            machine.lose_disk()
+            self.machines.remove(machine)
+            self._loop.call_later(2.0 * self.random.random(), self._fetch, machine)
 
     def _new_machine(self, disk: Disk) -> Machine:
         return Machine(
@@ -141,11 +168,14 @@ class Scenario:
             disk,
             full=self.random.random() < self._full_share,
             stalls=self._stalls,
+            backed_up=self.backed_up,
         )
 
     def _begin(self, machine: Machine) -> None:
+        machine.is_gone = False
         self.machines.append(machine)
-        self._applications[machine] = Application(self.world.stream(f"application {machine.name}"), machine.name)
+        if machine not in self._applications:
+            self._applications[machine] = Application(self.world.stream(f"application {machine.name}"), machine.name)
         machine.boot()
         if self.is_healing and self._migrates:
             self.migrate(machine)  # its copy came only now, perhaps of a machine that had not
@@ -169,10 +199,12 @@ class Scenario:
 
     async def run(self) -> Result:
         """The whole of it."""
-        if JOIN_WITH_A_COPY not in self._faults:
+        if JOIN_WITH_A_COPY not in self._faults and not self._has_bucket:
             return await self._run()
         with TemporaryDirectory(prefix="litecast-simulation-") as folder:
             self.world.folder = Path(folder)
+            if self._has_bucket:
+                self.backed_up = BackedUp(self.world, self.oracle, self.world.folder)
             return await self._run()
 
     async def _run(self) -> Result:
@@ -208,6 +240,8 @@ class Scenario:
 
     def _write(self) -> None:
         random = self.random
+        if not self.members:
+            return  # all have lost their disks
         machine = random.choice(self.members)
         if not machine.is_on:
             return
@@ -316,6 +350,7 @@ class Scenario:
                 world.fail(f"a reader failed: {error!r}")
         converged_s = loop.time() - began_s
         world.say("heal", f"equal after {converged_s} s")
+        await self._check_backup()
         for wrong in self.oracle.check([machine.app for machine in self.members]):
             world.fail(wrong)
         for machine in self.members:
@@ -323,6 +358,28 @@ class Scenario:
             if ms_of(clock) > self._latest_ms():
                 world.fail(f"the clock of {machine.name} was driven {ms_of(clock) - world.true_ms()} ms ahead")
         return converged_s
+
+    async def _check_backup(self) -> None:
+        """All is uploaded some time after nothing hinders it, and comes back."""
+        if self.backed_up is None:
+            return
+        began_s = self._loop.time()
+        while lacking := self._lacking():
+            if self._loop.time() - began_s > _UPLOADED_WITHIN_S:
+                self.world.fail(f"not uploaded {_UPLOADED_WITHIN_S} s after all was equal: {lacking}")
+                return
+            await asyncio.sleep(_LOOKS_EVERY_S)
+        self.world.say("heal", f"uploaded {self._loop.time() - began_s} s later")
+        connections = [machine.disk.connect() for machine in self.machines]
+        await self.backed_up.check(self.members[0].app, connections)
+
+    def _lacking(self) -> list[str]:
+        """What is not in the bucket, or not known to be there."""
+        return [
+            f"{machine.name}: {'not up' if machine.backup is None else machine.backup.status()}"
+            for machine in self.members
+            if machine.backup is None or machine.backup.status().problem or machine.backup.status().lacking
+        ]
 
     def _latest_ms(self) -> int:
         """How far stamps may be: one machine's clock alone drives nobody's, but it may what a second one has shown."""
@@ -332,6 +389,8 @@ class Scenario:
     def _mend(self) -> None:
         world = self.world
         world.weather.is_calm = True
+        if self.backed_up is not None:
+            self.backed_up.store.mend()
         for one in world.addresses:
             world.weather.speed_up(one)
             for other in world.addresses:
@@ -350,9 +409,9 @@ class Scenario:
                 self.migrate(machine)
 
     def _have_converged(self) -> bool:
-        if self._fetching:
-            return False
         members = self.members
+        if self._fetching or any(machine not in self.machines for machine in self._applications):
+            return False
         held = [hidden(machine.app) for machine in members]
         if any(one != held[0] for one in held):
             return False

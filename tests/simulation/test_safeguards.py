@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from replication.backup import uploading
+from replication.backup.telling import Uploaded
 from replication.convergent import inbox, own_clock, replication, store
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
@@ -19,7 +21,7 @@ from replication.engine.absorbing import Absorber
 from replication.engine.applying import Fork, Outcome, Waits
 from replication.engine.mending import Mended
 from replication.engine.sites import Sites
-from replication.engine.stamps import first_after
+from replication.engine.stamps import STAMP_MAX, first_after
 from replication.simulation import machine
 from replication.simulation.disk import Disk
 from replication.simulation.scenario import run
@@ -32,6 +34,8 @@ FOUND = {
     "without_taking_shares_over": 20,
     "without_asking_for_rows_that_are_held": 13,
     "without_triggers_put_back": 4,
+    "without_what_is_safe": 10,
+    "without_asking_what_is_in_the_bucket": 209,
 }
 """Where a seed was found once: only to be quick."""
 
@@ -155,6 +159,16 @@ def without_snapshots(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CatchUp, "_take_page", never_beyond)
 
 
+def without_what_is_safe(patch: pytest.MonkeyPatch) -> None:
+    """A backup reports what it has merged, whether that is in the bucket or not."""
+    patch.setattr(uploading, "frontier", lambda _missing: STAMP_MAX)
+
+
+def without_asking_what_is_in_the_bucket(patch: pytest.MonkeyPatch) -> None:
+    """A word of what was uploaded that is lost, and has no other after it, is never heard."""
+    patch.setattr(Uploaded, "ask", lambda *_, **__: None)
+
+
 @pytest.mark.parametrize(
     "take_out",
     [
@@ -173,6 +187,8 @@ def without_snapshots(patch: pytest.MonkeyPatch) -> None:
         without_triggers_put_back,
         without_telling_heads,
         without_asking_for_what_is_missing,
+        without_what_is_safe,
+        without_asking_what_is_in_the_bucket,
     ],
 )
 def test_without_it_some_seed_fails_that_does_not_with_it(take_out: TakeOut) -> None:

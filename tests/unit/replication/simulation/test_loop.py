@@ -1,6 +1,8 @@
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 
 import pytest
@@ -102,9 +104,25 @@ def test_an_endless_circle_at_one_instant_is_an_error(loop: VirtualLoop, monkeyp
         loop.run_until_complete(main())
 
 
-def test_a_thread_is_refused(loop: VirtualLoop) -> None:
-    with pytest.raises(NotSimulated, match="a thread: a simulation has one thread"):
-        loop.run_until_complete(asyncio.to_thread(time.monotonic))
+def test_what_a_thread_is_asked_for_runs_here_when_its_turn_comes(loop: VirtualLoop) -> None:
+    def fail() -> None:
+        raise ValueError("so it is")
+
+    async def main() -> int:
+        asked = asyncio.ensure_future(asyncio.to_thread(threading.get_ident))
+        asyncio.ensure_future(asyncio.to_thread(pytest.fail)).cancel()
+        with pytest.raises(ValueError, match="so it is"):
+            await asyncio.to_thread(fail)
+        return await asked
+
+    assert loop.run_until_complete(main()) == threading.get_ident()
+
+
+def test_a_thread_of_ones_own_is_refused(loop: VirtualLoop) -> None:
+    with pytest.raises(NotSimulated, match="a thread of one's own: a simulation has one thread"):
+        loop.set_default_executor(None)
+    with ThreadPoolExecutor() as executor, pytest.raises(NotSimulated, match="a thread of one's own"):
+        loop.run_in_executor(executor, time.monotonic)  # type: ignore[arg-type, unused-awaitable]
 
 
 def test_a_call_from_another_thread_is_refused(loop: VirtualLoop) -> None:
