@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
+from replication.backup.bucket import Lying
 from replication.backup.envelope import MAGIC
 from replication.backup.errors import BackupDamaged, BackupUnreachable
-from replication.simulation.world import World
+from replication.simulation.world import EPOCH_MS, World
 
 LATENCY_S: Final = 0.03
 GIVEN_UP_AFTER_S: Final = 2.0
@@ -32,7 +33,7 @@ def _newer(content: bytes, _random: Random) -> bytes:
     """As a later version of Litecast would write it: nobody can read it."""
     if content.startswith(MAGIC):
         return MAGIC + bytes([content[4] + 1]) + content[5:]
-    return content.replace(b": 1", b": 2", 1)
+    return content.replace(b": 1", b": 9", 1)
 
 
 SPOILS: Final[dict[str, Spoil]] = {
@@ -83,6 +84,17 @@ class ObjectStore:
         self._world.say("bucket", f"{name}, {len(content)} bytes")
         return True
 
+    def put(self, name: str, content: bytes) -> None:
+        """Over what is there."""
+        self.objects[name] = content
+        self._created_s.setdefault(name, self._world.loop.time())
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Those that are there."""
+        for name in names:
+            if self.objects.pop(name, None) is not None:
+                self._world.say("bucket", f"{name} is removed")
+
     def get(self, name: str) -> bytes | None:
         """What is answered."""
         content = self.objects.get(name)
@@ -101,6 +113,14 @@ class ObjectStore:
         if len(listed) < len(found):
             self._world.note("object store: lists late")
         return listed
+
+    def listed(self, prefix: str) -> Sequence[Lying]:
+        """As `names`, with what a listing shows."""
+
+        def written_ms(name: str) -> int:
+            return EPOCH_MS + int(1000 * self._created_s.get(name, 0.0))
+
+        return [Lying(name, len(self.objects[name]), written_ms(name)) for name in self.names(prefix)]
 
     async def ask[T](self, who: str, step: Callable[[], T]) -> T:
         """The answer to a question. Raises BackupUnreachable."""
@@ -161,6 +181,15 @@ class SimulatedBucket:
 
     async def names(self, prefix: str) -> Sequence[str]:
         return await self._store.ask(self._who, lambda: self._store.names(prefix))
+
+    async def listed(self, prefix: str) -> Sequence[Lying]:
+        return await self._store.ask(self._who, lambda: self._store.listed(prefix))
+
+    async def delete(self, names: Sequence[str]) -> None:
+        await self._store.ask(self._who, lambda: self._store.delete(names))
+
+    async def put(self, name: str, content: bytes) -> None:
+        await self._store.ask(self._who, lambda: self._store.put(name, content))
 
     def place(self, name: str = "") -> str:
         return f"the simulated bucket, {name}" if name else "the simulated bucket"

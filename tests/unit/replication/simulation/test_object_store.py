@@ -9,7 +9,7 @@ import pytest
 
 from replication.backup import envelope
 from replication.backup.errors import BackupUnreachable
-from replication.backup.marker import BadMarker, cluster_of, encode
+from replication.backup.marker import BadMarker, Marker, decode, encode
 from replication.simulation.loop import VirtualLoop
 from replication.simulation.network import Climate
 from replication.simulation.object_store import SPOILS, ObjectStore, SimulatedBucket
@@ -116,7 +116,7 @@ def test_nothing_that_is_spoiled_can_be_read(how: str) -> None:
 
 
 def test_a_marker_of_a_newer_version_is_one() -> None:
-    newer = SPOILS["newer"](encode("cluster"), Random(1))
+    newer = SPOILS["newer"](encode(Marker("cluster")), Random(1))
     assert newer is not None
     with pytest.raises(BadMarker, match="upgrade litecast"):
-        cluster_of(newer)
+        decode(newer)
