@@ -167,13 +167,13 @@ class Snapshotting:
             log.info("the backup has snapshot %d, of %.1f MB", self.number, self.newest.size / 1e6)
         await self._snapshots.forget()
         self.beyond_journal.clear()
-        self._uploaded.tell(everything=True)
+        self._uploaded.tell()
 
     def _may_follow(self, taken: Manifest) -> bool:
-        """Whether a copy has all that the newest snapshot has."""
+        """Whether a copy has all that the newest snapshot has. Its clock may be before that one's, which a node made
+        while it was far ahead, and alone."""
         heads = {site: head.stamp for site, head in taken.vector.items()}
-        is_older = self.newest is not None and taken.clock < self.newest.clock
-        return not is_older and includes(heads, taken.closed.keys(), self.newest)
+        return includes(heads, taken.closed.keys(), self.newest)
 
     def _is_later(self, taken: Manifest) -> bool:
         """Whether a copy of a former run has more than the newest snapshot, which it may have become."""

@@ -48,6 +48,7 @@ NOTICED_AFTER_S: Final = 0.01
 _AGAIN_AFTER_S: Final = 1.0
 TRIM_INTERVAL_S: Final = 1.5
 BACKUP_INTERVAL_S: Final = 1.0
+SNAPSHOT_INTERVAL_S: Final = 8.0
 TRIMMED_AFTER_MS: Final = 3_000
 """Where anything is trimmed: so old are the changesets and tombstones that go."""
 _NEVER_MS: Final = 7 * 24 * 3_600_000
@@ -320,6 +321,7 @@ class Machine:
             snapshots,
             cluster=CLUSTER,
             interval_s=BACKUP_INTERVAL_S,
+            snapshot_interval_s=SNAPSHOT_INTERVAL_S,
             now_ms=self.now_ms,
             backed_up=backed_up,
         )
