@@ -80,8 +80,10 @@ class TcpProxy:
         self.cut()
         await self._start
         assert self._server is not None
-        self._server.close()
+        # In this order: a server that is closed forgets a connection that it has accepted and not taken in, unclosed.
+        asyncio.get_running_loop().remove_reader(self._listening)
         await asyncio.sleep(_LATE_S)  # a connection that is being accepted begins, and ends itself
+        self._server.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
