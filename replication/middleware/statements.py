@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from replication.acknowledging.levels import Ack
 from replication.errors import NoPrimary, NotConfirmed, NotVisibleYet, OutcomeUnknown
 from replication.middleware.desk import DATABASE_PATH, NoDatabase
 from replication.middleware.node_file import NodeFile, NodeFileError, NodeSays
@@ -46,22 +47,27 @@ class PrimaryStatements:
             raise NoDatabase
         self._node = NodeFile(Path(path))
 
-    def execute(self, sql: str, params: Parameters = (), *, wait: bool = True) -> int:
+    def execute(self, sql: str, params: Parameters = (), *, wait: bool = True, ack: Ack | str | None = None) -> int:
         """How many rows one statement changed. See `statements`."""
-        (changed,) = self.statements([(sql, params)], wait=wait)
+        (changed,) = self.statements([(sql, params)], wait=wait, ack=ack)
         return changed
 
-    def statements(self, statements: Sequence[str | tuple[str, Parameters]], *, wait: bool = True) -> list[int]:
+    def statements(
+        self, statements: Sequence[str | tuple[str, Parameters]], *, wait: bool = True, ack: Ack | str | None = None
+    ) -> list[int]:
         """How many rows each of these changed: SQL, or pairs of SQL and parameters, in one transaction, on whichever
-        node is the primary. Returns once that can be read in this node's file, unless it is not to `wait`.
+        node is the primary. Returns once that can be read in this node's file, unless it is not to `wait`, and is as
+        sure as `ack` says, or the node's settings.
 
         Blocks: in an event loop, `await asyncio.to_thread(...)`. Raises what `Repo.statements` raises: DuplicateRow,
-        ConstraintFailed, QueryFailed, CannotForward with nothing written; NoPrimary, also if the node does not run;
-        NotVisibleYet, NotConfirmed, OutcomeUnknown; NotAStatement for a parameter that has no form in JSON."""
+        ConstraintFailed, QueryFailed, CannotForward, CannotConfirm with nothing written; NoPrimary, also if the node
+        does not run; NotVisibleYet, NotConfirmed, OutcomeUnknown; NotAStatement for a parameter that has no form in
+        JSON."""
         import httpx
 
         says = self._says()
-        body = json.dumps({"statements": [_to_json(one) for one in statements], "wait": wait})
+        sure = {} if ack is None else {"ack": str(ack)}
+        body = json.dumps({"statements": [_to_json(one) for one in statements], "wait": wait, **sure})
         headers = {"authorization": f"Bearer {statements_token(says.key)}", "content-type": "application/json"}
         timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:

@@ -25,6 +25,7 @@ from cluster.lease.boot_clock import boot_clock_s
 from litecast import PrimaryAsgi
 from replication.acknowledging.levels import Ack, Sure
 from replication.errors import (
+    CannotConfirm,
     CannotForward,
     ConstraintFailed,
     DuplicateRow,
@@ -55,6 +56,7 @@ NO_REQUESTS = (
     b'{"statements": [["DELETE", [[]]]], "wait": true}',
     b'{"statements": [["DELETE", [{"base64": "%"}]]], "wait": true}',
     b'{"statements": [["DELETE", []]], "wait": 1}',
+    b'{"statements": [["DELETE", []]], "wait": true, "ack": 1}',
     b"[" * 100_000,
     b" " * (BODY_MAX_BYTES + 1),
 )
@@ -208,6 +210,22 @@ async def test_a_program_is_told_that_a_write_is_not_as_sure_as_its_nodes_writes
             await program.run((INSERT, ("y@x", 1)))
         assert raised.value.result == [1]
     assert len(a.rows()) == 2
+
+
+async def test_a_program_says_of_each_write_how_sure_it_is_to_be(cluster: PrimaryCluster) -> None:
+    a, b, _ = await cluster.trio()
+    b.repo.sure = Sure(level=Ack.LOCAL, timeout_s=0.3)
+    async with beside(b) as program:
+        write = program.statements.execute
+        assert await asyncio.to_thread(write, INSERT, ("x@x", 1), ack="quorum") == 1
+        a.confirming.cast_from = lambda peer, message: True  # type: ignore[method-assign]
+        assert await asyncio.to_thread(write, INSERT, ("y@x", 1)) == 1
+        with pytest.raises(NotConfirmed, match="on 1 more of 3 nodes, and is on 0") as raised:
+            await asyncio.to_thread(write, INSERT, ("z@x", 1), ack=Ack.QUORUM)
+        assert raised.value.result == [1]
+        with pytest.raises(CannotConfirm, match="'most' is none of"):
+            await asyncio.to_thread(write, INSERT, ("no@x", 1), ack="most")
+    assert [email for _, email, _ in await cluster.equal()] == ["x@x", "y@x", "z@x"]
 
 
 async def test_only_who_can_read_the_nodes_file_may_write(cluster: PrimaryCluster) -> None:
