@@ -1,4 +1,4 @@
-"""`litecast backup status` and `litecast backup list`: how the backup stands, and what is in it."""
+"""`litecast backup status`, `list` and `verify`: how the backup stands, what is in it, and whether it comes back."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.commands import Subparsers, asking
+from app.commands import Subparsers, asking, verifying
 
 if TYPE_CHECKING:
     from replication.backup.listing import Listed
@@ -38,11 +38,18 @@ def register(subparsers: Subparsers) -> None:
     listing.add_argument("--from", dest="url", metavar="URL", help="what [backup] url says, if not in FILE")
     listing.add_argument("--config", type=Path, metavar="FILE", help="settings with the url, or with the secret")
     listing.add_argument("--json", action="store_true", help="print JSON")
+    verifying.add(parts)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints it: 0 if all is well, else 1. Raises ConfigError, NodeUnreachable, BackupError."""
-    return _status(args) if args.part == "status" else _list(args)
+    """Prints it: 0 if all is well, else 1. Raises ConfigError, NodeUnreachable, BackupError, DatabaseError."""
+    match args.part:
+        case "status":
+            return _status(args)
+        case "verify":
+            return verifying.run(args)
+        case _:
+            return _list(args)
 
 
 def _status(args: argparse.Namespace) -> int:

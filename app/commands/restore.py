@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ from app.commands import Subparsers
 if TYPE_CHECKING:
     from replication.backup.cuts import Cut
     from replication.backup.restoring import Restored
-
-TOLD_S = 0.5
 
 
 def register(subparsers: Subparsers) -> None:
@@ -101,32 +98,18 @@ def _print(args: argparse.Namespace, restored: "Restored", cut: "Cut", *, has_zo
 
 async def _restored(args: argparse.Namespace, cut: "Cut") -> "Restored":
     from app.backing_up import bucket_of
+    from app.commands.making import made
     from app.config import load_config
     from replication.backup.for_node import restore_from
     from replication.backup.restoring import Progress
     from replication.errors import DatabasePathError
-    from replication.translation import SQLITE_ERRORS, translated
 
-    progress = Progress()
     target: Path = args.database
-    quiet = args.json or not sys.stderr.isatty()
     if not target.parent.is_dir():
         raise DatabasePathError(target, f"the folder {target.parent} does not exist", "create it, or name another file")
+    progress = Progress()
     bucket = bucket_of(load_config(args.config, os.environ), args.url, as_it_is=True)
-    restoring = asyncio.ensure_future(restore_from(bucket, target, cut=cut, progress=progress))
-    while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:
-        if not quiet:
-            print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
-    if not quiet:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    try:
-        return restoring.result()
-    except SQLITE_ERRORS as error:
-        raise translated(error, path=target, busy_timeout_s=0) from error
-    except OSError as error:
-        raise DatabasePathError(
-            target, f"cannot be written ({error.strerror or error})", "see that the disk has room, or name another file"
-        ) from error
+    return await made(restore_from(bucket, target, cut=cut, progress=progress), target, progress, quiet=args.json)
 
 
 def _as_json(database: Path, restored: "Restored", cut: "Cut") -> dict[str, object]:

@@ -27,12 +27,12 @@ from replication.backup.bucket import Bucket, batch_at, check_is_of, whose
 from replication.backup.chains import AnotherHistory, Gap, by_site, following, newest_deps, to_read, upto_first
 from replication.backup.choosing import snapshot_for
 from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
-from replication.backup.envelope import BadEnvelope, unseal
 from replication.backup.epochs import ends_of_epochs
 from replication.backup.errors import BackupDamaged, BackupError, CannotRestore, NothingToRestore, NotInBackup
 from replication.backup.fingerprints import fingerprints
-from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
-from replication.backup.names import CHANGESETS, Stretch, of_closing, of_piece, of_stretch, stretch_of
+from replication.backup.manifests import Manifest
+from replication.backup.names import CHANGESETS, Stretch, of_closing, of_stretch, stretch_of
+from replication.backup.pieces import piece
 from replication.backup.taking import opened_as_it_is
 from replication.convergent.engine import Engine
 from replication.engine.applying import (
@@ -48,7 +48,6 @@ from replication.engine.applying import (
     Waits,
     merge_all,
 )
-from replication.engine.changesets import digest
 from replication.engine.copying import make_own
 from replication.engine.sites import Head, vector
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
@@ -206,14 +205,14 @@ class _Restoring:
         file = await self.engine.run(lambda: self.arriving.open("xb"))
         offset = 0
         places: list[tuple[int, int]] = []
-        for number, piece in enumerate(self.snapshot.pieces):
+        for number, one in enumerate(self.snapshot.pieces):
             places.append((number, offset))
-            offset += piece.size
+            offset += one.size
         left = iter(places)
 
         async def fetch() -> None:
             for number, at in left:
-                content = await self._piece(number)
+                content = await piece(self.bucket, self.snapshot, number)
                 await self.engine.run(lambda content=content, at=at: os.pwrite(file.fileno(), content, at))  # type: ignore[misc]
                 self.progress.bytes += len(content)
 
@@ -225,24 +224,6 @@ class _Restoring:
             raise _first(errors) from None
         finally:
             await self.engine.run(file.close)
-
-    async def _piece(self, number: int) -> bytes:
-        name = of_piece(self.snapshot.snapshot, number)
-        sealed = await self.bucket.get(name, max_bytes=2 * PIECE_MAX_BYTES)
-        if sealed is None:
-            raise BackupDamaged(self.bucket.place(name), "is missing")
-        expected = self.snapshot.pieces[number]
-
-        def unsealed() -> bytes:
-            content = unseal(sealed, max_bytes=expected.size)
-            if digest(content) != expected.digest:
-                raise BadEnvelope("is not the piece that the snapshot was closed with")
-            return content
-
-        try:
-            return await asyncio.to_thread(unsealed)
-        except BadEnvelope as error:
-            raise BackupDamaged(self.bucket.place(name), str(error)) from None
 
     def _check_rows(self) -> None:
         with contextlib.closing(opened_as_it_is(self.arriving)) as connection:

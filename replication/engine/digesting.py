@@ -69,19 +69,31 @@ def digest(
     sqlite3.Error, and RuntimeError if a transaction is open.
     """
     with reading(connection):
-        session = session_to_compare(connection, clocks=clocks)
-        merged = Coverage() if session is None else coverage(connection)
-        known = {site: stamp for site, stamp in (covered or {}).items() if site not in merged.closed}
-        found: dict[str, TableDigest] = {}
-        absent: dict[str, str] = {}
-        for chosen in tables:
-            try:
-                what = comparable(connection, session, chosen)
-            except NotComparable as error:
-                absent[chosen.name] = error.reason
-                continue
-            found[chosen.name] = _table_digest(connection, session, what, known, buckets_max)
-        return Digest(coverage=merged, tables=found, absent=absent)
+        return digest_inside(connection, tables, covered=covered, buckets_max=buckets_max, clocks=clocks)
+
+
+def digest_inside(
+    connection: sqlite3.Connection,
+    tables: Sequence[DigestTable],
+    *,
+    covered: Mapping[Site, Stamp] | None = None,
+    buckets_max: int = BUCKETS,
+    clocks: bool = True,
+) -> Digest:
+    """`digest`, in the read transaction at work."""
+    session = session_to_compare(connection, clocks=clocks)
+    merged = Coverage() if session is None else coverage(connection)
+    known = {site: stamp for site, stamp in (covered or {}).items() if site not in merged.closed}
+    found: dict[str, TableDigest] = {}
+    absent: dict[str, str] = {}
+    for chosen in tables:
+        try:
+            what = comparable(connection, session, chosen)
+        except NotComparable as error:
+            absent[chosen.name] = error.reason
+            continue
+        found[chosen.name] = _table_digest(connection, session, what, known, buckets_max)
+    return Digest(coverage=merged, tables=found, absent=absent)
 
 
 def _table_digest(
