@@ -13,7 +13,7 @@ from typing import Final
 from replication.backup.bucket import Bucket, check_is_of, newest_snapshot, whose
 from replication.backup.chains import ends
 from replication.backup.cuts import EVERYTHING, AtPosition
-from replication.backup.deciding import why_snapshot
+from replication.backup.deciding import includes, why_snapshot
 from replication.backup.errors import NotInBackup
 from replication.backup.fingerprints import fingerprints
 from replication.backup.for_node import restore_from
@@ -104,16 +104,17 @@ class _Verifying:
         while True:
             outlined = await self._now(outline)
             snapshot = await newest_snapshot(self.bucket)
-            why = why_snapshot(snapshot, closed=outlined.closed, schemas=outlined.schemas)
-            if snapshot is None or why:
-                await self._wait_for(f"has no snapshot that is needed: {why}")
-                continue
-            found = await self._now(live)
-            if why_snapshot(snapshot, closed=found.closed, schemas=found.schemas):
-                continue
-            while missing := await self._missing(found, snapshot):
-                await self._wait_for(f"lacks something that the database has, of {missing} site(s)")
-            return found
+            if snapshot is None:
+                await self._wait_for("has no complete snapshot")
+            elif why := _why_another(snapshot, outlined):
+                await self._wait_for(f"has no snapshot of what the database is now: {why}")
+            else:
+                found = await self._now(live)
+                if not _why_another(snapshot, found):
+                    break
+        while missing := await self._missing(found, snapshot):
+            await self._wait_for(f"lacks something that the database has, of {missing} site(s)")
+        return found
 
     async def _now(self, read: Callable[[Path], Live]) -> Live:
         self.progress.part = "reading the database"
@@ -135,6 +136,14 @@ class _Verifying:
         self.lacks = lacks
         self.progress.part = f"waiting: the bucket {lacks}"
         await asyncio.sleep(LOOK_S)
+
+
+def _why_another(snapshot: Manifest, found: Live) -> str:
+    """Why a restore that begins with this snapshot would not have what the database has; "" if it would."""
+    heads = {site: head.stamp for site, head in found.vector.items()}
+    if not includes(heads, found.closed.keys(), snapshot):
+        return "it has something that has not come here yet"
+    return why_snapshot(snapshot, vector=found.vector, closed=found.closed, schemas=found.schemas)
 
 
 def _rows_of(path: Path) -> dict[str, str]:
