@@ -47,6 +47,7 @@ def backup_for(config: Config, replication: Replication | None) -> Backup | None
         data_dir=config.node.data_dir,
         interval_s=config.backup.interval_s,
         snapshot_interval_s=config.backup.snapshot_interval_s,
+        retention_s=config.backup.retention_s,
     )
 
 
@@ -57,10 +58,14 @@ def with_backup(status: StatusOf | None, backup: Backup | None) -> StatusOf | No
 
     def both() -> ReplicationStatus:
         found, stands = status(), backup.status()
-        notes = [f"the backup stands still: {stands.problem}"] if stands.problem else []
+        notes = list(found.notes)
+        if stands.problem:
+            notes.append(f"the backup stands still: {stands.problem}")
         if stands.journal_note:
             notes.append(stands.journal_note)
-        return replace(found, backup=stands, notes=(*found.notes, *notes))
+        if stands.keeping_problem:
+            notes.append(f"the backup is not kept as it should be: {stands.keeping_problem}")
+        return replace(found, backup=stands, notes=tuple(notes))
 
     return both
 

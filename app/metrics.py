@@ -131,12 +131,19 @@ def _replication(status: ReplicationStatus) -> Iterator[Metric]:
 
 def _backup(status: BackupStatus) -> Iterator[Metric]:
     """How the backup stands, where there is one."""
-    events = CounterMetricFamily("litecast_backup_events", "What was uploaded, by kind.", labels=["kind"])
+    events = CounterMetricFamily(
+        "litecast_backup_events", "What was uploaded, made one and removed, by kind.", labels=["kind"]
+    )
     for kind, count in status.counts.items():
         events.add_metric([kind], count)
     yield events
     for name, about, value in (
         ("problem", "1 if nothing can be uploaded; /api/cluster says why.", bool(status.problem)),
+        (
+            "keeping_problem",
+            "1 if it is not kept as it should be, or something is missing.",
+            bool(status.keeping_problem),
+        ),
         ("lacking", "Sites of which something here could not be restored from the bucket.", status.lacking),
         ("age_seconds", "For how long the oldest of that has been here.", status.age_s),
         ("journal_used_ratio", "How much of what the journal keeps that takes; at 1 it is lost.", status.journal_used),

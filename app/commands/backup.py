@@ -82,6 +82,8 @@ def _print_status(found: Mapping[str, Any]) -> None:
         *([("journal", _journal(found), "yellow")] if found.get("journal_used", 0) >= JOURNAL_WARNS_AT else []),
         *([("doing", found["doing"], "")] if found["doing"] else []),
         *([("problem", found["problem"], "red")] if found["problem"] else []),
+        *([("kept", _kept(found["kept"]), "")] if found.get("kept") else []),
+        *([("keeping", found["keeping_problem"], "red")] if found.get("keeping_problem") else []),
     ):
         facts.add_row(Text(label, style="bold"), Text(str(value), style=style))
     console.print(facts)
@@ -91,6 +93,11 @@ def _print_status(found: Mapping[str, Any]) -> None:
         table.add_row(f"{site}{own}", *(_moment(one[key]) for key in ("durable", "uploaded", "restorable")))
     console.print()
     console.print(table)
+
+
+def _kept(kept: Mapping[str, Any]) -> str:
+    at, since = (_moment(kept[key] << 16) for key in ("at_ms", "since_ms"))
+    return f"by this node at {at}: {kept['snapshots']:,} snapshot(s), {kept['objects']:,} object(s), from {since} on"
 
 
 def _lacking(found: Mapping[str, Any]) -> str:
@@ -124,12 +131,15 @@ def _print_list(url: str, found: "Listed") -> None:
     from rich.table import Table
 
     from replication.backup.moments import said
+    from replication.backup.names import of_stretch
 
     console = asking.console()
     console.print(f"{url} is the backup of cluster {found.cluster}." if found.cluster else f"{url} holds nothing.")
     if found.span_ms is not None:
         since, newest = map(said, found.span_ms)
         console.print(f"`litecast restore --at` takes any moment from {since} on. The newest change is of {newest}.")
+    for lost in found.missing:
+        console.print(f"{of_stretch(lost)} is missing; put it back, if the bucket keeps versions", style="red")
     snapshots = Table("snapshot", "taken", "on", "MB", box=None, pad_edge=False)
     for one in found.snapshots:
         moment = _moment(one.taken_ms << 16)

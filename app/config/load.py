@@ -53,6 +53,7 @@ _DEFAULT_LEASE_TTL_S = 10.0
 _DEFAULT_FORWARDING_S = 5.0
 _DEFAULT_BACKUP_INTERVAL_S = 1.0
 _DEFAULT_SNAPSHOT_INTERVAL_S = 3_600.0
+_DEFAULT_RETENTION_S = 7 * 24 * 3_600.0
 _DEFAULT_JOURNAL_MAX_AGE_S = 604_800.0  # a week
 _DEFAULT_JOURNAL_MAX_BYTES = 2**30
 
@@ -347,10 +348,18 @@ def _backup(values: _Values, secret: Secret | None, old_secret: Secret | None) -
             f"{table.BACKUP_INTERVAL_S} = {interval_s:g}: copying everything cannot be done more often than uploading "
             "what is new; 3600 is usual"
         )
+    retention_s = values.get(table.BACKUP_RETENTION_S) or _DEFAULT_RETENTION_S
+    if retention_s < snapshot_interval_s:
+        raise ConfigError(
+            f"{values.place(table.BACKUP_RETENTION_S)} = {retention_s:g} is shorter than "
+            f"{table.BACKUP_SNAPSHOT_INTERVAL_S} = {snapshot_interval_s:g}: what is kept for so long begins with a "
+            "snapshot; make that one shorter, or this one longer"
+        )
     return BackupConfig(
         url=url,
         interval_s=interval_s,
         snapshot_interval_s=snapshot_interval_s,
+        retention_s=retention_s,
         encrypt=encrypt,
         old_secret=old_secret,
     )

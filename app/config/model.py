@@ -150,6 +150,7 @@ class BackupConfig:
     url: str | None = None
     interval_s: float = 1.0
     snapshot_interval_s: float = 3600.0
+    retention_s: float = 604_800.0
     encrypt: bool = False
     old_secret: Secret | None = None
     """What the cluster's secret was before."""

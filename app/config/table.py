@@ -253,6 +253,10 @@ BACKUP_SNAPSHOT_INTERVAL_S = Setting(
     section="backup", key="snapshot_interval_s", kind=AGE, default="3600",
     doc="How often the whole database is copied there, if anything was written. A restore merges what came later.",
 )  # fmt: skip
+BACKUP_RETENTION_S = Setting(
+    section="backup", key="retention_s", kind=AGE, default="604800",
+    doc="How long every moment can be restored. What is not needed for that is removed from the bucket.",
+)  # fmt: skip
 BACKUP_ENCRYPT = Setting(
     section="backup", key="encrypt", kind=BOOLEAN, default="false",
     doc="Whether all that is uploaded is encrypted, and read with the cluster's secret. Decided at the first upload.",
@@ -294,5 +298,6 @@ SETTINGS: tuple[Setting[Any], ...] = (
     REPLICATION_ACK_TIMEOUT_S, REPLICATION_UNREPLICATED_MAX_S, *TABLE_SETTINGS,
     LEASE_PROVIDER, LEASE_PRIMARY, LEASE_REGION, LEASE_CANDIDATE, LEASE_TTL_S, LEASE_URL, FORWARDING_HOLD_S,
     FORWARDING_CALL_S, FORWARDING_VISIBLE_S, BACKUP_URL, BACKUP_INTERVAL_S, BACKUP_SNAPSHOT_INTERVAL_S,
-    BACKUP_ENCRYPT, BACKUP_OLD_SECRET, BACKUP_OLD_SECRET_FILE, HTTP_BIND, HTTP_PROGRAM, LOG_LEVEL, LOG_FORMAT,
+    BACKUP_RETENTION_S, BACKUP_ENCRYPT, BACKUP_OLD_SECRET, BACKUP_OLD_SECRET_FILE, HTTP_BIND, HTTP_PROGRAM,
+    LOG_LEVEL, LOG_FORMAT,
 )  # fmt: skip

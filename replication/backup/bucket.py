@@ -109,10 +109,18 @@ async def oldest_snapshot(bucket: Bucket) -> Manifest | None:
 
 async def manifest(bucket: Bucket, number: int) -> Manifest:
     """What closes a snapshot. Raises BackupDamaged."""
+    found = await manifest_if_there(bucket, number)
+    if found is None:
+        raise BackupDamaged(bucket.place(of_closing(number)), "is missing")
+    return found
+
+
+async def manifest_if_there(bucket: Bucket, number: int) -> Manifest | None:
+    """What closes a snapshot; None if nothing does. Raises BackupDamaged."""
     name = of_closing(number)
     content = await bucket.get(name, max_bytes=MANIFEST_MAX_BYTES)
     if content is None:
-        raise BackupDamaged(bucket.place(name), "is missing")
+        return None
     try:
         found = decode_manifest(content)
     except BadManifest as error:

@@ -1,6 +1,6 @@
 """Which snapshot a restore begins with: the newest that has nothing beyond what is wanted."""
 
-from replication.backup.bucket import Bucket, manifest
+from replication.backup.bucket import Bucket, manifest_if_there
 from replication.backup.cuts import AtMoment, Cut, Fit
 from replication.backup.errors import NothingToRestore, NotInBackup
 from replication.backup.manifests import Manifest
@@ -21,7 +21,10 @@ async def snapshot_for(bucket: Bucket, cut: Cut, *, now_ms: int) -> Manifest:
     nearly: Manifest | None = None
     found: Manifest | None = None
     for number in reversed(numbers):
-        found = await manifest(bucket, number)
+        closing = await manifest_if_there(bucket, number)
+        if closing is None:
+            continue  # it was too old, and went meanwhile
+        found = closing
         fit = cut.fits(found)
         if fit is Fit.YES:
             return found
@@ -29,7 +32,8 @@ async def snapshot_for(bucket: Bucket, cut: Cut, *, now_ms: int) -> Manifest:
             nearly = found
     if nearly is not None:
         return nearly
-    assert found is not None, "there is one at least"
+    if found is None:
+        raise NothingToRestore(bucket.place())
     first = f"its first snapshot is of {said(ms_of(found.clock))}"
     if isinstance(cut, AtMoment):
         problem, remedy = f"has nothing as early as {said(cut.ms)}", "name a moment from then until now"

@@ -53,6 +53,10 @@ class AtMoment:
         """Whether the changeset is in it."""
         return link.upto <= self.limit
 
+    def begins_before(self, stretch: Stretch) -> bool:
+        """Whether something of an object is in it, for certain."""
+        return stretch.first <= self.limit
+
     def ends_in(self, stretch: Stretch) -> bool:
         """Whether an object is the last one of its site that has to be read."""
         return stretch.last >= self.limit
@@ -81,6 +85,11 @@ class AtPosition:
         """Whether the changeset is in it."""
         stamp = self.position.stamps.get(site)
         return stamp is not None and link.after < stamp
+
+    def begins_before(self, stretch: Stretch) -> bool:
+        """Whether something of an object is in it, for certain."""
+        stamp = self.position.stamps.get(stretch.site)
+        return stamp is not None and stretch.first <= stamp
 
     def ends_in(self, stretch: Stretch) -> bool:
         """Whether an object is the last one of its site that has to be read."""

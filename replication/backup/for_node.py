@@ -1,9 +1,12 @@
 """A node's backup with all that it takes: a thread, the clock. And a database restored from it."""
 
+import secrets
 from pathlib import Path
 
+from cluster.lease.boot_clock import boot_clock_s
 from replication.backup.bucket import Bucket
 from replication.backup.cuts import EVERYTHING, Cut
+from replication.backup.keeping import Keeper
 from replication.backup.restoring import Progress, Restored, restore
 from replication.backup.taking import Snapshots
 from replication.backup.uploading import Backup
@@ -22,12 +25,23 @@ def backup_for_node(
     data_dir: Path,
     interval_s: float,
     snapshot_interval_s: float = 3_600.0,
+    retention_s: float = 604_800.0,
 ) -> Backup:
     """Asks nobody yet."""
     return Backup(
         replication,
         bucket,
         Snapshots(data_dir, ThreadEngine("litecast backup"), bucket, cluster=cluster, node=node),
+        lambda tally: Keeper(
+            bucket,
+            tally,
+            cluster=cluster,
+            node=node,
+            retention_s=retention_s,
+            now_ms=now_ms,
+            clock=boot_clock_s,
+            nonce=lambda: secrets.token_hex(16),
+        ),
         cluster=cluster,
         interval_s=interval_s,
         snapshot_interval_s=snapshot_interval_s,

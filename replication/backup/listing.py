@@ -1,13 +1,15 @@
 """What is in a bucket, for people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from replication.backup.bucket import Bucket, manifest, whose
+from replication.backup.bucket import Bucket, manifest_if_there, whose
 from replication.backup.chains import by_site
+from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
-from replication.backup.names import Stretch, snapshots_in, stretch_of
+from replication.backup.names import SNAPSHOTS, Stretch, of_stretch, snapshots_in
+from replication.backup.what_to_keep import is_in
 from replication.engine.stamps import Site, ms_of
 
 
@@ -19,6 +21,8 @@ class Listed:
     snapshots: Sequence[Manifest] = ()
     """The complete ones, the newest last."""
     sites: Mapping[Site, Sequence[Stretch]]
+    missing: Sequence[Stretch] = ()
+    """Objects that were there when the backup was kept last, of which the oldest snapshot has not everything."""
 
     @property
     def span_ms(self) -> tuple[int, int] | None:
@@ -51,6 +55,7 @@ class Listed:
                 site: [{"first": one.first, "last": one.last} for one in stretches]
                 for site, stretches in sorted(self.sites.items())
             },
+            "missing": [of_stretch(one) for one in self.missing],
         }
 
 
@@ -59,9 +64,9 @@ async def listed(bucket: Bucket) -> Listed:
     cluster = await whose(bucket)
     if cluster is None:
         return Listed(cluster=None, sites={})
-    names = await bucket.names("")
-    return Listed(
-        cluster=cluster,
-        snapshots=[await manifest(bucket, one) for one in snapshots_in(names)],
-        sites=by_site(one for one in map(stretch_of, names) if one is not None),
-    )
+    found = await seen(bucket)
+    numbers = snapshots_in(await bucket.names(SNAPSHOTS))
+    snapshots = [one for one in [await manifest_if_there(bucket, number) for number in numbers] if one is not None]
+    needed = [one for one in found.unlisted if not snapshots or not is_in(one, snapshots[0])]
+    late, missing = await looked_for(bucket, replace(found, unlisted=needed))
+    return Listed(cluster=cluster, snapshots=snapshots, sites=by_site(sorted([*found.listed, *late])), missing=missing)

@@ -5,8 +5,11 @@
     snapshots/CLOCK-DIGEST/000000           a piece of a copy of a node's database
     snapshots/00000001                      closes the first snapshot: which pieces it has. Without it there is none
     keys/FINGERPRINT                        of an encrypted backup: its key, for who has one secret
+    inventory/00000001                      what was there when it was kept last: see `inventory`
+    keeper/000000000001                     the lease of the node that keeps it: see `lease_in_bucket`
 
-Stamps and clocks are 16 hex digits, so that names sort as stamps do. Each object is written once, and never again."""
+Stamps and clocks are 16 hex digits, so that names sort as stamps do. Each object is written once, and
+never again; but for the lease's."""
 
 import re
 from collections.abc import Iterable
@@ -18,6 +21,8 @@ MARKER: Final = "litecast.json"
 CHANGESETS: Final = "changesets/"
 SNAPSHOTS: Final = "snapshots/"
 KEYS: Final = "keys/"
+INVENTORIES: Final = "inventory/"
+KEEPER: Final = "keeper/"
 PIECES_MAX: Final = 1_000_000
 
 SnapshotId = NewType("SnapshotId", str)
@@ -27,6 +32,9 @@ _STRETCH: Final = re.compile(r"changesets/([0-9a-z]{32})/([0-9a-f]{16})-([0-9a-f
 NUMBER_MAX: Final = 99_999_999
 _CLOSING: Final = re.compile(r"snapshots/([0-9]{8})")
 _KEY: Final = re.compile(r"keys/[0-9a-f]{32}")
+_PIECE: Final = re.compile(r"snapshots/([0-9a-f]{16}-[0-9a-f]{16})/[0-9]{6}")
+_INVENTORY: Final = re.compile(r"inventory/([0-9]{8})")
+_KEEPER: Final = re.compile(r"keeper/([0-9]{12})")
 _SNAPSHOT: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 
 
@@ -67,6 +75,17 @@ def of_piece(snapshot: SnapshotId, number: int) -> str:
     return f"{SNAPSHOTS}{snapshot}/{number:06d}"
 
 
+def piece_of(name: str) -> SnapshotId | None:
+    """Which copy an object is a piece of; None if it is none of that kind."""
+    found = _PIECE.fullmatch(name)
+    return None if found is None else SnapshotId(found[1])
+
+
+def clock_of(snapshot: SnapshotId) -> Stamp:
+    """The clock of the database that was copied."""
+    return Stamp(min(int(snapshot[:16], 16), STAMP_MAX))
+
+
 def of_closing(number: int) -> str:
     """The name of the object that makes the pieces a snapshot, which has this number, from 1."""
     return f"{SNAPSHOTS}{number:08d}"
@@ -74,7 +93,31 @@ def of_closing(number: int) -> str:
 
 def snapshots_in(names: Iterable[str]) -> list[int]:
     """The numbers of the snapshots that are complete, in their order."""
-    found = (_CLOSING.fullmatch(name) for name in names)
+    return _numbers(_CLOSING, names)
+
+
+def of_inventory(number: int) -> str:
+    """The name of the inventory of this number, from 1."""
+    return f"{INVENTORIES}{number:08d}"
+
+
+def inventories_in(names: Iterable[str]) -> list[int]:
+    """The numbers of the inventories, in their order."""
+    return _numbers(_INVENTORY, names)
+
+
+def of_keeper(number: int) -> str:
+    """The name of the object of the keeper's lease with this number."""
+    return f"{KEEPER}{number:012d}"
+
+
+def keepers_in(names: Iterable[str]) -> list[int]:
+    """The numbers of the objects of the keeper's lease."""
+    return _numbers(_KEEPER, names)
+
+
+def _numbers(form: re.Pattern[str], names: Iterable[str]) -> list[int]:
+    found = (form.fullmatch(name) for name in names)
     return sorted(int(match[1]) for match in found if match is not None and int(match[1]))
 
 

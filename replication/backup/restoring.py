@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,10 +30,12 @@ from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
 from replication.backup.epochs import ends_of_epochs
 from replication.backup.errors import BackupDamaged, BackupError, CannotRestore, NothingToRestore, NotInBackup
 from replication.backup.fingerprints import fingerprints
+from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
 from replication.backup.names import CHANGESETS, Stretch, of_closing, of_stretch, stretch_of
 from replication.backup.pieces import piece
 from replication.backup.taking import opened_as_it_is
+from replication.backup.what_to_keep import is_in
 from replication.convergent.engine import Engine
 from replication.engine.applying import (
     Closed,
@@ -237,7 +239,7 @@ class _Restoring:
 
     async def _plan(self) -> None:
         """Which objects are to be read."""
-        for site, stretches in (await self._there()).items():
+        for site, stretches in (await self._all_there()).items():
             if site in self.snapshot.closed:
                 continue
             head = self.snapshot.vector.get(site)
@@ -296,6 +298,15 @@ class _Restoring:
                     raise self._lacks(site, stamp)
                 problem = f"does not bring back what site {site} wrote up to {stamp:x}, since {left.reason}"
                 raise NotInBackup(self.bucket.place(), problem, "name another position, or a moment: --at")
+
+    async def _all_there(self) -> dict[Site, list[Stretch]]:
+        """All that there should be. Raises BackupDamaged if something that is needed is missing."""
+        found = await seen(self.bucket)
+        needed = [one for one in found.unlisted if self.cut.begins_before(one) and not is_in(one, self.snapshot)]
+        late, lost = await looked_for(self.bucket, replace(found, unlisted=needed))
+        if lost:
+            raise BackupDamaged(self.bucket.place(of_stretch(lost[0])), "is missing")
+        return by_site([*found.listed, *late])
 
     async def _there(self) -> dict[Site, list[Stretch]]:
         """Which objects with changesets there are, of each site."""

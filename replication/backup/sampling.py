@@ -5,15 +5,17 @@ with the one before it, so that it is seen whether they join."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from replication.backup.bucket import Bucket, batch_at, manifest, whose
+from replication.backup.bucket import Bucket, batch_at, manifest_if_there, whose
 from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read
 from replication.backup.errors import BackupDamaged, NothingToRestore
+from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
 from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_piece, of_stretch, snapshots_in, stretch_of
 from replication.backup.pieces import piece
 from replication.backup.restoring import Progress
+from replication.backup.what_to_keep import is_in
 from replication.engine.sites import Head
 from replication.engine.stamps import first_after
 
@@ -62,9 +64,11 @@ class _Sampling:
             raise NothingToRestore(self.bucket.place())
         for number in numbers:
             try:
-                self.snapshots.append(await manifest(self.bucket, number))
+                closing = await manifest_if_there(self.bucket, number)
             except BackupDamaged as error:
                 self.problems.append(str(error))
+            else:
+                self.snapshots += [] if closing is None else [closing]  # else it was too old, and went meanwhile
         for found in self.snapshots:
             for number in range(len(found.pieces)):
                 name = of_piece(found.snapshot, number)
@@ -72,7 +76,12 @@ class _Sampling:
                     self.pieces.append((found, number))
                 else:
                     self.problems.append(str(BackupDamaged(self.bucket.place(name), "is missing")))
-        for site, stretches in by_site(await self._stretches()).items():
+        there = await seen(self.bucket)
+        oldest = self.snapshots[0] if self.snapshots else None
+        needed = [one for one in there.unlisted if oldest is None or not is_in(one, oldest)]
+        late, lost = await looked_for(self.bucket, replace(there, unlisted=needed))
+        self.problems += [str(BackupDamaged(self.bucket.place(of_stretch(one)), "is missing")) for one in lost]
+        for site, stretches in by_site([*there.listed, *late]).items():
             if self.snapshots and site in self.snapshots[0].closed:
                 continue  # all that counts of it is in the snapshots
             head = self.snapshots[0].vector.get(site) if self.snapshots else None

@@ -1,7 +1,7 @@
 """What a node's backup says of itself, for people, programs and tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from replication.engine.stamps import Site, Stamp
@@ -21,6 +21,17 @@ class SiteStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How the bucket was when this node last kept it, `at_ms`: so many complete snapshots, and objects with changesets.
+    Every moment since `since_ms` can be restored."""
+
+    at_ms: int
+    since_ms: int
+    snapshots: int
+    objects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupStatus:
     """A snapshot of it. `problem`: why nothing is uploaded, "" if all is well; `doing`: what goes on now.
 
@@ -37,6 +48,9 @@ class BackupStatus:
     site: Site
     sites: Mapping[Site, SiteStatus]
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    keeping_problem: str = ""
+    """Why the bucket is not kept as it should be, or what is missing in it."""
+    kept: Kept | None = None
 
     @property
     def position(self) -> Position:
@@ -81,6 +95,8 @@ class BackupStatus:
                 for site, one in sorted(self.sites.items())
             },
             "counts": dict(self.counts),
+            "keeping_problem": self.keeping_problem,
+            "kept": None if self.kept is None else asdict(self.kept),
         }
 
 
@@ -94,6 +110,10 @@ class Tally:
     snapshots: int = 0
     repeats: int = 0
     """Objects that somebody had written before."""
+    keepings: int = 0
+    merged: int = 0
+    """Small objects that were made part of larger ones."""
+    removed: int = 0
     failures: int = 0
     not_messages: int = 0
 

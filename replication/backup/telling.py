@@ -51,6 +51,8 @@ class Uploaded:
         self.peers: dict[str, Peer] = {}
         self.newest_snapshot = 0
         """Of those that peers spoke of."""
+        self.advances = 0
+        """How often something came to be there: about once for each object, whoever uploaded it."""
         self._say = say
         self._bus: Bus | None = None
         self._untold: dict[Site, Stamp] = {}
@@ -71,6 +73,7 @@ class Uploaded:
         """So far sites are there: this node uploaded it, or saw it."""
         for site, stamp in stamps.items():
             if stamp > self.has(site):
+                self.advances += 1
                 self.stamps[site] = self._untold[site] = stamp
 
     def came_up(self, peer: str) -> None:
@@ -89,6 +92,7 @@ class Uploaded:
         said = saying.parse(message)
         self.peers[peer] = Peer(site=said.site, works=said.works)
         for site, stamp in said.uploaded.items():
+            self.advances += stamp > self.has(site)
             self.stamps[site] = max(stamp, self.has(site))
         self.newest_snapshot = max(said.snapshot, self.newest_snapshot)
 

@@ -28,6 +28,7 @@ from replication.backup.deciding import (
     to_upload,
 )
 from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, BackupUnreachable
+from replication.backup.keeping import Keeper
 from replication.backup.names import CHANGESETS, Stretch, of_stretch, stretch_of
 from replication.backup.reading import Lacking, first_lacking, lacking, last_upto
 from replication.backup.saying import Said
@@ -86,6 +87,7 @@ class Backup:
         here: Here,
         bucket: Bucket,
         snapshots: Snapshots,
+        keeper: Callable[[Tally], Keeper],
         *,
         cluster: str,
         interval_s: float,
@@ -103,6 +105,7 @@ class Backup:
         self._snapshots = Snapshotting(
             here, bucket, snapshots, self._uploaded, self.tally, interval_s=snapshot_interval_s, now_ms=now_ms
         )
+        self._keeper = keeper(self.tally)
         self._restorable: dict[Site, Stamp] = {}
         self._waiting: dict[asyncio.Future[None], Position] = {}
         self._new_wait = asyncio.Event()
@@ -134,6 +137,7 @@ class Backup:
             return
         await ended({task})
         await self._snapshots.stop()
+        await self._keeper.stop()
         if self._snapshots.newest is not None and not self._problem:
             try:
                 async with asyncio.timeout(self._interval_s + 1.0):
@@ -146,6 +150,7 @@ class Backup:
         if self._task is not None:
             self._task.cancel()
         self._snapshots.abandon()
+        self._keeper.abandon()
         self._task = None
 
     async def close(self) -> None:
@@ -259,6 +264,9 @@ class Backup:
         elif self._is_related(view):
             await self._upload()
             await self._snapshots.see_to_it(takes_care=self._takes_care)
+            self._keeper.see_to_it(
+                is_ours=self._takes_care, objects=self._uploaded.advances, snapshot=self._snapshots.number
+            )
 
     async def _list(self) -> None:
         """Asks the bucket what it has: once."""
@@ -429,6 +437,8 @@ class Backup:
                 for site in {*view.vector, *self._restorable}
             },
             counts=self.tally.as_dict(),
+            keeping_problem=self._keeper.problem,
+            kept=self._keeper.kept,
         )
 
 

@@ -76,6 +76,7 @@ class ConvergentCluster:
         """Where nodes that are started from now on upload to."""
         self.backup_interval_s = 0.05
         self.snapshot_interval_s = 3_600.0
+        self.backup_retention_s = 604_800.0
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
@@ -112,6 +113,7 @@ class ConvergentCluster:
                 data_dir=data_dir,
                 interval_s=self.backup_interval_s,
                 snapshot_interval_s=self.snapshot_interval_s,
+                retention_s=self.backup_retention_s,
             )
         nodes: list[Node] = []
         desk = Desk(Reader(lambda: connect(path), clocks=True), ThreadEngine(f"desk {name}"))

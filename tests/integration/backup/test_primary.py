@@ -37,6 +37,7 @@ class BackedUp:
             data_dir=self.cluster.folder / name,
             interval_s=0.05,
             snapshot_interval_s=3_600.0,
+            retention_s=604_800.0,
         )
         backup.start(member.node)
         return member

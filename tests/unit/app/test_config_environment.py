@@ -78,6 +78,7 @@ OVERRIDES: dict[str, tuple[str, Callable[[Config], object], object]] = {
     "LITECAST_BACKUP__URL": ("s3://other/backup", lambda c: c.backup.url, "s3://other/backup"),
     "LITECAST_BACKUP__INTERVAL_S": ("4", lambda c: c.backup.interval_s, 4.0),
     "LITECAST_BACKUP__SNAPSHOT_INTERVAL_S": ("86400", lambda c: c.backup.snapshot_interval_s, 86_400.0),
+    "LITECAST_BACKUP__RETENTION_S": ("172800", lambda c: c.backup.retention_s, 172_800.0),
     "LITECAST_BACKUP__ENCRYPT": ("true", lambda c: c.backup.encrypt, True),
     "LITECAST_BACKUP__OLD_SECRET": ("o" * 32, lambda c: c.backup.old_secret and c.backup.old_secret.reveal(), "o" * 32),
     "LITECAST_BACKUP__OLD_SECRET_FILE": (

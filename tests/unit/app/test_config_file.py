@@ -327,7 +327,8 @@ def test_file_that_is_missing_or_a_folder_is_refused_with_the_remedy(tmp_path: P
         load_config(ROOT / "config.toml" / "x", {})
 
 
-def test_a_backup_is_not_copied_anew_more_often_than_what_is_new_is_uploaded(tmp_path: Path) -> None:
+def test_times_of_a_backup_that_make_no_sense_together_are_refused(tmp_path: Path) -> None:
     text = "replication.mode = 'convergent'\n[backup]\nurl = 'file:///srv/backup'\ninterval_s = 60\n"
     assert load(tmp_path, text).backup.snapshot_interval_s == 3600.0
+    assert "[backup] retention_s = 60 is shorter than" in refusal(tmp_path, f"{text}retention_s = 60")
     assert "[backup] snapshot_interval_s = 30 is shorter than" in refusal(tmp_path, f"{text}snapshot_interval_s = 30")
