@@ -19,6 +19,7 @@ from app.demo.plan import (
     Options,
     Plan,
 )
+from app.errors import AppError
 
 
 def register(subparsers: Subparsers) -> None:
@@ -58,16 +59,71 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave the clusters running after the acts, until Ctrl-C, to look at them"
     )
+    parser.add_argument(
+        "--disaster",
+        action="store_true",
+        help="another story: nodes with a backup are killed under load, all disks deleted, the nodes started again; "
+        "exit status 1 if anything is lost that was reported as safe. Goes with --nodes, --json and --backup",
+    )
+    parser.add_argument(
+        "--backup",
+        metavar="URL",
+        help="with --disaster: where the backup is put, in a new folder that stays there (default: a temporary folder)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the demo. Raises AppError if the report cannot be written, or an act cannot be run."""
+    if args.backup is not None and not args.disaster:
+        raise AppError("--backup goes with --disaster: the other acts have no backup")
+    if args.disaster and (args.html is not None or args.keep):
+        raise AppError("--disaster has no report and keeps nothing: leave --html and --keep out")
+    from app.demo.errors import DemoError
+
+    try:
+        return _disaster(args) if args.disaster else _acts(args)
+    except DemoError as error:
+        if error.log_tail:
+            print(f"The end of the node's log:\n{error.log_tail}\n", file=sys.stderr)
+        raise
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a bar gets a question mark, and not a traceback.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    seed: int = args.seed if args.seed is not None else secrets.randbelow(SEED_MAX)
+    return Plan(Options(nodes=args.nodes, clicks=args.clicks, seed=seed))
+
+
+def _disaster(args: argparse.Namespace) -> int:
     import asyncio
     import json
 
     from rich.console import Console
 
-    from app.demo.errors import DemoError
+    from app.demo.disaster import run_disaster
+    from app.demo.disaster_terminal import show
+    from app.demo.lost import Loss
+
+    console = Console(stderr=args.json, highlight=False, markup=False, emoji=False)
+
+    def told(loss: Loss) -> None:
+        if args.json:
+            print(json.dumps(loss.as_json(), indent=2), flush=True)
+        else:
+            show(console, loss)
+
+    return asyncio.run(run_disaster(_plan(args), lambda text: console.print(f"{text} ..."), told, url=args.backup))
+
+
+def _acts(args: argparse.Namespace) -> int:
+    import asyncio
+    import json
+
+    from rich.console import Console
+
     from app.demo.report import check_writable, write_report
     from app.demo.results import ActResult
     from app.demo.run import run_demo
@@ -76,12 +132,7 @@ def run(args: argparse.Namespace) -> int:
     report: Path | None = args.html
     if report is not None:
         check_writable(report)
-    seed: int = args.seed if args.seed is not None else secrets.randbelow(SEED_MAX)
-    plan = Plan(Options(nodes=args.nodes, clicks=args.clicks, seed=seed))
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a bar gets a question mark, and not a traceback.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    plan = _plan(args)
 
     class Audience(Terminal):
         """The terminal, and what is to be written after the last act."""
@@ -95,12 +146,7 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps({"acts": [result.as_json() for result in results]}, indent=2), flush=True)
 
     console = Console(stderr=args.json, highlight=False, markup=False, emoji=False)
-    try:
-        return asyncio.run(run_demo(plan, Audience(console, story=not args.json), keep=args.keep))
-    except DemoError as error:
-        if error.log_tail:
-            print(f"The end of the node's log:\n{error.log_tail}\n", file=sys.stderr)
-        raise
+    return asyncio.run(run_demo(plan, Audience(console, story=not args.json), keep=args.keep))
 
 
 def _between(least: int, most: int) -> Callable[[str], int]:

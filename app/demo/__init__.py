@@ -11,6 +11,7 @@ traffic           views over HTTP, and how each of them ended
 counts, settling  what each node's SQLite file says, over time; since when that is right
 measures          what the nodes' own counters gained                                        pure
 acts              the acts, as one cluster plays them
+disaster          `--disaster`: all nodes and disks are lost; `lost` has what its numbers say      pure
 terminal, report  what a person sees, run beside run; the report draws with `chart`
-run               the whole, and its end, whatever happens
+run, ending       the whole, and its end, whatever happens
 """

@@ -1,6 +1,7 @@
 """The nodes of the demo together: started, asked over HTTP, killed, brought back, stopped."""
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +30,18 @@ class DemoCluster:
     Whoever makes one calls `stop` or `kill`; no process starts before `start`.
     """
 
-    def __init__(self, folder: Path, nodes: Sequence[PlannedNode], client: httpx.AsyncClient, mode: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: Sequence[PlannedNode],
+        client: httpx.AsyncClient,
+        mode: str,
+        *,
+        backup: str | None = None,
+    ) -> None:
+        """`backup`: the url of the place that the nodes upload to, if any."""
         self.mode = mode
+        self._backup = backup
         self._folder = folder
         self._planned = nodes
         self._client = client
@@ -54,7 +65,7 @@ class DemoCluster:
         self._folder.mkdir(exist_ok=True)
         for attempt in range(1, PORT_TRIES + 1):
             self._nodes = {files.name: NodeProcess(files) for files in lay_out(self._folder, self._planned)}
-            write_configs([process.files for process in self._nodes.values()], self.mode)
+            write_configs([process.files for process in self._nodes.values()], self.mode, backup=self._backup)
             for process in self._nodes.values():
                 process.start()
             try:
@@ -70,6 +81,23 @@ class DemoCluster:
     async def kill(self, node: str) -> None:
         """Ends the node as a power cut would."""
         await self._nodes[node].kill()
+
+    def lose_disk(self, node: str) -> None:
+        """Removes all that the node has written but its log. It must not be running."""
+        files = self._nodes[node].files
+        for path in files.folder.iterdir():
+            if path == files.log_file:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    async def backup(self, node: str) -> dict[str, Any]:
+        """What the node says of its backup; empty if it does not answer, or has none."""
+        answer = await self._ask(node) or {}
+        found = answer.get("replication", {}).get("backup")
+        return found if isinstance(found, dict) else {}
 
     async def bring_back(self, node: str) -> float:
         """Starts the node again on its data; returns when each sees all others up. Raises DemoError.

@@ -82,13 +82,13 @@ def lay_out(folder: Path, nodes: Sequence[PlannedNode]) -> list[NodeFiles]:
     return laid_out
 
 
-def write_configs(nodes: Sequence[NodeFiles], mode: str) -> None:
-    """Writes each node's config.toml, for this mode."""
+def write_configs(nodes: Sequence[NodeFiles], mode: str, *, backup: str | None = None) -> None:
+    """Writes each node's config.toml, for this mode. `backup`: the url of the place that they upload to, if any."""
     for node in nodes:
-        node.config_file.write_text(config_text(node, nodes, mode), encoding="utf-8")
+        node.config_file.write_text(config_text(node, nodes, mode, backup=backup), encoding="utf-8")
 
 
-def config_text(node: NodeFiles, nodes: Sequence[NodeFiles], mode: str) -> str:
+def config_text(node: NodeFiles, nodes: Sequence[NodeFiles], mode: str, *, backup: str | None = None) -> str:
     """The configuration of one node: loopback only, the others as static peers."""
     peers = [f"{HOST}:{other.bus_port}" for other in nodes if other.name != node.name]
     sections: dict[str, dict[str, object]] = {
@@ -100,6 +100,7 @@ def config_text(node: NodeFiles, nodes: Sequence[NodeFiles], mode: str) -> str:
         "replication": {"mode": mode},
         "http": {"bind": f"{HOST}:{node.http_port}"},
         **(_primary_sections(node, len(nodes)) if mode == Mode.PRIMARY else {}),
+        **({"backup": {"url": backup}} if backup is not None else {}),
         "log": {"level": "info", "format": "text"},
     }
     # What JSON writes for text and for lists of text is TOML as well.

@@ -1,18 +1,11 @@
 """The demo from beginning to end, and the end whatever happens: no process and no file is left.
 
-SIGINT, SIGTERM and SIGHUP end it in order; a second one ends it at once. They are noticed by the event loop, between
-two steps, and never in the middle of one: what was started is always known to whoever has to stop it. If the demo is
-killed outright, its nodes end by themselves (see `app.demo.child`).
+Signals are noticed between two steps (see `app.demo.ending`). If the demo is killed outright, its nodes end by
+themselves (see `app.demo.child`).
 """
 
 import asyncio
-import contextlib
-import shutil
-import signal
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import httpx
@@ -21,15 +14,14 @@ from app.demo.acts import Stage
 from app.demo.cluster import DemoCluster
 from app.demo.clusters import Clusters, acts_of, modes_of
 from app.demo.counts import CountReader
+from app.demo.ending import make_folder, remove, signals_end_this_task
 from app.demo.errors import DemoError
 from app.demo.plan import Act, Plan
 from app.demo.results import ActResult, broken_promises
 from app.demo.traffic import Traffic
 
 PROMISE_BROKEN = 1
-FOLDER_PREFIX = "litecast-demo-"
 KEEP_POLL_S = 0.3
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Audience(Protocol):
@@ -67,10 +59,10 @@ async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int
     and the number of the signal that ended it. With `keep` the clusters then run on until a signal comes, which is an
     end in order. Raises DemoError if an act could not be run. Belongs on the main thread: it takes over the signals.
     """
-    with _signals_end_this_task() as ending:
+    with signals_end_this_task() as ending:
         results: list[ActResult] = []
         kept = False
-        folder = _make_folder()
+        folder = make_folder()
         try:
             async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None)) as client:
                 clusters = Clusters(folder, plan, client)
@@ -89,7 +81,7 @@ async def run_demo(plan: Plan, audience: Audience, *, keep: bool = False) -> int
         finally:
             ending.no_more()
             audience.pause()
-            _remove(folder)
+            remove(folder)
     if ending.signal is not None and not kept:
         return 128 + ending.signal
     return PROMISE_BROKEN if broken_promises(results) else 0
@@ -141,58 +133,3 @@ async def _keep(clusters: Clusters, audience: Audience) -> None:
                 running.remove((cluster, node))
                 audience.node_ended(cluster.mode, node, cluster.last_words(node))
         await asyncio.sleep(KEEP_POLL_S)
-
-
-class _Ending:
-    """The first signal cancels the task; once it is ending anyway, any signal makes that faster."""
-
-    def __init__(self, task: asyncio.Task[int]) -> None:
-        self._task: asyncio.Task[int] | None = task
-        self.signal: int | None = None
-        self.hurry = asyncio.Event()
-
-    def no_more(self) -> None:
-        """From now on the task is not cancelled: it cleans up."""
-        self._task = None
-
-    def came(self, signum: int) -> None:
-        if self.signal is None:
-            self.signal = signum
-            if self._task is not None:
-                self._task.cancel()
-                self._task = None
-                return
-        self.hurry.set()
-
-
-@contextlib.contextmanager
-def _signals_end_this_task() -> Iterator[_Ending]:
-    task = asyncio.current_task()
-    assert task is not None
-    ending = _Ending(task)
-    loop = asyncio.get_running_loop()
-    # Who started us under nohup wants a closed terminal to be ignored.
-    handled = [
-        signum for signum in _SIGNALS if signum is not signal.SIGHUP or signal.getsignal(signum) is signal.SIG_DFL
-    ]
-    for signum in handled:
-        loop.add_signal_handler(signum, ending.came, int(signum))
-    try:
-        yield ending
-    finally:
-        for signum in handled:
-            loop.remove_signal_handler(signum)
-
-
-def _make_folder() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX)).resolve()
-    except OSError as error:
-        raise DemoError(f"no temporary folder can be made ({error}); set TMPDIR to one that can be written") from None
-
-
-def _remove(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        sys.stderr.write(f"litecast: {folder} could not be removed: {error}; remove it by hand\n")

@@ -90,9 +90,9 @@ class BackedUp:
             elif isinstance(error, NothingToRestore):
                 if reported and not lists_late:
                     world.fail(f"nothing could be restored, and {reported} was reported")
-            elif isinstance(error, BackupUnreachable | BackupDamaged):
+            elif isinstance(error, BackupUnreachable | BackupDamaged | BackupRefused):
                 world.note(f"not restored: {type(error).__name__}")
-                if isinstance(error, BackupDamaged) and not self._may_be_spoiled(lists_late):
+                if not isinstance(error, BackupUnreachable) and not self._may_be_spoiled(lists_late):
                     world.fail(f"a restore says of a sound bucket: {error}")
             else:
                 log.error("a restore", exc_info=error)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from cluster.node import Node
-from replication.backup.errors import BackupDamaged, BackupUnreachable, NothingToRestore
+from replication.backup.errors import BackupDamaged, BackupRefused, BackupUnreachable, NothingToRestore
 from replication.backup.restoring import restore
 from replication.convergent.first_copy import fetch_first_copy
 from replication.engine.stamps import Site
@@ -98,7 +98,7 @@ class Fetching:
                 new_nonce=new_nonce,
                 cluster=CLUSTER,
             )
-        except (BackupUnreachable, BackupDamaged, NothingToRestore) as error:
+        except (BackupUnreachable, BackupDamaged, BackupRefused, NothingToRestore) as error:
             machine.say(f"could not restore: {error}")
             return False
         world.note("a machine was restored from the bucket")

@@ -114,31 +114,41 @@ def drill(make: Make, tmp_path: Path, url: str, **settings: object) -> Sequence[
     return nodes
 
 
-def test_all_nodes_and_all_disks_are_lost_and_come_back_from_a_folder(make: Make, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/bucket"
-    nodes = drill(make, tmp_path, url)
-    for node in nodes:
-        assert node.count_view("afterwards")[0] == 200
-    settle(nodes)
-    for node in nodes:
-        reported_safe(node)
-    target = tmp_path / "restored.db"
+def test_all_nodes_and_all_disks_are_lost_and_come_back_from_a_folder(tmp_path: Path) -> None:
+    """By the demo, as somebody runs it; and what it leaves in the folder is restored."""
+    played = litecast("demo", "--disaster", "--json", "--backup", f"file://{tmp_path}/bucket")
+    assert played.returncode == 0, played.stderr
+    told = json.loads(played.stdout)
+    assert told["problems"] == []
+    assert told["backup"].startswith(f"file://{tmp_path}/bucket/litecast-demo-")
+    assert all("the database was restored from the backup" in origin for origin in told["origins"].values())
+    assert 0 <= told["lost_s"] < 10
+    there: dict[str, int] = {}
+    for page in told["pages"]:
+        assert 0 < page["safe"] <= min(page["counts"].values()) == max(page["counts"].values())
+        there[f"views-of-{page['node']}"] = page["counts"]["alpha"]
+
+    url, target = told["backup"], tmp_path / "restored.db"
     done = litecast("restore", "--from", url, str(target), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["cluster"] == "litecast"
-    with contextlib.closing(opened(nodes[0])) as live, contextlib.closing(sqlite3.connect(target)) as file:
-        for table in ("visits", "clicks", "page_counts"):
-            sql = f"SELECT * FROM {table} ORDER BY 1"
-            assert file.execute(sql).fetchall() == live.execute(sql).fetchall()
+    assert json.loads(done.stdout)["cluster"] == "litecast-demo"
+    with contextlib.closing(sqlite3.connect(target)) as file:
+        assert dict(file.execute("SELECT page, count FROM page_counts")) == there
     before = target.read_bytes()
     again = litecast("restore", "--from", url, str(target))
     assert again.returncode == 1
     assert "is there already" in again.stderr
     assert target.read_bytes() == before
-    status = litecast("backup", "status", "--config", str(nodes[0].config_file))
-    assert "nothing: all that this node has comes back" in status.stdout, status.stderr
     listed = litecast("backup", "list", "--from", url, "--json")
     assert len(json.loads(listed.stdout)["snapshots"]) >= 1
+
+
+def test_the_other_acts_have_no_backup_and_a_disaster_no_report(tmp_path: Path) -> None:
+    for given in (["--backup", "file:///nowhere"], ["--disaster", "--html", str(tmp_path / "report.html")]):
+        refused = litecast("demo", *given)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("litecast: --")
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def test_all_nodes_and_all_disks_are_lost_and_come_back_from_an_s3_server(
@@ -151,6 +161,9 @@ def test_all_nodes_and_all_disks_are_lost_and_come_back_from_an_s3_server(
         url = f"s3://{BUCKET}/some/folder"
         nodes = drill(make, tmp_path, url, backup__encrypt=True, replication__ack="bucket")
         assert nodes[0].count_view("afterwards")[0] == 200
+        reported_safe(nodes[0])
+        status = litecast("backup", "status", "--config", str(nodes[0].config_file))
+        assert "nothing: all that this node has comes back" in status.stdout, status.stderr
         target = tmp_path / "restored.db"
         refused = litecast("restore", "--from", url, str(target))
         assert "is encrypted: give the cluster's secret" in refused.stderr
