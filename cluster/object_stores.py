@@ -2,6 +2,7 @@
 
 Credentials come from where they belong (the environment, the machine's role), never from the url."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _SHOWN_MAX_CHARS: Final = 200
+_ANSWERED: Final = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
+_CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
+_MESSAGE: Final = re.compile(r"<Message>([^<\n]{1,200})</Message>")
 
 
 class NoStore(ValueError):
@@ -51,5 +55,9 @@ async def create(store: "ObjectStore", name: str, content: bytes) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What a store has to say of an error, shortened."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN_MAX_CHARS]
+    """What a store has to say of an error, shortened: what it answered, where it did, and why."""
+    text = str(error)
+    if answered := _ANSWERED.search(text):
+        why = [found[1] for found in (_CODE.search(text), _MESSAGE.search(text)) if found is not None]
+        return f"it answered {answered[1].strip()}{f' ({": ".join(why)})' if why else ''}"[:_SHOWN_MAX_CHARS]
+    return (text.splitlines() or [type(error).__name__])[0][:_SHOWN_MAX_CHARS]
