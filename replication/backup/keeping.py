@@ -223,7 +223,7 @@ class Keeper:
                 break
         self._manifests = {one.number: one for one in kept}
         useless_before = Stamp(0) if base is None else base.clock
-        if kept and is_sure:
+        if kept and is_sure and ms_of(kept[0].clock) <= self._now_ms():
             useless_before = kept[0].clock
         return _Snapshots(kept=kept, base=base, useless_before=useless_before), problem
 

@@ -13,6 +13,7 @@ from replication.backup.manifests import Manifest
 from replication.backup.status import Tally
 from replication.backup.taking import Snapshots, Taken
 from replication.backup.telling import Uploaded
+from replication.backup.what_to_keep import ahead
 from replication.convergent.store import View
 from replication.engine.stamps import Site
 
@@ -170,10 +171,11 @@ class Snapshotting:
         self._uploaded.tell()
 
     def _may_follow(self, taken: Manifest) -> bool:
-        """Whether a copy has all that the newest snapshot has. Its clock may be before that one's, which a node made
-        while it was far ahead, and alone."""
+        """Whether a copy has all that the newest snapshot has, and its pieces are no left-overs. One that is older is
+        that, unless a node made the newest one while its clock was far ahead, and it was alone: see `what_to_keep`."""
         heads = {site: head.stamp for site, head in taken.vector.items()}
-        return includes(heads, taken.closed.keys(), self.newest)
+        is_older = self.newest is not None and taken.clock < self.newest.clock <= ahead(self._now_ms())
+        return not is_older and includes(heads, taken.closed.keys(), self.newest)
 
     def _is_later(self, taken: Manifest) -> bool:
         """Whether a copy of a former run has more than the newest snapshot, which it may have become."""

@@ -14,7 +14,7 @@ it has, go: first what closes the older snapshots, so that nobody begins with on
 
 **Left over.** A copy is closed only if it is not older than the newest snapshot (`snapshotting`), and two cannot be
 closed under one number. So pieces that are older than the newest snapshot, and of none that is there, stay without a
-use for ever.
+use for ever. But one that a clock far ahead made, alone, is followed by older ones until its time has come.
 
 How old something is, is counted back from the newest stamp in the bucket, if the own clock is ahead of that: a clock
 that is far ahead removes nothing too early, and what a cluster wrote last is kept as long as it writes no more."""
@@ -37,12 +37,14 @@ from replication.backup.names import (
     snapshots_in,
     stretch_of,
 )
-from replication.engine.stamps import Stamp, first_after, ms_of
+from replication.engine.stamps import Stamp, first_after, ms_of, stamp_at
 
 FAN_IN: Final = 8
 """So many objects at least are made one. Fewer would write each changeset more often, more would leave more objects."""
 GRACE_S: Final = 600.0
 """As long as a restore may hold on to a listing without looking again."""
+AHEAD_MS: Final = 120_000
+"""More than clocks may be apart that are not called wrong, which is a minute by default."""
 OBJECTS_TO_KEEP: Final = 100
 PAUSE_S: Final = 60.0
 """Between two looks at the bucket. A look costs some requests for each thousand objects."""
@@ -77,6 +79,11 @@ def sorted_out(listing: Iterable[Lying]) -> There:
         inventories=inventories_in(one.name for one in everything),
         store_ms=max((one.written_ms for one in everything), default=0),
     )
+
+
+def ahead(now_ms: int) -> Stamp:
+    """A snapshot with a later clock than this was made by one that was far ahead."""
+    return stamp_at(now_ms + AHEAD_MS)
 
 
 def is_due(*, since_s: float, objects: int, is_new: bool) -> bool:

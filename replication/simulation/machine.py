@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from cluster.address import Address
 from cluster.errors import ClusterError
 from cluster.node import Node
 from cluster.supervisor import ActorChild
+from replication.backup.keeping import Keeper
 from replication.backup.saying import BACKUP
 from replication.backup.taking import Snapshots
 from replication.backup.uploading import Backup
@@ -49,6 +50,7 @@ _AGAIN_AFTER_S: Final = 1.0
 TRIM_INTERVAL_S: Final = 1.5
 BACKUP_INTERVAL_S: Final = 1.0
 SNAPSHOT_INTERVAL_S: Final = 8.0
+RETENTION_S: Final = 10.0
 TRIMMED_AFTER_MS: Final = 3_000
 """Where anything is trimmed: so old are the changesets and tombstones that go."""
 _NEVER_MS: Final = 7 * 24 * 3_600_000
@@ -124,13 +126,11 @@ class TracedShelf(Shelf):
 class ReportedBackup(Backup):
     """A backup of which is written down what it says is safe, whenever it says so."""
 
-    def __init__(self, *args: Any, backed_up: BackedUp, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._backed_up = backed_up
+    backed_up: BackedUp
 
     async def _note_restorable(self) -> None:
         await super()._note_restorable()
-        self._backed_up.reports(self.status().position)
+        self.backed_up.reports(self.status().position)
 
 
 class Machine:
@@ -319,12 +319,22 @@ class Machine:
             replication,
             bucket,
             snapshots,
+            lambda tally: Keeper(
+                bucket,
+                tally,
+                cluster=CLUSTER,
+                node=self.name,
+                retention_s=RETENTION_S,
+                now_ms=self.now_ms,
+                clock=world.loop.time,
+                nonce=lambda: f"{random.getrandbits(128):032x}",
+            ),
             cluster=CLUSTER,
             interval_s=BACKUP_INTERVAL_S,
             snapshot_interval_s=SNAPSHOT_INTERVAL_S,
             now_ms=self.now_ms,
-            backed_up=backed_up,
         )
+        backup.backed_up = backed_up
         return [ActorChild(BACKUP, lambda: BackupWorker(backup, node()))]
 
     @property
