@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from cluster.security import Secret
 from replication.backup.bucket import Bucket, manifest
 from replication.backup.cuts import AtMoment
+from replication.backup.envelope import ENCRYPTED
 from replication.backup.errors import BackupDamaged, NotInBackup
 from replication.backup.for_node import restore_from
 from replication.backup.inventory import decode
 from replication.backup.keeping import Keeper
 from replication.backup.listing import listed
-from replication.backup.names import Stretch, of_closing, of_stretch, snapshots_in, stretch_of
+from replication.backup.names import MARKER, Stretch, of_closing, of_stretch, snapshots_in, stretch_of
+from replication.backup.secured import SecuredBucket
 from replication.backup.status import Tally
 from replication.backup.stored import StoredBucket
 from replication.backup.what_to_keep import FAN_IN
@@ -243,7 +246,10 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredBucket
 async def test_nodes_keep_a_bucket_of_a_real_server_while_they_write_to_it(
     cluster: ConvergentCluster, s3: StoredBucket, tmp_path: Path
 ) -> None:
-    cluster.bucket = s3
+    """Encrypted, so that whatever keeping reads, writes and removes goes through that as well."""
+    bucket = cluster.bucket = SecuredBucket(
+        s3, secrets=[Secret("the secret of this very cluster, long enough")], encrypt=True
+    )
     cluster.snapshot_interval_s = 1.0
     a, b = [await cluster.start(name) for name in "ab"]
     a.writer.execute(HOME)
@@ -261,7 +267,10 @@ async def test_nodes_keep_a_bucket_of_a_real_server_while_they_write_to_it(
     assert status(a).keeping_problem == status(b).keeping_problem == ""
     assert status(a).kept is not None
     assert status(b).counts["keepings"] == 0, "one is enough"
-    await restore_from(s3, tmp_path / "out.db")
+    for name in await s3.names(""):
+        content = await s3.get(name, max_bytes=2**30)  # None: it went meanwhile
+        assert name == MARKER or content is None or content[5] == ENCRYPTED, name
+    await restore_from(bucket, tmp_path / "out.db")
     assert rows_of(tmp_path / "out.db") == rows
 
 
