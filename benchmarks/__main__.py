@@ -9,6 +9,7 @@ from functools import partial
 from rich.console import Console
 from rich.status import Status
 
+from benchmarks.backup import backup
 from benchmarks.bus import calls, casts
 from benchmarks.child import ChildFailed
 from benchmarks.cluster import join, lag
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "storage": storage,
     "middleware": middleware,
     "primary": primary,
+    "backup": backup,
     "seven": seven,
     "idle": idle,
     "idle-convergent": idle_convergent,

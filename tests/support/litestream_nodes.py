@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.servers import installed
 from tests.support.node_process import NodeProcess
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ STARTED_WITHIN_S = 90.0
 
 def litestream() -> str:
     """The program. Skips the test where there is none."""
-    program = shutil.which("litestream", path=f"{os.environ.get('LITECAST_TEST_BIN', '')}:{os.environ['PATH']}")
+    program = installed("litestream")
     if program is None:
         pytest.skip("litestream is not installed: continuous copies of an SQLite file (PATH, or LITECAST_TEST_BIN)")
     return program
