@@ -25,6 +25,7 @@ _UNITS = {
     "seconds": "s",
     "cpu_us": "µs",
     "used_bytes": "B",
+    "bucket_bytes": "B",
 }
 _LABELS = {
     "casts_per_s": "rate",
@@ -42,6 +43,7 @@ _LABELS = {
     "seconds": "time",
     "cpu_us": "processor time",
     "used_bytes": "in use",
+    "bucket_bytes": "in the bucket",
 }
 
 

@@ -59,8 +59,8 @@ class BackupStatus:
 
     @property
     def journal_note(self) -> str:
-        """What a person should do something about, in time; "" if nothing is."""
-        if self.journal_used < JOURNAL_WARNS_AT:
+        """What a person should do something about, in time; "" if nothing is. The first snapshot brings all anyhow."""
+        if not self.snapshot or self.journal_used < JOURNAL_WARNS_AT:
             return ""
         if self.journal_used >= 1.0:
             return (

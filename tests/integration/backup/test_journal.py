@@ -79,3 +79,8 @@ def test_below_four_fifths_nobody_is_troubled() -> None:
     assert replace(stands, journal_used=0.79).journal_note == ""
     assert "takes 80% of what the journal keeps" in replace(stands, journal_used=0.8).journal_note
     assert "a snapshot of the whole database has to bring it" in replace(stands, journal_used=1.0).journal_note
+
+
+def test_what_the_first_snapshot_brings_is_no_trouble() -> None:
+    stands = BackupStatus(url="u", problem="", doing="", snapshot=0, age_s=1.0, site=Site("1" * 32), sites={})
+    assert replace(stands, journal_used=2.0).journal_note == ""
