@@ -34,11 +34,12 @@ class Connections:
             while len(idle) < count:
                 idle.append(await _connect(host, port))
 
-    async def post(self, host: str, port: int, path: str) -> int:
-        """POST without a body; the status of the answer. Raises NotSent or NoAnswer. Wants a deadline around it."""
+    async def post(self, host: str, port: int, path: str, headers: str = "") -> int:
+        """POST without a body; the status of the answer. `headers`: more of them, each with its end of line. Raises
+        NotSent or NoAnswer. Wants a deadline around it."""
         connection = self._take(host, port) or await _connect(host, port)
         try:
-            status = await connection.post(host, port, path)
+            status = await connection.post(host, port, path, headers)
         except BaseException:
             connection.close()  # half an answer may still come, which is nobody's
             raise
@@ -71,9 +72,10 @@ class _Connection:
     def usable(self) -> bool:
         return not self._reader.at_eof() and time.monotonic() - self._used_at_s < IDLE_MAX_S
 
-    async def post(self, host: str, port: int, path: str) -> int:
+    async def post(self, host: str, port: int, path: str, headers: str) -> int:
         try:
-            self._writer.write(f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-length: 0\r\n\r\n".encode())
+            head = f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\n{headers}content-length: 0\r\n\r\n"
+            self._writer.write(head.encode())
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             lines = head.split("\r\n")
             status = int(lines[0].split(" ")[1])

@@ -5,6 +5,7 @@ themselves (see `app.demo.child`).
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from app.demo.cluster import DemoCluster
 from app.demo.clusters import Clusters, acts_of, modes_of
 from app.demo.counts import CountReader
 from app.demo.ending import make_folder, remove, signals_end_this_task
+from app.demo.entry import entry
 from app.demo.errors import DemoError
 from app.demo.plan import Act, Plan
 from app.demo.results import ActResult, broken_promises
@@ -109,14 +111,16 @@ async def _run(
 ) -> ActResult:
     """Plays an act in one mode, with the traffic that it had in the modes before."""
     await cluster.revive()
-    reader = CountReader({name: files.database for name, files in cluster.files.items()})
-    traffic = Traffic(lambda: {name: files.http_port for name, files in cluster.files.items()})
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        reader = CountReader({name: files.database for name, files in cluster.files.items()})
+        stack.callback(reader.close)
+        through = None
+        if act is Act.KILLED:  # in the others it would be measured along: each view takes it a connection and 20 ms
+            through = await stack.enter_async_context(entry(files.http_port for files in cluster.files.values()))
+        traffic = Traffic(lambda: {name: files.http_port for name, files in cluster.files.items()}, entry=through)
+        stack.callback(traffic.close)
         stage = Stage(plan, cluster, traffic, reader, attempts=before[0].attempts if before else None)
         return await stage.play(act, lambda text: audience.step(f"{cluster.mode}: {text}"))
-    finally:
-        traffic.close()
-        reader.close()
 
 
 async def _keep(clusters: Clusters, audience: Audience) -> None:

@@ -11,6 +11,7 @@ from statistics import median
 
 from app.demo.config_files import HOST
 from app.demo.http_visits import Connections, NoAnswer, NotSent
+from app.devproxy.wishes import FORCE_INSTANCE
 
 VIEW_TIMEOUT_S = 10.0
 
@@ -24,10 +25,13 @@ class Outcome(Enum):
 
 
 class Traffic:
-    """Sends views to nodes and keeps count of the outcomes, by page. `ports` says where each node is now."""
+    """Sends views to nodes and keeps count of the outcomes, by page. `ports` says where each node is now.
 
-    def __init__(self, ports: Callable[[], Mapping[str, int]]) -> None:
+    `entry`: the port of an entry in front of them, by which all go then."""
+
+    def __init__(self, ports: Callable[[], Mapping[str, int]], *, entry: int | None = None) -> None:
         self._ports = ports
+        self._entry = entry
         self._connections = Connections()
         self._outcomes: Counter[tuple[str, Outcome]] = Counter()
         self._took_s: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -43,7 +47,7 @@ class Traffic:
         """Counts one view of `page` on `node`. A view that is cancelled is noted as unknown."""
         outcome, began_s = Outcome.UNKNOWN, time.monotonic()
         try:
-            outcome = await self._post(self._ports()[node], f"/api/pages/{page}/views")
+            outcome = await self._post(node, f"/api/pages/{page}/views")
         finally:
             self._outcomes[page, outcome] += 1
             self._answered.set()
@@ -67,8 +71,11 @@ class Traffic:
 
     async def prepare(self, visitors: Mapping[str, int]) -> None:
         """Opens connections for so many visitors of each node, so that their views begin at the same moment."""
+        wanted: Counter[int] = Counter()
         for node, count in visitors.items():
-            await self._connections.open(HOST, self._ports()[node], count)
+            wanted[self._port(node)] += count
+        for port, count in wanted.items():
+            await self._connections.open(HOST, port, count)
 
     async def at_once(self, views: Sequence[tuple[str, str]]) -> None:
         """Counts all these views, each a node and a page, at the same time."""
@@ -92,10 +99,14 @@ class Traffic:
         """Closes the connections."""
         self._connections.close()
 
-    async def _post(self, port: int, path: str) -> Outcome:
+    def _port(self, node: str) -> int:
+        return self._ports()[node] if self._entry is None else self._entry
+
+    async def _post(self, node: str, path: str) -> Outcome:
+        headers = "" if self._entry is None else f"{FORCE_INSTANCE}: {node}\r\n"
         try:
             async with asyncio.timeout(VIEW_TIMEOUT_S):
-                return outcome_of(await self._connections.post(HOST, port, path))
+                return outcome_of(await self._connections.post(HOST, self._port(node), path, headers))
         except NotSent:
             return Outcome.REFUSED
         except (NoAnswer, TimeoutError):

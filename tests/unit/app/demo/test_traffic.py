@@ -135,3 +135,25 @@ async def test_views_at_once_are_on_their_way_together() -> None:
         await traffic.at_once([("alpha", "home")] * 4)
         traffic.close()
     assert traffic.tally("home") == 4
+
+
+async def test_through_an_entry_each_view_names_its_node_and_connections_are_opened_for_all_of_them() -> None:
+    asked: list[str] = []
+    opened = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            asked.extend(line.split(": ")[1] for line in head.split("\r\n") if line.startswith("fly-force-instance-id"))
+            writer.write(response("200 OK"))
+
+    async with serving(answer) as port:
+        traffic = Traffic(dict, entry=port)
+        await traffic.prepare({"alpha": 1, "beta": 2})
+        await traffic.at_once([("alpha", "home"), ("beta", "home"), ("beta", "home")])
+        traffic.close()
+    assert sorted(asked) == ["alpha", "beta", "beta"]
+    assert opened == 3
+    assert traffic.tally("home") == 3
