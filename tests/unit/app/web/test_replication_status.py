@@ -69,6 +69,22 @@ async def test_metrics_have_every_tally_and_how_replication_stands(cluster: Fake
     }
 
 
+async def test_metrics_and_api_cluster_say_who_is_the_primary_of_which_epoch_and_what_tails_are_kept(
+    cluster: FakeCluster,
+) -> None:
+    cluster.nodes["alpha"].stands(replace(WELL, role="replica", epoch=7, primary="beta", tails=2))
+    found = await metrics_of(cluster, "alpha")
+    assert {name: float(value) for name, value in found.items() if name.startswith("litecast_role")} == {
+        'litecast_role{role="primary"}': 0,
+        'litecast_role{role="candidate"}': 0,
+        'litecast_role{role="replica"}': 1,
+    }
+    assert (found["litecast_epoch"], found["litecast_tails"]) == ("7.0", "2.0")
+    async with client_of(cluster, "alpha") as client:
+        said = (await client.get("/api/cluster")).json()["replication"]
+    assert [said[name] for name in ("role", "epoch", "primary", "tails")] == ["replica", 7, "beta", 2]
+
+
 async def test_the_live_page_shows_what_each_node_says_of_itself(cluster: FakeCluster) -> None:
     cluster.nodes["alpha"].stands(WELL)
     cluster.nodes["beta"].stands(LATE)
