@@ -51,15 +51,19 @@ from replication.engine.applying import (
     merge_all,
 )
 from replication.engine.copying import make_own
+from replication.engine.known_tables import KnownTables
 from replication.engine.sites import Head, vector
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, epoch_of, first_after, ms_of
+from replication.engine.transacting import keep_ready_to_merge
 from replication.positions import Position
 
 ARRIVING: Final = "restoring-"
 """What the name of the file begins with until it is whole: not with the database's, as SQLite's own files do."""
 PIECES_UNDER_WAY: Final = 4
+CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Of pages of the database, while it is merged into."""
 MERGE_BYTES: Final = 1024 * 1024
-MERGE_MAX_COUNT: Final = 500
+MERGE_MAX_COUNT: Final = 2_000
 """So many changesets are merged in one transaction."""
 _TAIL: Final = "another node had become the primary by then"
 _ANY_MS: Final = 2**46
@@ -168,6 +172,7 @@ class _Restoring:
     left_out: dict[Site, LeftOut] = field(default_factory=dict[Site, LeftOut])
     """Of these sites nothing more is merged."""
     merged: int = 0
+    known: KnownTables = field(default_factory=KnownTables)
     connection: sqlite3.Connection | None = None
 
     async def run(self, target: Path, new_site: Callable[[], Site], new_nonce: Callable[[], bytes]) -> Restored:
@@ -397,6 +402,7 @@ class _Restoring:
                 [link.encoded for _, link in batch],
                 now_ms=self.now_ms(),
                 clock_bound_ms=_ANY_MS,
+                known=self.known,
             )
         )
         for (site, link), outcome in zip(batch, outcomes, strict=True):
@@ -454,6 +460,8 @@ class _Restoring:
         self.connection.execute("PRAGMA synchronous = OFF")  # it is synced when it is whole
         self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         self.connection.execute("PRAGMA temp_store = MEMORY")
+        self.connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
+        keep_ready_to_merge(self.connection)
 
     def _close(self) -> None:
         if self.connection is not None:
