@@ -19,6 +19,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,7 @@ from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
 from replication.backup.names import CHANGESETS, Stretch, of_closing, of_stretch, stretch_of
 from replication.backup.pieces import piece
+from replication.backup.read_ahead import ReadAhead
 from replication.backup.taking import opened_as_it_is
 from replication.backup.what_to_keep import is_in
 from replication.convergent.engine import Engine
@@ -145,6 +147,7 @@ async def restore(
     try:
         return await restoring.run(target, new_site, new_nonce)
     finally:
+        await restoring.ahead.close()
         await engine.run(lambda: _remove(arriving))
 
 
@@ -174,6 +177,10 @@ class _Restoring:
     merged: int = 0
     known: KnownTables = field(default_factory=KnownTables)
     connection: sqlite3.Connection | None = None
+    ahead: ReadAhead = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ahead = ReadAhead(self._batch)
 
     async def run(self, target: Path, new_site: Callable[[], Site], new_nonce: Callable[[], bytes]) -> Restored:
         await self._plan()
@@ -368,6 +375,7 @@ class _Restoring:
         end = self.ends.get(site, STAMP_MAX)
         counts = tuple(link for link in wanted if link.upto <= end)
         if len(counts) < len(found):
+            self.ahead.forget(chain.left)
             chain.left.clear()
         if len(counts) < len(wanted):
             self.tails[site] = LeftOut(site=site, after=end, reason=_TAIL)
@@ -377,12 +385,13 @@ class _Restoring:
 
     async def _next_batch(self, site: Site, chain: _Chain) -> Batch:
         """What the next object of a site holds. One that is gone was made part of a larger one, and is read there."""
-        while (batch := await self._batch(stretch := chain.left[0])) is None:
+        while (batch := await self.ahead.batch(stretch := chain.left[0], islice(chain.left, 1, None))) is None:
             at = first_after(site) if chain.head is None else chain.head.stamp
             left = upto_first(to_read((await self._there()).get(site, ()), at), self.cut.ends_in)
             if not left or left[0] == stretch or left[0].first > stretch.first:
                 raise BackupDamaged(self.bucket.place(of_stretch(stretch)), "is missing")
             self.progress.objects_total += len(left) - len(chain.left)
+            self.ahead.forget(chain.left)
             chain.left = deque(left)
         return batch
 
@@ -444,6 +453,7 @@ class _Restoring:
     def _leave_out(self, site: Site, reason: str, after: Stamp | None = None) -> None:
         if site in self.left_out:
             return
+        self.ahead.forget(self.chains[site].left)
         head = self.chains[site].head
         end = first_after(site) if head is None else head.stamp
         self.left_out[site] = LeftOut(site=site, after=end if after is None else after, reason=reason)

@@ -74,7 +74,7 @@ class _Sampling:
                 name = of_piece(found.snapshot, number)
                 if name in names:
                     self.pieces.append((found, number))
-                else:
+                elif await self._is_kept(found):
                     self.problems.append(str(BackupDamaged(self.bucket.place(name), "is missing")))
         there = await seen(self.bucket)
         oldest = self.snapshots[0] if self.snapshots else None
@@ -94,7 +94,12 @@ class _Sampling:
         try:
             await piece(self.bucket, *of)
         except BackupDamaged as error:
-            self.problems.append(str(error))
+            if await self._is_kept(of[0]):
+                self.problems.append(str(error))
+
+    async def _is_kept(self, snapshot: Manifest) -> bool:
+        """Whether it is there still: one that is too old goes."""
+        return await manifest_if_there(self.bucket, snapshot.number) is not None
 
     async def check_stretch(self, stretch: Stretch) -> None:
         """Whether it is whole, and joins what comes before it."""
