@@ -56,6 +56,7 @@ PATHS: Final = (
     *(f"object store: answers {how}" for how in ("truncated", "altered", "newer")),
     *(f"damage: {how}, and seen" for how in SPOILS),
     "restored meanwhile",
+    *(f"backup: {what}" for what in ("snapshots", "repeats", "failures", "keepings", "merged", "removed")),
     *(f"not restored: {error}" for error in ("BackupUnreachable", "BackupDamaged")),
     "restored all that the cluster has",
     "a machine was restored from the bucket",

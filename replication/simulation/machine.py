@@ -432,6 +432,9 @@ class Machine:
         world, replication = self.world, self.replication
         if replication is None:
             return
+        if self.backup is not None:
+            for name, count in self.backup.tally.as_dict().items():
+                world.reached[f"backup: {name}"] += count
         counts = replication.tally.as_dict()
         for name, count in counts.items():
             world.reached[f"status: {name}"] += count
