@@ -10,6 +10,7 @@ from replication.backup.keeping import Keeper
 from replication.backup.restoring import Progress, Restored, restore
 from replication.backup.taking import Snapshots
 from replication.backup.uploading import Backup
+from replication.backup.what_to_keep import GRACE_S, PAUSE_S
 from replication.convergent.engine import ThreadEngine
 from replication.convergent.for_file import new_nonce, now_ms
 from replication.convergent.replication import Replication
@@ -26,6 +27,8 @@ def backup_for_node(
     interval_s: float,
     snapshot_interval_s: float = 3_600.0,
     retention_s: float = 604_800.0,
+    keeping_pause_s: float = PAUSE_S,
+    keeping_grace_s: float = GRACE_S,
 ) -> Backup:
     """Asks nobody yet."""
     return Backup(
@@ -41,6 +44,8 @@ def backup_for_node(
             now_ms=now_ms,
             clock=boot_clock_s,
             nonce=lambda: secrets.token_hex(16),
+            pause_s=keeping_pause_s,
+            grace_s=keeping_grace_s,
         ),
         cluster=cluster,
         interval_s=interval_s,

@@ -30,6 +30,7 @@ from replication.backup.names import Stretch, of_closing, of_inventory, of_stret
 from replication.backup.status import Kept, Tally
 from replication.backup.what_to_keep import (
     GRACE_S,
+    PAUSE_S,
     There,
     covered,
     in_base,
@@ -39,10 +40,11 @@ from replication.backup.what_to_keep import (
     left_over,
     older_snapshots,
     oldest_ms,
+    pieces_of,
     sorted_out,
     to_merge,
 )
-from replication.engine.stamps import Stamp, ms_of
+from replication.engine.stamps import ms_of
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +53,12 @@ INVENTORIES_KEPT: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Snapshots:
-    """Those that stay, the newest first; which of them is the base; before which moment no other copy has a use."""
+    """Those that stay, the newest first; which of them is the base; and whether there is none but those and older ones
+    than the base."""
 
     kept: Sequence[Manifest]
     base: Manifest | None
-    useless_before: Stamp
+    are_all: bool
 
 
 class Keeper:
@@ -72,6 +75,9 @@ class Keeper:
         now_ms: Callable[[], int],
         clock: Callable[[], float],
         nonce: Callable[[], str],
+        pause_s: float = PAUSE_S,
+        grace_s: float = GRACE_S,
+        lease_ttl_s: float = LEASE_TTL_S,
     ) -> None:
         self.problem = ""
         """What kept the last round from being done, or what it found missing; "" if all is well."""
@@ -84,8 +90,10 @@ class Keeper:
         self._retention_s = retention_s
         self._now_ms = now_ms
         self._clock = clock
+        self._pause_s = pause_s
+        self._grace_s = grace_s
         self._lease = ObjectStoreLease(
-            LeaseInBucket(bucket), cluster=cluster, node=node, ttl_s=LEASE_TTL_S, clock=clock, nonce=nonce
+            LeaseInBucket(bucket), cluster=cluster, node=node, ttl_s=lease_ttl_s, clock=clock, nonce=nonce
         )
         self._grant: Grant | None = None
         self._task: asyncio.Task[None] | None = None
@@ -108,7 +116,9 @@ class Keeper:
         if self._task is not None and not self._task.done():
             return
         before, newest = self._done_upto
-        if is_ours and is_due(since_s=now_s - self._last_s, objects=objects - before, is_new=snapshot != newest):
+        if is_ours and is_due(
+            since_s=now_s - self._last_s, objects=objects - before, is_new=snapshot != newest, pause_s=self._pause_s
+        ):
             self._last_s = now_s
             self._task = asyncio.create_task(self._run((objects, snapshot)), name="keeping the backup")
 
@@ -187,7 +197,7 @@ class Keeper:
         """What lies in a larger object that was there for a while, and that is seen to be there, and sound."""
         problem = ""
         self._other &= left
-        for large, small in covered(there.changesets, before_ms=there.store_ms - int(GRACE_S * 1000)).items():
+        for large, small in covered(there.changesets, before_ms=there.store_ms - int(self._grace_s * 1000)).items():
             todo = [one for one in small if one not in self._other]
             if not todo:
                 continue
@@ -222,10 +232,7 @@ class Keeper:
                 base = found
                 break
         self._manifests = {one.number: one for one in kept}
-        useless_before = Stamp(0) if base is None else base.clock
-        if kept and is_sure and ms_of(kept[0].clock) <= self._now_ms():
-            useless_before = kept[0].clock
-        return _Snapshots(kept=kept, base=base, useless_before=useless_before), problem
+        return _Snapshots(kept=kept, base=base, are_all=is_sure), problem
 
     async def _lost(self, left: set[Stretch], base: Manifest | None) -> list[Stretch]:
         """What was there after the last round, and is not, nor in anything else."""
@@ -238,15 +245,20 @@ class Keeper:
         return lost
 
     async def _remove_old(self, there: There, snapshots: _Snapshots, left: set[Stretch]) -> None:
-        base = snapshots.base
-        for number in () if base is None else older_snapshots(there, base):
+        if snapshots.base is not None:
+            old: list[Manifest] = []
+            for number in older_snapshots(there, snapshots.base):
+                await self._hold()
+                with contextlib.suppress(BackupDamaged):  # its pieces are left over, then
+                    found = await manifest_if_there(self._bucket, number)
+                    old += [] if found is None else [found]
+                await self._delete([of_closing(number)])
             await self._hold()
-            await self._delete([of_closing(number)])
-        await self._hold()
-        await self._delete(left_over(there, snapshots.kept, before=snapshots.useless_before))
-        if base is not None:
+            await self._delete(pieces_of(there, old, snapshots.kept))
+            await self._remove(in_base(sorted(left), snapshots.base), left)
+        if snapshots.are_all:
             await self._hold()
-            await self._remove(in_base(sorted(left), base), left)
+            await self._delete(left_over(there, snapshots.kept))
 
     async def _write_inventory(self, there: There, snapshots: _Snapshots, changesets: Sequence[Stretch]) -> None:
         """If another node wrote one of that number, it is as good."""

@@ -13,7 +13,6 @@ from replication.backup.manifests import Manifest
 from replication.backup.status import Tally
 from replication.backup.taking import Snapshots, Taken
 from replication.backup.telling import Uploaded
-from replication.backup.what_to_keep import ahead
 from replication.convergent.store import View
 from replication.engine.stamps import Site
 
@@ -156,8 +155,10 @@ class Snapshotting:
             self.doing = "copying the database for a snapshot"
             taken = await self._snapshots.copy(await self._here.open_copy(), self._now_ms())
         await self._snapshots.upload(taken, self._is_taking)
-        # Of another one that came meanwhile it may lack something, and then its pieces are taken for left-overs.
-        if not self._may_follow(taken) or not await self._snapshots.close_as(taken, self.number + 1):
+        # Of another one that came meanwhile it may lack something; and of one that took long, pieces may be gone.
+        if not self._may_follow(taken) or await self._snapshots.is_old():
+            log.info("the copy is not made a snapshot: there is a later one, or it took too long")
+        elif not await self._snapshots.close_as(taken, self.number + 1):
             log.info("another snapshot was complete before this one")
         if self.newest is None:
             await self.list()
@@ -171,11 +172,10 @@ class Snapshotting:
         self._uploaded.tell()
 
     def _may_follow(self, taken: Manifest) -> bool:
-        """Whether a copy has all that the newest snapshot has, and its pieces are no left-overs. One that is older is
-        that, unless a node made the newest one while its clock was far ahead, and it was alone: see `what_to_keep`."""
+        """Whether a copy has all that the newest snapshot has. Its clock may be before that one's, which a node made
+        while it was far ahead, and alone."""
         heads = {site: head.stamp for site, head in taken.vector.items()}
-        is_older = self.newest is not None and taken.clock < self.newest.clock <= ahead(self._now_ms())
-        return not is_older and includes(heads, taken.closed.keys(), self.newest)
+        return includes(heads, taken.closed.keys(), self.newest)
 
     def _is_later(self, taken: Manifest) -> bool:
         """Whether a copy of a former run has more than the newest snapshot, which it may have become."""

@@ -12,9 +12,8 @@ at the same time, from whatever older listing, something stays that has it all.
 since is restored from it, or from a later one, with what came after. What is older than the base, and changesets that
 it has, go: first what closes the older snapshots, so that nobody begins with one, then all else.
 
-**Left over.** A copy is closed only if it is not older than the newest snapshot (`snapshotting`), and two cannot be
-closed under one number. So pieces that are older than the newest snapshot, and of none that is there, stay without a
-use for ever. But one that a clock far ahead made, alone, is followed by older ones until its time has come.
+**Left over.** Pieces of a copy of which nothing came for `ABANDONED_S` (by the store's clock), and that are of no
+snapshot. A node goes on with a copy, or closes it, only within half of that time (`snapshotting`).
 
 How old something is, is counted back from the newest stamp in the bucket, if the own clock is ahead of that: a clock
 that is far ahead removes nothing too early, and what a cluster wrote last is kept as long as it writes no more."""
@@ -37,14 +36,14 @@ from replication.backup.names import (
     snapshots_in,
     stretch_of,
 )
-from replication.engine.stamps import Stamp, first_after, ms_of, stamp_at
+from replication.backup.taking import COPY_MAX_AGE_S
+from replication.engine.stamps import Stamp, first_after, ms_of
 
 FAN_IN: Final = 8
 """So many objects at least are made one. Fewer would write each changeset more often, more would leave more objects."""
 GRACE_S: Final = 600.0
 """As long as a restore may hold on to a listing without looking again."""
-AHEAD_MS: Final = 120_000
-"""More than clocks may be apart that are not called wrong, which is a minute by default."""
+ABANDONED_S: Final = 2 * COPY_MAX_AGE_S
 OBJECTS_TO_KEEP: Final = 100
 PAUSE_S: Final = 60.0
 """Between two looks at the bucket. A look costs some requests for each thousand objects."""
@@ -57,7 +56,7 @@ class There:
     changesets: Mapping[Stretch, Lying]
     closed: Sequence[int]
     """The numbers of the complete snapshots, in their order."""
-    pieces: Mapping[SnapshotId, Sequence[str]]
+    pieces: Mapping[SnapshotId, Sequence[Lying]]
     inventories: Sequence[int]
     """Their numbers, in their order."""
     store_ms: int
@@ -67,11 +66,11 @@ class There:
 def sorted_out(listing: Iterable[Lying]) -> There:
     """What a listing shows."""
     everything = list(listing)
-    pieces: dict[SnapshotId, list[str]] = defaultdict(list)
+    pieces: dict[SnapshotId, list[Lying]] = defaultdict(list)
     for one in everything:
         snapshot = piece_of(one.name)
         if snapshot is not None:
-            pieces[snapshot].append(one.name)
+            pieces[snapshot].append(one)
     return There(
         changesets={stretch: one for one in everything if (stretch := stretch_of(one.name)) is not None},
         closed=snapshots_in(one.name for one in everything),
@@ -81,15 +80,10 @@ def sorted_out(listing: Iterable[Lying]) -> There:
     )
 
 
-def ahead(now_ms: int) -> Stamp:
-    """A snapshot with a later clock than this was made by one that was far ahead."""
-    return stamp_at(now_ms + AHEAD_MS)
-
-
-def is_due(*, since_s: float, objects: int, is_new: bool) -> bool:
+def is_due(*, since_s: float, objects: int, is_new: bool, pause_s: float = PAUSE_S) -> bool:
     """Whether to look at the bucket. `since_s`: since the last time; `objects`: that were uploaded since, about;
     `is_new`: whether there is another snapshot."""
-    return since_s >= PAUSE_S and (is_new or objects >= OBJECTS_TO_KEEP)
+    return since_s >= pause_s and (is_new or objects >= OBJECTS_TO_KEEP)
 
 
 def to_merge(sizes: Mapping[Stretch, int], alone: Set[Stretch]) -> list[list[Stretch]]:
@@ -154,7 +148,7 @@ def is_base(snapshot: Manifest, there: There, *, since_ms: int) -> bool:
 
 def is_whole(snapshot: Manifest, there: There) -> bool:
     """Whether all pieces are listed."""
-    listed = set(there.pieces.get(snapshot.snapshot, ()))
+    listed = {one.name for one in there.pieces.get(snapshot.snapshot, ())}
     return all(of_piece(snapshot.snapshot, number) in listed for number in range(len(snapshot.pieces)))
 
 
@@ -163,15 +157,23 @@ def older_snapshots(there: There, base: Manifest) -> list[int]:
     return [number for number in there.closed if number < base.number]
 
 
-def left_over(there: There, kept: Iterable[Manifest], *, before: Stamp) -> list[str]:
-    """Pieces of copies that were made before that, and are of none of the snapshots that are kept."""
+def left_over(there: There, kept: Iterable[Manifest]) -> list[str]:
+    """Pieces of none of these snapshots, of copies of which nothing came for long. All that are complete have to be
+    among them."""
     of = {one.snapshot for one in kept}
+    before_ms = there.store_ms - int(ABANDONED_S * 1000)
     return [
-        name
-        for snapshot, names in sorted(there.pieces.items())
-        if snapshot not in of and clock_of(snapshot) < before
-        for name in names
+        one.name
+        for snapshot, pieces in sorted(there.pieces.items())
+        if snapshot not in of and max(one.written_ms for one in pieces) < before_ms
+        for one in pieces
     ]
+
+
+def pieces_of(there: There, old: Iterable[Manifest], kept: Iterable[Manifest]) -> list[str]:
+    """Pieces of old snapshots that are of none that is kept."""
+    of = {one.snapshot for one in old} - {one.snapshot for one in kept}
+    return [one.name for snapshot in sorted(of) for one in there.pieces.get(snapshot, ())]
 
 
 def in_base(stretches: Iterable[Stretch], base: Manifest) -> list[Stretch]:

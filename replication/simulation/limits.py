@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
-from replication.backup import keeping, reading, restoring, taking, what_to_keep
+from replication.backup import reading, restoring, taking, what_to_keep
 from replication.convergent import parcels, replication, serving
 from replication.engine import applying, changesets, folding, journal
 
@@ -26,9 +26,7 @@ _SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (taking, "PIECE_BYTES", 40_000),
     (restoring, "MERGE_MAX_COUNT", 15),
     (what_to_keep, "FAN_IN", 3),
-    (keeping, "GRACE_S", 5),
     (what_to_keep, "OBJECTS_TO_KEEP", 4),
-    (what_to_keep, "PAUSE_S", 4),
 )
 
 

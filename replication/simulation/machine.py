@@ -51,6 +51,9 @@ TRIM_INTERVAL_S: Final = 1.5
 BACKUP_INTERVAL_S: Final = 1.0
 SNAPSHOT_INTERVAL_S: Final = 8.0
 RETENTION_S: Final = 10.0
+KEEPING_PAUSE_S: Final = 3.0
+KEEPING_GRACE_S: Final = 2.0
+KEEPER_TTL_S: Final = 6.0
 TRIMMED_AFTER_MS: Final = 3_000
 """Where anything is trimmed: so old are the changesets and tombstones that go."""
 _NEVER_MS: Final = 7 * 24 * 3_600_000
@@ -328,6 +331,9 @@ class Machine:
                 now_ms=self.now_ms,
                 clock=world.loop.time,
                 nonce=lambda: f"{random.getrandbits(128):032x}",
+                pause_s=KEEPING_PAUSE_S,
+                grace_s=KEEPING_GRACE_S,
+                lease_ttl_s=KEEPER_TTL_S,
             ),
             cluster=CLUSTER,
             interval_s=BACKUP_INTERVAL_S,

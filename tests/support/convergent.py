@@ -77,6 +77,8 @@ class ConvergentCluster:
         self.backup_interval_s = 0.05
         self.snapshot_interval_s = 3_600.0
         self.backup_retention_s = 604_800.0
+        self.keeping_pause_s = 60.0
+        self.keeping_grace_s = 600.0
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, Address] = {}
 
@@ -114,6 +116,8 @@ class ConvergentCluster:
                 interval_s=self.backup_interval_s,
                 snapshot_interval_s=self.snapshot_interval_s,
                 retention_s=self.backup_retention_s,
+                keeping_pause_s=self.keeping_pause_s,
+                keeping_grace_s=self.keeping_grace_s,
             )
         nodes: list[Node] = []
         desk = Desk(Reader(lambda: connect(path), clocks=True), ThreadEngine(f"desk {name}"))

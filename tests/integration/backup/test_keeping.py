@@ -38,8 +38,6 @@ type Objects = dict[str, bytes]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes minutes in a bucket takes no time here."""
-    monkeypatch.setattr("replication.backup.keeping.GRACE_S", -1.0)
-    monkeypatch.setattr("replication.backup.what_to_keep.PAUSE_S", 0.1)
     monkeypatch.setattr("replication.backup.what_to_keep.OBJECTS_TO_KEEP", 10)
 
 
@@ -53,6 +51,7 @@ def a_keeper(bucket: Bucket, *, retention_s: float = LONG_S, name: str = "keeper
         now_ms=lambda: now_ms,
         clock=lambda: 0.0,
         nonce=lambda: "a nonce",
+        grace_s=-1.0,
     )
 
 
@@ -250,6 +249,7 @@ async def test_nodes_keep_a_bucket_of_a_real_server_while_they_write_to_it(
     bucket = cluster.bucket = SecuredBucket(
         s3, secrets=[Secret("the secret of this very cluster, long enough")], encrypt=True
     )
+    cluster.keeping_pause_s, cluster.keeping_grace_s = 0.1, -1.0
     cluster.snapshot_interval_s = 1.0
     a, b = [await cluster.start(name) for name in "ab"]
     a.writer.execute(HOME)
@@ -276,6 +276,7 @@ async def test_nodes_keep_a_bucket_of_a_real_server_while_they_write_to_it(
 
 async def test_when_the_keeper_dies_another_node_keeps(cluster: ConvergentCluster) -> None:
     cluster.bucket = FakeBucket()
+    cluster.keeping_pause_s = 0.1
     a, b = [await cluster.start(name) for name in "ab"]
     a.writer.execute(HOME)
     await cluster.equal()

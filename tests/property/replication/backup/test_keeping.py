@@ -5,7 +5,7 @@ import itertools
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from replication.backup import manifests
 from replication.backup.batches import Batch, batch_of, decode, encode
 from replication.backup.bucket import Lying
 from replication.backup.chains import by_site, to_read
+from replication.backup.deciding import includes
 from replication.backup.envelope import seal
 from replication.backup.errors import BackupUnreachable
 from replication.backup.keeping import Keeper
@@ -22,7 +23,6 @@ from replication.backup.lease_in_bucket import LEASE_TTL_S
 from replication.backup.manifests import Manifest, Piece
 from replication.backup.names import (
     Stretch,
-    clock_of,
     of_closing,
     of_piece,
     of_stretch,
@@ -32,7 +32,8 @@ from replication.backup.names import (
     stretch_of,
 )
 from replication.backup.status import Tally
-from replication.backup.what_to_keep import FAN_IN, GRACE_S
+from replication.backup.taking import COPY_MAX_AGE_S
+from replication.backup.what_to_keep import ABANDONED_S, FAN_IN, GRACE_S
 from replication.engine.changesets import digest
 from replication.engine.sites import Head
 from replication.engine.stamps import Site, Stamp, ms_of, stamp_at
@@ -53,6 +54,10 @@ CHAINS = {
     site: batch_of("c", site, chain(site, COUNT, stamp_of=lambda number, of=of: stamp_of(number, of))).links  # type: ignore[misc]
     for of, site in enumerate(SITES)
 }
+
+
+def stamps_of(copied: Manifest) -> dict[Site, Stamp]:
+    return {site: head.stamp for site, head in copied.vector.items()}
 
 
 class Yielding(FakeBucket):
@@ -87,10 +92,15 @@ class World:
     upto: int = 0
     """So many changesets of each site were uploaded."""
     store_ms: int = 0
+    copied: tuple[Manifest, int] = field(init=False)
+    """The last copy, and when it was made."""
+    copies_are_ahead: bool = False
+    """The clocks of some nodes that copied; else those of keepers are."""
     stops_after: int = 10**9
     read: dict[str, Batch] = field(default_factory=dict[str, Batch])
 
     def __post_init__(self) -> None:
+        self.copies_are_ahead = self.rng.random() < 0.5
         self.bucket.now_ms = lambda: self.store_ms
         self.bucket.fails = self.looks
 
@@ -104,11 +114,12 @@ class World:
         names = self.bucket.objects.keys()
         there = by_site(one for one in map(stretch_of, names) if one is not None)
         complete = [self.snapshots[number] for number in snapshots_in(names)]
-        oldest = max(ms_of(stamp_of(self.upto - 1)) - int(self.retention_s * 1000), ms_of(self.snapshots[1].clock))
+        oldest = ms_of(stamp_of(self.upto - 1)) - int(self.retention_s * 1000)
+        first = min(one.clock for one in self.snapshots.values())
         reached: dict[tuple[int, Site], Stamp] = {}
         for number in range(self.upto):
             moment = Stamp(stamp_of(number) + 9)
-            if ms_of(moment) < oldest or moment < self.snapshots[1].clock:
+            if ms_of(moment) < oldest or moment < first:
                 continue
             base = max((one for one in complete if one.clock <= moment), key=lambda one: one.number, default=None)
             assert base is not None, f"no snapshot for changeset {number} {when}"
@@ -148,15 +159,13 @@ class World:
                     self.put(of_stretch(stretch), encode(batch_of("c", site, [link.encoded for link in links])))
         self.upto = last + 1
 
-    def copy(self, upto: int, *, is_closed: bool = True) -> None:
-        """A snapshot that has so many changesets of each site, and has to be as new as the one before."""
-        clock = Stamp(stamp_of(upto - 1) + 5)
-        if is_closed and self.snapshots and clock < self.snapshots[len(self.snapshots)].clock:
-            return
+    def copy(self, upto: int, *, is_ahead: bool = False) -> None:
+        """Uploads a copy that has so many changesets of each site, by a node whose clock may be ahead."""
+        clock = Stamp(stamp_of(upto - 1 + 7 * is_ahead) + 5)
         content = [bytes([piece]) * 10 for piece in range(2)]
         found = Manifest(
             snapshot=snapshot_id(clock, self.rng.randbytes(8)),
-            number=len(self.snapshots) + 1,
+            number=1,
             cluster="c",
             node="n",
             taken_ms=ms_of(clock),
@@ -169,18 +178,29 @@ class World:
         )
         for number, one in enumerate(content):
             self.put(of_piece(found.snapshot, number), seal(one))
-        if is_closed:
-            self.snapshots[found.number] = found
+        self.copied = found, self.store_ms
+
+    def close(self) -> None:
+        """Makes the last copy a snapshot, if it is not too old, and has what the one before has."""
+        found, copied_ms = self.copied
+        before = self.snapshots.get(len(self.snapshots))
+        is_old = self.store_ms - copied_ms > COPY_MAX_AGE_S * 1000
+        is_closed = before is not None and before.snapshot == found.snapshot
+        if not is_old and not is_closed and (before is None or includes(stamps_of(found), set(), before)):
+            found = self.snapshots[len(self.snapshots) + 1] = replace(found, number=len(self.snapshots) + 1)
             self.put(of_closing(found.number), manifests.encode(found))
 
     def goes_on(self) -> None:
         """Some time goes by, in which some is uploaded, and perhaps copied."""
-        self.store_ms += self.rng.choice((1_000, int(GRACE_S * 1000) + 1))
+        self.store_ms += self.rng.choice((1_000, int(GRACE_S * 1000) + 1, int(ABANDONED_S * 400)))
         self.upload(max(0, self.upto - self.rng.randint(0, 3)), min(COUNT, self.upto + self.rng.randint(1, 20)) - 1)
         if not self.snapshots or self.rng.random() < 0.6:
-            self.copy(self.rng.randint(max(1, self.upto - 5), self.upto), is_closed=True)
-        elif self.rng.random() < 0.3:
-            self.copy(self.rng.randint(max(1, self.upto - 5), self.upto), is_closed=False)
+            self.copy(
+                self.rng.randint(max(1, self.upto - 5), self.upto),
+                is_ahead=self.copies_are_ahead and self.rng.random() < 0.3,
+            )
+        if len(self.snapshots) < 1 or self.rng.random() < 0.6:
+            self.close()
 
     def keeper(self, name: str, clock: list[float], retention_s: float | None = None) -> Keeper:
         count = itertools.count()
@@ -190,7 +210,7 @@ class World:
             cluster="c",
             node=name,
             retention_s=self.retention_s if retention_s is None else retention_s,
-            now_ms=lambda: 10**12,
+            now_ms=lambda: ms_of(stamp_of(self.upto - 1)) if self.copies_are_ahead else 10**12,
             clock=lambda: clock[0],
             nonce=lambda: f"{name} {next(count)}",
         )
@@ -254,18 +274,18 @@ def test_what_is_not_needed_goes_and_little_is_left(seed: int) -> None:
         while world.upto < COUNT:
             world.goes_on()
         world.copy(COUNT)
+        world.close()
         for _ in range(6):
-            world.store_ms += int(GRACE_S * 1000) + 1
+            world.store_ms += int(ABANDONED_S * 1000) + 1
             assert await keeper.keep()
             assert keeper.problem == ""
 
     asyncio.run(play())
     names = world.bucket.objects.keys()
     complete = [world.snapshots[number] for number in snapshots_in(names)]
-    since = ms_of(complete[-1].clock) - 1_000_000
-    assert sum(ms_of(one.clock) < since for one in complete) <= 1
-    others = {piece_of(name) for name in names} - {None, *(one.snapshot for one in complete)}
-    assert all(one is not None and clock_of(one) >= complete[-1].clock for one in others), "they may be closed yet"
+    assert {piece_of(name) for name in names} - {None} == {one.snapshot for one in complete}
+    since = ms_of(stamp_of(COUNT - 1)) - 1_000_000
+    assert not any(ms_of(one.clock) < since for one in complete[1:]), "one base is enough"
     left = [one for one in map(stretch_of, names) if one is not None]
     assert all(one.last > complete[0].vector[one.site].stamp for one in left)
     assert len(left) <= 2 * FAN_IN * len(SITES)

@@ -7,6 +7,7 @@ from replication.backup.looking import lying_in_none
 from replication.backup.manifests import Manifest, Piece
 from replication.backup.names import Stretch, of_piece, of_stretch, snapshot_id
 from replication.backup.what_to_keep import (
+    ABANDONED_S,
     FAN_IN,
     OBJECTS_TO_KEEP,
     PAUSE_S,
@@ -16,6 +17,7 @@ from replication.backup.what_to_keep import (
     is_due,
     is_in,
     left_over,
+    pieces_of,
     sorted_out,
     to_merge,
 )
@@ -100,13 +102,18 @@ def test_a_snapshot_that_is_not_whole_is_no_base() -> None:
     assert not is_base(SNAPSHOT, there(*PIECES[:1]), since_ms=51)
 
 
-def test_pieces_of_no_snapshot_go_once_none_can_be_made_of_them() -> None:
+def test_pieces_of_no_snapshot_go_once_none_is_made_of_them() -> None:
     found = there(*PIECES)
     assert found.closed == [1]
     assert found.store_ms == 9
-    assert left_over(found, [SNAPSHOT], before=stamp_at(60)) == []
-    assert left_over(found, [], before=stamp_at(50)) == []
-    assert left_over(found, [], before=stamp_at(51)) == [one.name for one in PIECES]
+    later = replace(found, store_ms=int(ABANDONED_S * 1000) + 1)
+    assert left_over(found, []) == []
+    assert left_over(later, [SNAPSHOT]) == []
+    assert left_over(later, []) == [one.name for one in PIECES]
+    newer = Lying(PIECES[0].name, 1, 5)
+    assert left_over(replace(there(newer, PIECES[1]), store_ms=later.store_ms), []) == [], "it is being uploaded"
+    assert pieces_of(found, [SNAPSHOT], []) == [one.name for one in PIECES]
+    assert pieces_of(found, [SNAPSHOT], [SNAPSHOT]) == []
 
 
 def test_a_snapshot_has_what_ends_in_it_and_all_of_closed_sites() -> None:
