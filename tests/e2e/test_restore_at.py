@@ -69,6 +69,7 @@ def test_restores_to_moments_and_positions_have_the_rows_of_then_and_verify_find
     nodes = cluster_of(make, "ab", backup__url=url, backup__interval_s=0.2)
     start(*nodes)
     moments: dict[int, Content] = {}
+    position = ""
     config = str(nodes[0].config_file)
     for _ in range(2):
         with Load(tmp_path, nodes, reads=False) as load:
@@ -84,6 +85,7 @@ def test_restores_to_moments_and_positions_have_the_rows_of_then_and_verify_find
         for node in nodes:
             assert node.count_view("after")[0] == 200
     settle(nodes)
+    then: Content | None = None
     for number, (ms, then) in enumerate(moments.items()):
         target = tmp_path / f"at{number}.db"
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms // 1_000)) + f".{ms % 1_000:03}"

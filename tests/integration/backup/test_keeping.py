@@ -171,8 +171,9 @@ async def test_a_keeper_that_is_killed_at_any_request_leaves_a_bucket_that_resto
             assert await a_keeper(bucket, retention_s=retention_s).keep()
         assert snapshots_in(bucket.objects) == snapshots_in(undisturbed.objects)
         assert len(stretches(bucket.objects)) <= len(stretches(undisturbed.objects))
-    await restore_from(bucket, tmp_path / "last.db")
-    assert rows_of(tmp_path / "last.db") == moments[-1][1]
+        if at + 3 >= total:
+            await restore_from(bucket, tmp_path / "last.db")
+            assert rows_of(tmp_path / "last.db") == moments[-1][1]
 
 
 async def test_an_object_that_is_gone_is_named_by_keeper_list_and_restore_until_it_is_back(
