@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from replication.backup import uploading
-from replication.backup.telling import Uploaded
 from replication.convergent import inbox, own_clock, replication, store
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
@@ -36,7 +35,6 @@ FOUND = {
     "without_asking_for_rows_that_are_held": 13,
     "without_triggers_put_back": 4,
     "without_what_is_safe": 10,
-    "without_asking_what_is_in_the_bucket": 209,
 }
 """Where a seed was found once: only to be quick."""
 
@@ -165,11 +163,6 @@ def without_what_is_safe(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(uploading, "frontier", lambda _missing: STAMP_MAX)
 
 
-def without_asking_what_is_in_the_bucket(patch: pytest.MonkeyPatch) -> None:
-    """A word of what was uploaded that is lost, and has no other after it, is never heard."""
-    patch.setattr(Uploaded, "ask", lambda *_, **__: None)
-
-
 @pytest.mark.parametrize(
     "take_out",
     [
@@ -189,7 +182,6 @@ def without_asking_what_is_in_the_bucket(patch: pytest.MonkeyPatch) -> None:
         without_telling_heads,
         without_asking_for_what_is_missing,
         without_what_is_safe,
-        without_asking_what_is_in_the_bucket,
     ],
 )
 def test_without_it_some_seed_fails_that_does_not_with_it(take_out: TakeOut) -> None:
