@@ -143,7 +143,7 @@ def test_cluster_finds_itself_counts_loses_a_node_and_grows(cluster: Cluster) ->
     wait_for("requests for the new node", lambda: cluster.view("late"), "node-4".__eq__)
 
     containers = cluster.containers("node") + cluster.containers("entry")
-    cluster.compose("stop", "--timeout", "5")
+    cluster.compose("stop", "--timeout", "20")
     assert {docker("inspect", "--format", "{{.State.ExitCode}}", container) for container in containers} == {"0"}
 
 

@@ -226,7 +226,7 @@ async def test_a_stream_that_cannot_go_on_ends_with_what_to_do(node: Running) ->
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_loses_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path, ChangeLimits(send_deadline_s=0.2)) as node:
+    async with running(tmp_path, ChangeLimits(send_deadline_s=1.0)) as node:
         host, port = node.server.url.removeprefix("http://").split(":")
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

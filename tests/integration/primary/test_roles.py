@@ -64,6 +64,7 @@ async def test_a_handover_under_load_holds_writes_and_fails_loses_and_repeats_no
     cluster.ttl_s = 6.0
     a, b, c = await candidates(cluster)
     acknowledged: list[str] = []
+    unknown: list[str] = []
     took_s: list[float] = []
     numbers = itertools.count()
     is_over = False
@@ -71,8 +72,12 @@ async def test_a_handover_under_load_holds_writes_and_fails_loses_and_repeats_no
     async def write_on(member: Member) -> None:
         while not is_over:
             email = f"{next(numbers)}"
-            await member.repo.execute("INSERT INTO users (email) VALUES (?)", (email,))
-            acknowledged.append(email)
+            try:
+                await member.repo.execute("INSERT INTO users (email) VALUES (?)", (email,))
+            except OutcomeUnknown:
+                unknown.append(email)
+            else:
+                acknowledged.append(email)
 
     writing = [asyncio.ensure_future(write_on(one)) for _ in range(3) for one in (a, b, c)]
     await eventually(lambda: len(acknowledged) > 50)
@@ -88,7 +93,10 @@ async def test_a_handover_under_load_holds_writes_and_fails_loses_and_repeats_no
     is_over = True
     await asyncio.gather(*writing)
     shown = [email for _, email, _ in await cluster.equal()]
-    assert sorted(shown) == sorted(acknowledged)
+    assert len(shown) == len(set(shown))
+    assert set(acknowledged) <= set(shown) <= {*acknowledged, *unknown}
+    # Only where this process stood still, after which nobody is believed to hold a lease until that was asked.
+    assert not unknown or any(one.mode.leading._stalls for one in (a, b, c))
     assert not any(one.replication.view().tails for one in (a, b, c))
 
 

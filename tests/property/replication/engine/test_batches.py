@@ -10,7 +10,7 @@ from replication.engine.applying import Merged, merge_all
 from replication.engine.entries import split
 from tests.support.attached import Attached
 
-SEEDS = 40
+SEEDS = 15
 CHANGESETS = 40
 
 

@@ -16,7 +16,7 @@ from tests.support.playing import AnySql, Counting, state_of
 from tests.support.replicas import Replica, attach_file, choices, fast_folder, new_site
 from tests.support.seeded import in_chunks, noted, runs, seeds
 
-RUNS = runs(45)
+RUNS = runs(15)
 CHUNKS = 5
 
 

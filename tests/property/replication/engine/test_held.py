@@ -18,7 +18,7 @@ from tests.support.replicas import attach_file, choices, fast_folder, new_site, 
 from tests.support.seeded import SEED, noted, runs, seeds
 from tests.support.sql_schema import LOOSE, Table, one_of
 
-RUNS = runs(60)
+RUNS = runs(24)
 
 PLAIN = Table(
     name="plain",

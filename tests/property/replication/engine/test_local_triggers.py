@@ -13,7 +13,7 @@ from tests.support.replicas import Replica, Replicas, attach_file, fast_folder, 
 from tests.support.seeded import noted, runs, seeds
 from tests.support.sql_schema import Table, one_of
 
-RUNS = min(runs(30), 1000)
+RUNS = min(runs(12), 1000)
 WORDS = ("red", "green", "blue", "one two", "two three", "")
 IDS = ("a", "b", "c", "d")
 

@@ -21,7 +21,7 @@ from tests.support.replicas import attach_file, choices, fast_folder, new_site, 
 from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.sql_schema import LOOSE, PAIRS, PEOPLE, SPANS, TABLES, TYPED, quoted, values
 
-RUNS = runs(40)
+RUNS = runs(15)
 CHUNKS = 4
 ADDED = ("x1", "x2", "x3", 'x "4"')
 DEFAULTS = (

@@ -24,7 +24,7 @@ from tests.support.playing import known_of
 from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.states import take_state
 
-RUNS = runs(45)
+RUNS = runs(15)
 CHUNKS = 3
 
 KEYS: Final = ("a", "b", "c", "d", "e", "f")

@@ -22,7 +22,7 @@ from tests.support.seeded import in_chunks, noted, runs, seeds
 from tests.support.sql_schema import content
 from tests.support.states import Moving
 
-RUNS = runs(45)
+RUNS = runs(15)
 CHUNKS = 5
 SAFEGUARD_SEEDS = 200
 

@@ -10,7 +10,7 @@ from tests.property.replication.engine.test_rolling_migrations import Rolling
 from tests.support.following import Follower, small_pages
 from tests.support.seeded import in_chunks, noted, runs, seeds
 
-RUNS = runs(45)
+RUNS = runs(15)
 CHUNKS = 3
 
 
