@@ -1,6 +1,7 @@
 """Real `litecast node` processes for tests: started from a config file, asked over HTTP, always ended."""
 
 import contextlib
+import http.client
 import json
 import signal
 import socket
@@ -124,14 +125,15 @@ class NodeProcess:
             time.sleep(0.02)
 
     def get(self, path: str, method: str = "GET") -> tuple[int, Any]:
-        """Status and JSON of a request; status 0 if nobody answers."""
+        """Status and JSON of a request; status 0 if nobody answers, or not to the end: it was killed, say."""
         request = urllib.request.Request(self.url + path, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-        except OSError:
+            try:
+                with urllib.request.urlopen(request, timeout=5) as answer:
+                    return answer.status, json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                return error.code, json.loads(error.read())
+        except (OSError, http.client.HTTPException):
             return 0, None
 
     def count_view(self, page: str) -> tuple[int, Any]:
