@@ -12,6 +12,7 @@ from replication.backup.envelope import BadEnvelope, seal, unseal
 from replication.backup.names import Stretch
 from replication.engine.changesets import CHANGESET_MAX_BYTES, ChangesetError, digest, header
 from replication.engine.received import Malformed, data, listed, name, site, unpacked, whole
+from replication.engine.sites import Head
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import pack
 
@@ -35,6 +36,11 @@ class Link:
     previous: bytes
     digest: bytes
     encoded: bytes
+
+    @property
+    def head(self) -> Head:
+        """Where its site is after it."""
+        return Head(stamp=self.upto, digest=self.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

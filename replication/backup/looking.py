@@ -11,7 +11,7 @@ from replication.backup.bucket import Bucket, batch_at
 from replication.backup.chains import by_site
 from replication.backup.errors import BackupDamaged
 from replication.backup.inventory import INVENTORY_MAX_BYTES, BadInventory, Inventory, decode
-from replication.backup.names import CHANGESETS, INVENTORIES, Stretch, inventories_in, of_inventory, stretch_of
+from replication.backup.names import CHANGESETS, INVENTORIES, Stretch, inventories_in, of_inventory, stretches_in
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ async def seen(bucket: Bucket) -> Seen:
     BackupUnreachable."""
     inventory = await newest_inventory(bucket)
     names = await bucket.names(CHANGESETS)
-    listed = [one for one in map(stretch_of, names) if one is not None]
+    listed = stretches_in(names)
     return Seen(listed=listed, unlisted=[] if inventory is None else lying_in_none(inventory.changesets, listed))
 
 

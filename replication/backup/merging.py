@@ -14,7 +14,6 @@ from replication.backup.bucket import Bucket, batch_at
 from replication.backup.chains import AnotherHistory, Gap, following
 from replication.backup.errors import BackupDamaged
 from replication.backup.names import Stretch, of_stretch
-from replication.engine.sites import Head
 from replication.engine.stamps import Stamp
 
 READ_AT_ONCE: Final = 8
@@ -61,7 +60,7 @@ async def merge(bucket: Bucket, cluster: str, run: Sequence[Stretch]) -> Merged:
         links: Sequence[Link] = ()
         if isinstance(batch, Batch):
             try:
-                links = following(batch, _end(group)) if group.links else batch.links
+                links = following(batch, group.links[-1].head) if group.links else batch.links
             except (Gap, AnotherHistory):
                 await _make(bucket, cluster, group, found, follows=False)
                 group, links = _Group(), batch.links
@@ -118,10 +117,6 @@ async def _make(bucket: Bucket, cluster: str, group: _Group, found: Merged, *, f
     await bucket.create(of_stretch(batch.stretch), sealed)  # if it is there, somebody made the same
     found.made.append(batch.stretch)
     found.objects += len(group.objects)
-
-
-def _end(group: _Group) -> Head:
-    return Head(stamp=group.links[-1].upto, digest=group.links[-1].digest)
 
 
 def _size(links: Sequence[Link]) -> int:

@@ -60,6 +60,11 @@ def stretch_of(name: str) -> Stretch | None:
     return Stretch(Site(found[1]), Stamp(first), Stamp(last)) if first <= last <= STAMP_MAX else None
 
 
+def stretches_in(names: Iterable[str]) -> list[Stretch]:
+    """Those of all objects with changesets, in the order of the names."""
+    return [found for name in names if (found := stretch_of(name)) is not None]
+
+
 def snapshot_id(clock: Stamp, digest: bytes) -> SnapshotId:
     """What a copy is called. `digest`: of the whole copy, eight bytes or more."""
     return SnapshotId(f"{clock:016x}-{digest[:8].hex()}")

@@ -33,7 +33,7 @@ from replication.backup.errors import BackupDamaged, BackupError, CannotRestore,
 from replication.backup.fingerprints import fingerprints
 from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
-from replication.backup.names import CHANGESETS, Stretch, of_closing, of_stretch, stretch_of
+from replication.backup.names import CHANGESETS, Stretch, of_closing, of_stretch, stretches_in
 from replication.backup.pieces import piece
 from replication.backup.read_ahead import ReadAhead
 from replication.backup.taking import opened_as_it_is
@@ -288,7 +288,7 @@ class _Restoring:
             while chain.left and not is_last:
                 links = (await self._next_batch(site, chain)).links
                 is_last = cut.ends_in(chain.left.popleft())
-                chain.head = Head(stamp=links[-1].upto, digest=links[-1].digest)
+                chain.head = links[-1].head
                 wanted = [link.encoded for link in links if cut.takes(site, link)]
                 for dep, stamp in (await asyncio.to_thread(newest_deps, wanted)).items():
                     seen[dep] = max(stamp, seen.get(dep, stamp))
@@ -322,7 +322,7 @@ class _Restoring:
 
     async def _there(self) -> dict[Site, list[Stretch]]:
         """Which objects with changesets there are, of each site."""
-        return by_site(one for one in map(stretch_of, await self.bucket.names(CHANGESETS)) if one is not None)
+        return by_site(stretches_in(await self.bucket.names(CHANGESETS)))
 
     async def _merge_all(self) -> None:
         """In the order of stamps. An object is read when it is the turn of the first changeset in it, or sooner if that
@@ -380,7 +380,7 @@ class _Restoring:
         if len(counts) < len(wanted):
             self.tails[site] = LeftOut(site=site, after=end, reason=_TAIL)
         if found:
-            chain.head = Head(stamp=found[-1].upto, digest=found[-1].digest)
+            chain.head = found[-1].head
         return counts
 
     async def _next_batch(self, site: Site, chain: _Chain) -> Batch:

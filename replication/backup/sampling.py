@@ -12,11 +12,10 @@ from replication.backup.chains import AnotherHistory, Gap, by_site, following, t
 from replication.backup.errors import BackupDamaged, NothingToRestore
 from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
-from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_piece, of_stretch, snapshots_in, stretch_of
+from replication.backup.names import CHANGESETS, SNAPSHOTS, Stretch, of_piece, of_stretch, snapshots_in, stretches_in
 from replication.backup.pieces import piece
 from replication.backup.restoring import Progress
 from replication.backup.what_to_keep import is_in
-from replication.engine.sites import Head
 from replication.engine.stamps import first_after
 
 type _Piece = tuple[Manifest, int]
@@ -111,7 +110,7 @@ class _Sampling:
                 batch = await batch_at(self.bucket, before)
                 if batch is None:
                     return await self._gone(before)
-                head = Head(stamp=batch.links[-1].upto, digest=batch.links[-1].digest)
+                head = batch.links[-1].head
             batch = await batch_at(self.bucket, stretch)
             if batch is None:
                 return await self._gone(stretch)
@@ -139,4 +138,4 @@ class _Sampling:
         self.problems.append(str(BackupDamaged(self.bucket.place(of_stretch(stretch)), "is missing")))
 
     async def _stretches(self) -> Sequence[Stretch]:
-        return [one for one in map(stretch_of, await self.bucket.names(CHANGESETS)) if one is not None]
+        return stretches_in(await self.bucket.names(CHANGESETS))

@@ -29,7 +29,7 @@ from replication.backup.deciding import (
 )
 from replication.backup.errors import BackupDamaged, BackupError, BackupRefused, BackupUnreachable
 from replication.backup.keeping import Keeper
-from replication.backup.names import CHANGESETS, Stretch, of_stretch, stretch_of
+from replication.backup.names import CHANGESETS, Stretch, of_stretch, stretches_in
 from replication.backup.reading import Lacking, first_lacking, lacking, last_upto
 from replication.backup.saying import Said
 from replication.backup.snapshotting import Snapshotting
@@ -272,7 +272,7 @@ class Backup:
         """Asks the bucket what it has: once."""
         await claim(self._bucket, self._cluster)
         names = await self._bucket.names(CHANGESETS)
-        self._uploaded.note(ends(one for one in map(stretch_of, names) if one is not None))
+        self._uploaded.note(ends(stretches_in(names)))
         await self._snapshots.list()
         self._is_listed = True
         self._listed_s = _now_s()

@@ -19,7 +19,7 @@ from replication.backup.fingerprints import fingerprints
 from replication.backup.for_node import restore_from
 from replication.backup.live import Live, NotNow, live, outline
 from replication.backup.manifests import Manifest
-from replication.backup.names import CHANGESETS, stretch_of
+from replication.backup.names import CHANGESETS, stretches_in
 from replication.backup.restoring import Progress, Restored
 from replication.backup.taking import opened_as_it_is
 from replication.convergent.engine import Engine
@@ -127,7 +127,7 @@ class _Verifying:
 
     async def _missing(self, found: Live, snapshot: Manifest) -> int:
         names = await self.bucket.names(CHANGESETS)
-        there = ends(one for one in map(stretch_of, names) if one is not None)
+        there = ends(stretches_in(names))
         for site, head in snapshot.vector.items():
             there[site] = max(head.stamp, there.get(site, head.stamp))
         return sum(there.get(site, first_after(site)) < head.stamp for site, head in found.vector.items())

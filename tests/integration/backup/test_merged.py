@@ -8,9 +8,9 @@ import pytest
 from replication.backup.chains import by_site
 from replication.backup.errors import BackupDamaged
 from replication.backup.for_node import restore_from
-from replication.backup.names import CHANGESETS, Stretch, of_stretch, stretch_of
+from replication.backup.names import CHANGESETS, Stretch, of_stretch, stretches_in
 from replication.engine.stamps import Site
-from tests.support.backups import as_one, rows_of, status, uploaded
+from tests.support.backups import as_one, rows_of, status, two_with_a_page, uploaded
 from tests.support.buckets import FakeBucket
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
@@ -19,16 +19,13 @@ COUNT = "UPDATE pages SET count = count + 1, title = title || '.' WHERE page = '
 
 
 def there(objects: dict[str, bytes]) -> dict[Site, list[Stretch]]:
-    return by_site(one for one in map(stretch_of, sorted(objects)) if one is not None)
+    return by_site(stretches_in(sorted(objects)))
 
 
 async def two_that_depend_on_each_other(cluster: ConvergentCluster) -> tuple[FakeBucket, list[Any]]:
     """A bucket with two snapshots, and objects of two sites before and after the second one, in turns."""
     bucket = cluster.bucket = FakeBucket()
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute("INSERT INTO pages VALUES ('home', 'Home', 0)")
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
 
     async def in_turns(*members: Member) -> None:
         for member in members * 2:

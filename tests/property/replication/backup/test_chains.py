@@ -33,7 +33,7 @@ def read(stretches: list[Stretch], head: Head | None) -> list[int]:
         links = following(batch(one), head)
         assert links, "an object was read in vain"
         found += [CHAIN.links.index(link) for link in links]
-        head = Head(stamp=links[-1].upto, digest=links[-1].digest)
+        head = links[-1].head
     return found
 
 

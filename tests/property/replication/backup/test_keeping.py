@@ -29,7 +29,7 @@ from replication.backup.names import (
     piece_of,
     snapshot_id,
     snapshots_in,
-    stretch_of,
+    stretches_in,
 )
 from replication.backup.status import Tally
 from replication.backup.taking import COPY_MAX_AGE_S
@@ -112,7 +112,7 @@ class World:
 
     def check(self, when: str) -> None:
         names = self.bucket.objects.keys()
-        there = by_site(one for one in map(stretch_of, names) if one is not None)
+        there = by_site(stretches_in(names))
         complete = [self.snapshots[number] for number in snapshots_in(names)]
         oldest = ms_of(stamp_of(self.upto - 1)) - int(self.retention_s * 1000)
         first = min(one.clock for one in self.snapshots.values())
@@ -286,7 +286,7 @@ def test_what_is_not_needed_goes_and_little_is_left(seed: int) -> None:
     assert {piece_of(name) for name in names} - {None} == {one.snapshot for one in complete}
     since = ms_of(stamp_of(COUNT - 1)) - 1_000_000
     assert not any(ms_of(one.clock) < since for one in complete[1:]), "one base is enough"
-    left = [one for one in map(stretch_of, names) if one is not None]
+    left = stretches_in(names)
     assert all(one.last > complete[0].vector[one.site].stamp for one in left)
     assert len(left) <= 2 * FAN_IN * len(SITES)
     assert sorted(name for name in names if name.startswith("inventory/")) == [
