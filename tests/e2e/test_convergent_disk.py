@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.support.convergent_nodes import Make, cluster_of, introduce, kill, start, under_load
 from tests.support.node_process import node_processes
+from tests.support.small_disk import small_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -23,20 +23,10 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of a few megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    mounting = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
-    done = subprocess.run(mounting, capture_output=True, text=True, timeout=20)
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-    try:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True, timeout=20)
 
 
 def fill(disk: Path) -> Path:
@@ -49,16 +39,16 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_stops_its_node_only_and_loses_nothing(make: Make, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_stops_its_node_only_and_loses_nothing(make: Make, tmp_path: Path, disk: Path) -> None:
     nodes = cluster_of(make, "ab")
-    nodes += cluster_of(make, "c", database__path=str(small_disk / "app.db"), node__data_dir=str(small_disk / "data"))
+    nodes += cluster_of(make, "c", database__path=str(disk / "app.db"), node__data_dir=str(disk / "data"))
     introduce(nodes)
     a, _, c = nodes
     start(*nodes)
     with under_load(tmp_path, nodes) as load:
         for writer in load.writers:
             writer.until_counted()
-        filler = fill(small_disk)
+        filler = fill(disk)
         c.until(lambda: "full" in c.cluster()["replication"]["problem"])
         c.until(lambda: bool(load.writers[2].rolled_back()))
         assert c.get("/readyz")[0] == 503

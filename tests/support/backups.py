@@ -11,8 +11,30 @@ from replication.backup.names import Stretch, of_stretch
 from replication.backup.status import BackupStatus
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
-from tests.support.convergent import Member
+from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
+
+HOME = "INSERT INTO pages VALUES ('home', 'Home', 0)"
+
+
+async def two_with_a_page(cluster: ConvergentCluster) -> tuple[Member, Member]:
+    """Nodes a and b, and a page that both have, and the bucket."""
+    a, b = [await cluster.start(name) for name in "ab"]
+    a.writer.execute(HOME)
+    await cluster.equal()
+    await uploaded(a, b)
+    return a, b
+
+
+def disk_of(name: str, folder: Path) -> dict[Path, bytes]:
+    """A copy of what a stopped node has on its disk."""
+    return {path: path.read_bytes() for path in (folder / f"{name}.db", folder / name / "run.nonce")}
+
+
+def put_back(disk: dict[Path, bytes]) -> None:
+    """The disk is again what it was."""
+    for path, content in disk.items():
+        path.write_bytes(content)
 
 
 def status(member: Member) -> BackupStatus:

@@ -13,14 +13,13 @@ from replication.backup.names import CHANGESETS, SNAPSHOTS
 from replication.backup.stored import StoredBucket
 from replication.engine.folding import is_due
 from replication.engine.stamps import Site, Stamp
-from tests.support.backups import rows_of, status, uploaded
+from tests.support.backups import HOME, disk_of, put_back, rows_of, status, two_with_a_page, uploaded
 from tests.support.buckets import FakeBucket
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
 from tests.support.s3_server import BUCKET, s3_server
 
 COUNT = "UPDATE pages SET count = count + 1 WHERE page = 'home'"
-HOME = "INSERT INTO pages VALUES ('home', 'Home', 0)"
 
 
 @pytest.fixture
@@ -105,10 +104,7 @@ async def test_a_store_that_is_down_stops_nobody_and_gets_everything_later(
 ) -> None:
     is_down = False
     bucket = cluster.bucket = FakeBucket(lambda what, name: "before" if is_down else "")
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
     is_down = True
     for member in (a, b):
         for _ in range(10):
@@ -163,10 +159,7 @@ async def test_what_a_node_cast_before_it_died_is_uploaded_by_another(
     cluster: ConvergentCluster, tmp_path: Path
 ) -> None:
     bucket = cluster.bucket = FakeBucket()
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
     cluster.backup_interval_s = 3_600.0
     c = await cluster.start("c")
     await cluster.equal()
@@ -230,10 +223,7 @@ async def test_what_was_written_is_copied_again_when_it_is_time_and_only_then(
 ) -> None:
     cluster.snapshot_interval_s = 0.5
     bucket = cluster.bucket = FakeBucket()
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
     for expected in (2, 3):
         b.writer.execute(COUNT)
         await eventually(lambda expected=expected: status(b).snapshot == status(a).snapshot == expected, 20.0)  # type: ignore[misc]
@@ -255,15 +245,14 @@ async def test_a_database_that_is_older_than_the_backup_goes_on_under_a_new_site
     a.writer.execute(HOME)
     await uploaded(a)
     await cluster.stop("a")
-    older = (tmp_path / "a.db").read_bytes(), (tmp_path / "a" / "run.nonce").read_bytes()
+    older = disk_of("a", tmp_path)
     a = await cluster.start("a")
     for _ in range(5):
         a.writer.execute(COUNT)
     await uploaded(a)
     site = a.replication.view().site
     await cluster.stop("a")
-    (tmp_path / "a.db").write_bytes(older[0])
-    (tmp_path / "a" / "run.nonce").write_bytes(older[1])
+    put_back(older)
     a = await cluster.start("a")
     assert a.replication.view().site == site, "it cannot know yet"
     await eventually(lambda: a.replication.view().site != site)
@@ -285,7 +274,7 @@ async def test_an_older_database_that_wrote_before_the_backup_could_be_asked_goe
     a.writer.execute(HOME)
     await uploaded(a)
     await cluster.stop("a")
-    older = (tmp_path / "a.db").read_bytes(), (tmp_path / "a" / "run.nonce").read_bytes()
+    older = disk_of("a", tmp_path)
     a = await cluster.start("a")
     a.writer.execute(COUNT)
     await uploaded(a)
@@ -293,8 +282,7 @@ async def test_an_older_database_that_wrote_before_the_backup_could_be_asked_goe
     await uploaded(a)
     site = a.replication.view().site
     await cluster.stop("a")
-    (tmp_path / "a.db").write_bytes(older[0])
-    (tmp_path / "a" / "run.nonce").write_bytes(older[1])
+    put_back(older)
     is_down = True
     a = await cluster.start("a")
     a.writer.execute("UPDATE pages SET count = 100")

@@ -1,6 +1,5 @@
 """A restore onto a disk that has no room: one line, no file, and it can be done again when there is room."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -14,26 +13,16 @@ from replication.backup.for_node import restore_from
 from replication.backup.stored import StoredBucket
 from tests.support.backups import rows_of, uploaded
 from tests.support.convergent import ConvergentCluster
+from tests.support.small_disk import small_disk
 
 PAGE = 4096
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of some pages."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={PAGE}", "tmpfs", str(disk)], capture_output=True, text=True, timeout=20
-    )
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-    try:
+    """A file system of its own, of one page."""
+    with small_disk(tmp_path / "disk", PAGE) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True, timeout=20)
 
 
 def resize(disk: Path, pages: int) -> None:

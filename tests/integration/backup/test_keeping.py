@@ -16,20 +16,19 @@ from replication.backup.for_node import restore_from
 from replication.backup.inventory import decode
 from replication.backup.keeping import Keeper
 from replication.backup.listing import listed
-from replication.backup.names import MARKER, Stretch, of_closing, of_stretch, snapshots_in, stretch_of
+from replication.backup.names import MARKER, Stretch, of_closing, of_stretch, snapshots_in, stretches_in
 from replication.backup.secured import SecuredBucket
 from replication.backup.status import Tally
 from replication.backup.stored import StoredBucket
 from replication.backup.what_to_keep import FAN_IN
 from replication.engine.stamps import ms_of
-from tests.support.backups import rows_of, status, uploaded
+from tests.support.backups import HOME, rows_of, status, two_with_a_page, uploaded
 from tests.support.buckets import FakeBucket
 from tests.support.convergent import CLUSTER, ConvergentCluster
 from tests.support.eventually import eventually
 from tests.support.s3_server import BUCKET, s3_server
 
 COUNT = "UPDATE pages SET count = count + 1 WHERE page = 'home'"
-HOME = "INSERT INTO pages VALUES ('home', 'Home', 0)"
 LONG_S = 604_800.0
 
 type Objects = dict[str, bytes]
@@ -56,7 +55,7 @@ def a_keeper(bucket: Bucket, *, retention_s: float = LONG_S, name: str = "keeper
 
 
 def stretches(names: Any) -> list[Stretch]:
-    return [one for one in map(stretch_of, names) if one is not None]
+    return stretches_in(names)
 
 
 @pytest.fixture(scope="session")
@@ -252,10 +251,7 @@ async def test_nodes_keep_a_bucket_of_a_real_server_while_they_write_to_it(
     )
     cluster.keeping_pause_s, cluster.keeping_grace_s = 0.1, -1.0
     cluster.snapshot_interval_s = 1.0
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
     began = asyncio.get_running_loop().time()
     while asyncio.get_running_loop().time() - began < 4.0:
         for member in (a, b):
@@ -278,10 +274,7 @@ async def test_nodes_keep_a_bucket_of_a_real_server_while_they_write_to_it(
 async def test_when_the_keeper_dies_another_node_keeps(cluster: ConvergentCluster) -> None:
     cluster.bucket = FakeBucket()
     cluster.keeping_pause_s = 0.1
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    _, b = await two_with_a_page(cluster)
     await cluster.kill("a")
     for _ in range(15):
         b.writer.execute(COUNT)

@@ -18,12 +18,11 @@ from replication.engine.folding import is_due
 from replication.engine.sites import vector
 from replication.engine.stamps import Site, Stamp, ms_of
 from replication.positions import Position, of_next_fold
-from tests.support.backups import rows_of, status, uploaded
+from tests.support.backups import HOME, rows_of, status, two_with_a_page, uploaded
 from tests.support.buckets import FakeBucket
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
 
-HOME = "INSERT INTO pages VALUES ('home', 'Home', 0)"
 SQL = (
     "INSERT INTO pages (page, title, count) VALUES (:page, :title, 1) ON CONFLICT DO UPDATE SET title = :title",
     "UPDATE pages SET count = count + 1 WHERE page = :page",
@@ -121,10 +120,7 @@ async def test_the_position_of_a_write_brings_that_write_with_all_that_it_depend
     cluster: ConvergentCluster, tmp_path: Path
 ) -> None:
     bucket = cluster.bucket = FakeBucket()
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
     b.writer.execute("INSERT INTO pages VALUES ('seen', 'by a', 0)")
     await cluster.equal()
     a.writer.execute("BEGIN IMMEDIATE")
@@ -177,10 +173,7 @@ async def test_positions_that_are_not_there_or_not_whole_are_refused_with_what_i
     cluster: ConvergentCluster, tmp_path: Path
 ) -> None:
     bucket = cluster.bucket = FakeBucket()
-    a, b = [await cluster.start(name) for name in "ab"]
-    a.writer.execute(HOME)
-    await cluster.equal()
-    await uploaded(a, b)
+    a, b = await two_with_a_page(cluster)
     before = seen_by(a)
     assert before is not None
     b.writer.execute("INSERT INTO pages VALUES ('first', 'of b', 0)")

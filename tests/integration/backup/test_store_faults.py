@@ -9,13 +9,12 @@ import pytest
 from replication.backup.errors import BackupUnreachable
 from replication.backup.for_node import restore_from
 from replication.backup.stored import StoredBucket
-from tests.support.backups import rows_of, status, uploaded
+from tests.support.backups import HOME, rows_of, status, uploaded
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
 from tests.support.http_proxy import Fate, HttpProxy, http_proxy
 from tests.support.s3_server import BUCKET, S3Server, s3_server
 
-HOME = "INSERT INTO pages VALUES ('home', 'Home', 0)"
 COUNT = "UPDATE pages SET count = count + 1 WHERE page = 'home'"
 SAID = {
     Fate.MANY: "429",

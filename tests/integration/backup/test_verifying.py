@@ -16,12 +16,11 @@ from replication.backup.restoring import Progress
 from replication.backup.sampling import Sampled, sample
 from replication.backup.verifying import Verified, verify, verify_against
 from replication.convergent.engine import ThreadEngine
-from tests.support.backups import status, uploaded
+from tests.support.backups import HOME, status, uploaded
 from tests.support.buckets import FakeBucket
 from tests.support.convergent import CLUSTER, ConvergentCluster
 from tests.support.eventually import eventually
 
-HOME = "INSERT INTO pages VALUES ('home', 'Home', 0)"
 COUNT = "UPDATE pages SET count = count + 1 WHERE page = 'home'"
 
 
