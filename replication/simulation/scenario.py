@@ -138,15 +138,20 @@ class Scenario:
         self._fetch(machine)
         return machine
 
-    def _fetch(self, machine: Machine) -> None:
-        assert self.world.folder is not None, "the seed has such machines"
+    def _fetch(self, machine: Machine, *, after_s: float = 0.0) -> None:
+        folder = self.world.folder
+        assert folder is not None, "the seed has such machines"
         self._fetching.append(machine)
 
         def has_it() -> None:
             self._fetching.remove(machine)
             self._begin(machine)
 
-        Fetching(machine, self.world.folder, has_it).begin()
+        fetching = Fetching(machine, folder, has_it)
+        if after_s:
+            self._loop.call_later(after_s, fetching.begin)
+        else:
+            fetching.begin()
 
     def lose_all_disks(self) -> None:
         """Nothing is left but the bucket. The machines come back, each some time later, with whatever they get."""
@@ -158,7 +163,7 @@ class Scenario:
         for machine in machines:
             machine.lose_disk()
             self.machines.remove(machine)
-            self._loop.call_later(2.0 * self.random.random(), self._fetch, machine)
+            self._fetch(machine, after_s=2.0 * self.random.random())
 
     def _new_machine(self, disk: Disk) -> Machine:
         return Machine(
