@@ -43,7 +43,7 @@ _life: contextvars.ContextVar["Life | None"] = contextvars.ContextVar("life", de
 
 
 class _Tasks:
-    """Tasks, those that are not done among them."""
+    """Tasks: those that are not done, or whose error nobody has asked for yet, among them."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []
@@ -51,20 +51,26 @@ class _Tasks:
 
     def add(self, task: asyncio.Task[Any]) -> None:
         if len(self._tasks) >= self._room:
-            self._tasks = [one for one in self._tasks if not one.done()]
+            self._tasks = [one for one in self._tasks if not one.done() or _holds_an_error(one)]
             self._room = max(_TASKS_KEPT, 2 * len(self._tasks))
         self._tasks.append(task)
 
     def close(self) -> None:
-        """Ends them without another turn, in the order in which they were made."""
+        """Ends them without another turn, in the order in which they were made. Nobody asks for their errors now."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
+            if _holds_an_error(task):
+                task._log_traceback = False
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does
                 coroutine = task.get_coro()
                 if coroutine is not None:
                     with contextlib.suppress(Exception):
                         coroutine.close()
+
+
+def _holds_an_error(task: asyncio.Task[Any]) -> bool:
+    return bool(task._log_traceback)
 
 
 class Life:

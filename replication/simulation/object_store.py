@@ -131,7 +131,11 @@ class ObjectStore:
             loop.call_later(self._takes_s(), lambda: None if answer.done() else tell(), context=context)
 
         def fail(problem: str) -> None:
-            later(lambda: answer.set_exception(BackupUnreachable("the simulated bucket", problem)))
+            def tell() -> None:
+                answer.set_exception(BackupUnreachable("the simulated bucket", problem))
+                answer.exception()  # who asked may have been killed meanwhile: then nobody takes it
+
+            later(tell)
 
         def do() -> None:
             if self.is_down or who in self.refuses:
