@@ -67,6 +67,7 @@ class BackedUp:
             self._changesets |= _journal(connection)
         lost = self._oracle.ops.keys() - self._oracle.may_be_lost - self._promised
         self._oracle.may_be_lost |= lost
+        self._oracle.may_be_held |= self._oracle.ops.keys()
         return len(lost)
 
     # --- restores ---

@@ -38,6 +38,8 @@ class Oracle:
         self._together: dict[str, int] = {}
         """How many ops a transaction of many has, by what their names have in common."""
         self.may_be_lost: set[str] = set()
+        self.may_be_held: set[str] = set()
+        """Ops from before all disks were lost: a machine that came back with their rows held has no origin to migrate."""
         """Ops that nobody had any more at some moment, but for messages on their way."""
         self.began_with: dict[str, set[int]] = {}
         """What a page's counter was before anything was attached, on some machine."""
@@ -143,9 +145,9 @@ class Oracle:
         return wrong
 
     def _held_for_good(self, connections: Sequence[sqlite3.Connection]) -> set[str]:
-        """Ops whose machine lost them before it migrated, and that came to all others when these had: nobody
-        has a value for the new column, and all hold the row."""
-        return set[str].intersection(*map(hidden, connections)) & self.may_be_lost
+        """Ops whose machine lost them, or was lost, before it migrated, and that came to all others when these had:
+        nobody has a value for the new column, and all hold the row."""
+        return set[str].intersection(*map(hidden, connections)) & (self.may_be_lost | self.may_be_held)
 
     def _unsound(self, connection: sqlite3.Connection, held_for_good: set[str]) -> list[str]:
         wrong = self.observe(connection)
