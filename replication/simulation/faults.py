@@ -453,7 +453,7 @@ FAULTS: Final = (
     Fault(name="deaf", do=_deaf),
     Fault(name="clock skew", do=_skew, share=0.5),
     Fault(name="clock far off", do=_far_off, share=0.15),
-    # Not while all disks are lost: whoever begins anew then is the cluster, and what the bucket has of the old one lies there.
+    # Not while all disks are lost: who begins anew then is the cluster, and the bucket has another one.
     Fault(name="join", do=_join, is_possible=lambda scenario: scenario.has_room and bool(scenario.members), share=0.25),
     BACK_UP,
     Fault(

@@ -38,9 +38,9 @@ class Oracle:
         self._together: dict[str, int] = {}
         """How many ops a transaction of many has, by what their names have in common."""
         self.may_be_lost: set[str] = set()
-        self.may_be_held: set[str] = set()
-        """Ops from before all disks were lost: a machine that came back with their rows held has no origin to migrate."""
         """Ops that nobody had any more at some moment, but for messages on their way."""
+        self.may_be_held: set[str] = set()
+        """Ops from before all disks were lost: where their rows came back as held ones, no origin will migrate them."""
         self.began_with: dict[str, set[int]] = {}
         """What a page's counter was before anything was attached, on some machine."""
         self.stamped_again: set[Cell] = set()
