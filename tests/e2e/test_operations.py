@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_backup import reported_safe
-from tests.e2e.test_primary import primary_of
 from tests.support.convergent_nodes import (
     TABLES,
     VISITS,
@@ -26,6 +25,7 @@ from tests.support.convergent_nodes import (
     start,
 )
 from tests.support.node_process import NodeProcess, node_processes
+from tests.support.primary_processes import primary_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

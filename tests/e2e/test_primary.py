@@ -5,24 +5,21 @@ import itertools
 import signal
 import sqlite3
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from litecast import PrimaryStatements
-from replication.errors import NoPrimary, OutcomeUnknown
 from tests.support.convergent_nodes import create, introduce, kill, opened
 from tests.support.node_process import NodeProcess, node_processes
+from tests.support.primary_processes import NOTES, WITHIN_S, Writer, primary_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TTL_S = 2.0
 TTL_OF_A_HANDOVER_S = 20.0
 PROGRAM = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
-WITHIN_S = 80.0
 
 
 @pytest.fixture
@@ -41,20 +38,6 @@ def nodes(tmp_path: Path) -> Iterator[list[NodeProcess]]:
         for node in found:
             node.start()
         yield found
-
-
-def primary_of(nodes: Sequence[NodeProcess]) -> NodeProcess:
-    """Waits until all of these nodes say that the same one of them is the primary, and that they are ready."""
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        said = [node.cluster() for node in nodes]
-        told = {one["replication"]["primary"] for one in said if one}
-        if len(told) == 1 and all(said) and all(node.get("/readyz")[0] == 200 for node in nodes):
-            for node in nodes:
-                if node.name in told:
-                    return node
-        assert time.monotonic() < deadline, [one and one["replication"] for one in said]
-        time.sleep(0.05)
 
 
 def count_views(node: NodeProcess, times: int) -> int:
@@ -99,31 +82,6 @@ def test_each_node_counts_replicas_are_fenced_and_a_killed_primary_is_followed(n
         node.until(lambda node=node: 25 <= shown(node) <= 25 + unknown, WITHIN_S)  # type: ignore[misc]
 
 
-class Writer(threading.Thread):
-    """A program beside a node: it writes by statement, one row after the other, until it is told to stop."""
-
-    def __init__(self, node: NodeProcess, numbers: "itertools.count[int]") -> None:
-        super().__init__(daemon=True)
-        self.acknowledged: list[tuple[int, float]] = []
-        """Which row, and when."""
-        self.unknown: set[int] = set()
-        self.stopping = threading.Event()
-        self._statements = PrimaryStatements(node.database)
-        self._numbers = numbers
-
-    def run(self) -> None:
-        while not self.stopping.is_set():
-            number = next(self._numbers)
-            try:
-                self._statements.execute("INSERT INTO notes (text) VALUES (?)", (str(number),))
-            except NoPrimary:
-                time.sleep(0.01)
-            except OutcomeUnknown:
-                self.unknown.add(number)
-            else:
-                self.acknowledged.append((number, time.monotonic()))
-
-
 @pytest.mark.parametrize("runs_a_program", [False, True], ids=["litecast node", "litecast run"])
 def test_sigterm_to_the_primary_under_load_hands_over_and_loses_and_repeats_nothing(
     tmp_path: Path, runs_a_program: bool
@@ -144,7 +102,7 @@ def test_sigterm_to_the_primary_under_load_hands_over_and_loses_and_repeats_noth
         ]
         introduce(nodes)
         for node in nodes:
-            create(node.database, "CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT UNIQUE)")
+            create(node.database, NOTES)
             if runs_a_program:
                 node.command[3] = "run"
                 node.command += ["--", sys.executable, "-c", PROGRAM]

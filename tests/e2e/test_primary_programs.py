@@ -21,14 +21,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[tuple[NodeProcess, NodeProcess]]:
-    """`a`, which is always the primary, and `b`."""
+    """`a`, which is always the primary, since no other is in that region, and `b`."""
     with node_processes(tmp_path) as make:
         found = [
             make(
                 name,
                 replication__mode="primary",
                 lease__provider="static",
-                lease__primary="a",
+                lease__region="ams",
                 node__region=region,
                 http__program=f"127.0.0.1:{port}",
             )

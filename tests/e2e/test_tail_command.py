@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_primary import primary_of
 from tests.support.convergent_nodes import introduce, kill, opened
 from tests.support.node_process import NodeProcess, node_processes
+from tests.support.primary_processes import primary_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

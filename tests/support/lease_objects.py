@@ -1,6 +1,7 @@
 """A store of a lease's objects in memory, whose answers may take their time, wait for a word, or fail."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from cluster.errors import LeaseUnreachable
@@ -12,6 +13,8 @@ class FakeObjects:
     def __init__(self, delay_s: Callable[[], float] = lambda: 0.0) -> None:
         self.objects: dict[int, bytes] = {}
         self.is_down = False
+        self.asked = Counter[str]()
+        """How often each kind of question was."""
         self._delay_s = delay_s
         self._held: dict[str, list[asyncio.Event]] = {}
         self._holding: set[str] = set()
@@ -55,6 +58,7 @@ class FakeObjects:
 
     async def _do[T](self, what: str, step: Callable[[], T]) -> T:
         """As over a network: a question that is not waited for any more is answered all the same."""
+        self.asked[what] += 1
         if self.is_down:
             raise LeaseUnreachable("the store is down")
         return await asyncio.shield(asyncio.ensure_future(self._slowly(what, step)))

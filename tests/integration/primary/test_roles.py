@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cluster.lease.deciding import RENEWALS
 from replication.convergent import for_file
 from replication.convergent.for_file import now_ms
 from replication.errors import CannotPromote, OutcomeUnknown
@@ -148,6 +149,45 @@ async def test_the_former_primary_comes_back_as_a_replica(cluster: PrimaryCluste
         a.other.execute("INSERT INTO users (email) VALUES ('q')")
     await a.repo.insert("users", {"email": "x"})
     assert await cluster.equal() == [(1, "x", 0)]
+
+
+async def test_candidates_that_lose_sight_of_the_primary_do_not_follow_it_while_it_renews_its_lease(
+    cluster: PrimaryCluster,
+) -> None:
+    a, b, c = await candidates(cluster)
+    for one in (b, c):
+        cluster.network.cut(a.node.address, one.node.address)
+    await eventually(lambda: all(one.node.peers() != () and "a" not in _up(one) for one in (b, c)))
+    await eventually(lambda: not _up(a))
+    looked = [cluster.stores[one.node.name].asked["get"] for one in (b, c)]
+    renewed = cluster.stores["a"].asked["put"]
+    await eventually(lambda: cluster.stores["a"].asked["put"] > renewed + TTL_S * RENEWALS)  # longer than one grant
+    for one, before in zip((b, c), looked, strict=True):
+        assert one.role is Role.REPLICA
+        assert cluster.stores[one.node.name].asked["get"] > before  # it asked
+    assert a.mode.leading.may_write()
+    assert a.mode.leading.epoch() == 1
+
+
+def _up(member: Member) -> set[str]:
+    return {peer.name for peer in member.node.peers()}
+
+
+async def test_wall_clocks_that_are_set_by_more_than_the_leases_time_change_nothing_about_it(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = await candidates(cluster)
+    time_s, time_ns = time.time, time.time_ns
+    for email, jump_s in (("ahead", 20), ("back", -20)):
+        monkeypatch.setattr(time, "time", lambda jump_s=jump_s: time_s() + jump_s)
+        monkeypatch.setattr(time, "time_ns", lambda jump_s=jump_s: time_ns() + jump_s * 10**9)
+        assert a.mode.leading.may_write()
+        await b.repo.insert("users", {"email": email})
+        renewed = cluster.stores["a"].asked["put"]
+        await eventually(lambda renewed=renewed: cluster.stores["a"].asked["put"] > renewed)  # type: ignore[misc]
+    assert [email for _, email, _ in await cluster.equal()] == ["ahead", "back"]
+    assert a.mode.leading.epoch() == 1
+    assert not any(one.mode.leading._stalls for one in (a, b))
 
 
 async def test_what_only_the_former_primary_had_is_kept_apart_and_its_node_shows_the_clusters_rows(
