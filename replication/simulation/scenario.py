@@ -404,11 +404,12 @@ class Scenario:
             world.weather.speed_up(one)
             for other in world.addresses:
                 world.network.heal(one, other)
-        for machine in self.members:
+        for machine in (*self.members, *self._fetching):
             machine.disk.trouble = None
             machine.skew_ms = 0
             machine.is_notified = True
             machine.is_on = True
+        for machine in self.members:
             if machine.is_running:
                 machine.resume()
                 machine.slow_down(0.0)
