@@ -18,10 +18,10 @@ from replication.declared import TableDeclaration
 from replication.engine import epochs, held, state, tails
 from replication.engine.applying import CLOCK_BOUND_MS, Deposed, Merged, Outcome, merge_all
 from replication.engine.attaching import begin_without_tables
-from replication.engine.changesets import LARGE_BYTES
 from replication.engine.closing import close_site, forget_site, keep_parts, unite_tips
 from replication.engine.comparable import NotComparable
 from replication.engine.copying import begin_copy
+from replication.engine.decoding import LARGE_BYTES
 from replication.engine.epochs import Epoch
 from replication.engine.folding import NOTHING_OWED, Folded, fold
 from replication.engine.identity import Remembered, StateReplaced, adopt_new_site, begin_run, check_remembered, remember

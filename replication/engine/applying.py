@@ -14,17 +14,8 @@ from dataclasses import dataclass
 
 from replication.engine import epochs, held, journal, state
 from replication.engine.absorbing import Absorbed, Absorber
-from replication.engine.changesets import (
-    LARGE_BYTES,
-    Changeset,
-    ChangesetError,
-    TableChange,
-    changes_of,
-    decode,
-    decode_head,
-    digest,
-    encodable,
-)
+from replication.engine.changesets import Changeset, ChangesetError, TableChange, decode_head, digest, encodable
+from replication.engine.decoding import LARGE_BYTES, changes_of, decode
 from replication.engine.epochs import Epoch, epoch_of
 from replication.engine.folding import Folded, fold_inside
 from replication.engine.identity import Remembered, check_remembered

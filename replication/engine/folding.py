@@ -21,19 +21,11 @@ from typing import Any, Final
 from replication.engine import catalogue, held, journal, state
 from replication.engine.again import told_again
 from replication.engine.catalogue import MergeRule
-from replication.engine.changesets import (
-    ChangeKind,
-    Changeset,
-    EncodedTables,
-    RowGroup,
-    TableChange,
-    decode,
-    digest,
-    encode,
-)
+from replication.engine.changesets import ChangeKind, Changeset, EncodedTables, RowGroup, TableChange, digest, encode
 from replication.engine.columns import Looked
 from replication.engine.contributions import Shares
 from replication.engine.counting import CounterFold
+from replication.engine.decoding import decode
 from replication.engine.entries import Later, split
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.known_tables import KnownTables

@@ -132,7 +132,7 @@ def keep_loser(connection: sqlite3.Connection, tid: int, key: Key, dot: Dot, cel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBody:
-    """What a changeset has of a table, held. `body` is for `changesets.decode_table`."""
+    """What a changeset has of a table, held. `body` is for `decoding.decode_table`."""
 
     seq: int
     dot: Dot

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from replication.engine import held, journal
 from replication.engine.absorbing import absorb
-from replication.engine.changesets import TableChange, decode_table
+from replication.engine.changesets import TableChange
+from replication.engine.decoding import decode_table
 from replication.engine.session import Session
 from replication.engine.stamps import Site, Stamp
 from replication.engine.table import Table

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from replication.engine import filling, held, state
 from replication.engine.absorbing import absorb
-from replication.engine.changesets import decode_table
 from replication.engine.columns import Looked
+from replication.engine.decoding import decode_table
 from replication.engine.known_tables import AttachedTables
 from replication.engine.mending import mend
 from replication.engine.session import Session

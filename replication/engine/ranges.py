@@ -28,17 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from replication.engine.changesets import (
-    CHANGESET_MAX_BYTES,
-    DIGEST_BYTES,
-    LIFE_MAX,
-    ChangesetError,
-    TableChange,
-    check_counts,
-    check_lives,
-    check_values,
-    decode_table,
-)
+from replication.engine.changesets import CHANGESET_MAX_BYTES, DIGEST_BYTES, LIFE_MAX, ChangesetError, TableChange
+from replication.engine.decoding import check_counts, check_lives, check_values, decode_table
 from replication.engine.received import (
     NAME_MAX,
     SITES_MAX,

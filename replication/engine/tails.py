@@ -12,7 +12,7 @@ from typing import Final
 
 from replication.engine import generation, held, state
 from replication.engine.catalogue import ONE_WRITER
-from replication.engine.changesets import decode
+from replication.engine.decoding import decode
 from replication.engine.epochs import epoch_of
 from replication.engine.folding import fold_inside
 from replication.engine.identity import Remembered, check_remembered

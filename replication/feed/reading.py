@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any, Final
 
 from replication.engine import generation, journal, state
-from replication.engine.changesets import LARGE_BYTES, RowChange, changes_of, contents, contents_of, decode, header
+from replication.engine.changesets import RowChange, header
+from replication.engine.decoding import LARGE_BYTES, changes_of, contents, contents_of, decode
 from replication.engine.entries import Entry, decode_entry
 from replication.engine.session import NotAttached, Session, open_session
 from replication.engine.sites import vector

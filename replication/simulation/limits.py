@@ -7,7 +7,7 @@ from typing import Final
 
 from replication.backup import reading, restoring, taking, what_to_keep
 from replication.convergent import parcels, replication, serving
-from replication.engine import applying, changesets, folding, journal
+from replication.engine import applying, decoding, folding, journal
 
 LARGE_BYTES: Final = 4_000
 
@@ -15,7 +15,7 @@ _SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (folding, "FEW_KEYS", 40),
     (folding, "PAGE_KEYS", 100),
     (folding, "PAGE_BYTES", 2_000),
-    (changesets, "PIECE_ROWS", 60),
+    (decoding, "PIECE_ROWS", 60),
     (applying, "LARGE_BYTES", LARGE_BYTES),
     (journal, "PIECE_BYTES", 3_000),
     (serving, "WINDOW_BYTES", 3_000),

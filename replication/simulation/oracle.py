@@ -14,7 +14,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from replication.engine.changesets import Changeset, decode
+from replication.engine.changesets import Changeset
+from replication.engine.decoding import decode
 from replication.engine.entries import decode_entry
 from replication.engine.session import open_session
 from replication.engine.sites import Head, closed, seen, vector

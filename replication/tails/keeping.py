@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from replication.engine.changesets import RowChange, changes_of
+from replication.engine.changesets import RowChange
+from replication.engine.decoding import changes_of
 from replication.engine.stamps import Site, Stamp
 from replication.engine.tails import TABLE
 from replication.engine.transacting import transaction

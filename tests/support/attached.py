@@ -10,7 +10,8 @@ from weakref import finalize
 from replication.engine.applying import Fork, Merged, Outcome, Refused, Repeat, TooEarly, Waits, merge_all
 from replication.engine.attaching import TableChoice, attach
 from replication.engine.catalogue import MergeRule
-from replication.engine.changesets import Changeset, RowChange, decode
+from replication.engine.changesets import Changeset, RowChange
+from replication.engine.decoding import decode
 from replication.engine.folding import Folded, fold
 from replication.engine.journal import read
 from replication.engine.known_tables import KnownTables

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from replication.engine.changesets import decode
+from replication.engine.decoding import decode
 from replication.engine.entries import decode_entry
 from replication.engine.session import open_session
 from replication.engine.stamps import Dot

@@ -17,7 +17,8 @@ from typing import Final, Self
 from replication.engine.applying import Merged, Outcome, Repeat, TooEarly, Waits, merge_all
 from replication.engine.attaching import TableChoice, attach
 from replication.engine.catalogue import MergeRule
-from replication.engine.changesets import Changeset, decode, digest
+from replication.engine.changesets import Changeset, digest
+from replication.engine.decoding import decode
 from replication.engine.folding import Folded, fold
 from replication.engine.known_tables import KnownTables
 from replication.engine.sites import Head, vector

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication.engine.applying import Closed, Fork
-from replication.engine.changesets import decode
 from replication.engine.closing import close_site, closed
+from replication.engine.decoding import decode
 from replication.engine.identity import begin_run
 from replication.engine.sites import Head, vector
 from replication.engine.snapshots import RangeRefused

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.engine import applying, changesets, folding, journal
+from replication.engine import applying, decoding, folding, journal
 from tests.support import sql_schema
 from tests.support.playing import AnySql, Counting
 from tests.support.replicas import attach_file, choices, fast_folder, new_site
@@ -20,7 +20,7 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "FEW_KEYS", 1)
     monkeypatch.setattr(folding, "PAGE_KEYS", 2)
     monkeypatch.setattr(folding, "PAGE_BYTES", 60)
-    monkeypatch.setattr(changesets, "PIECE_ROWS", 2)
+    monkeypatch.setattr(decoding, "PIECE_ROWS", 2)
     monkeypatch.setattr(applying, "LARGE_BYTES", 0)
     monkeypatch.setattr(journal, "PIECE_BYTES", 50)
 

@@ -14,10 +14,10 @@ from replication.engine.changesets import (
     Changeset,
     ChangesetError,
     RowChange,
-    decode,
     encode,
     table_change,
 )
+from replication.engine.decoding import decode
 from replication.engine.entries import Cell, Entry, Shapes, decode_entry, encode_entry
 from replication.engine.merging import Contribution, Incoming, Verdict, Written, merge_contribution, merge_row
 from replication.engine.stamps import GENESIS, Dot, Site, Stamp

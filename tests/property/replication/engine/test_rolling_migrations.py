@@ -14,8 +14,9 @@ import pytest
 from replication.attaching_declared import attach_declared
 from replication.declared import TableDeclaration
 from replication.engine.applying import Merged, Repeat, Waits
-from replication.engine.changesets import Changeset, decode
+from replication.engine.changesets import Changeset
 from replication.engine.comparing import Verdict, compare
+from replication.engine.decoding import decode
 from replication.engine.digesting import attached_tables, digest
 from replication.engine.values import Value
 from replication.simulation.reference import reference

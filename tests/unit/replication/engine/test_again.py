@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from replication.engine import sites
-from replication.engine.changesets import ChangeKind, decode
+from replication.engine.changesets import ChangeKind
+from replication.engine.decoding import decode
 from replication.engine.folding import is_due
 from replication.engine.session import NOTHING_FORGOTTEN
 from replication.engine.stamps import stamp_at

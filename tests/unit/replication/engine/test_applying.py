@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from replication.engine.applying import merge_all
-from replication.engine.changesets import decode, encode
+from replication.engine.changesets import encode
+from replication.engine.decoding import decode
 from replication.engine.stamps import Stamp, ms_of
 from tests.support.attached import PAGES, Attached, Fork, Merged, Refused, Repeat, TooEarly, Waits, exchange
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from replication.engine import changesets
+from replication.engine import decoding
 from replication.engine.changesets import (
     COUNT_MAX,
     ChangeKind,
@@ -13,15 +13,12 @@ from replication.engine.changesets import (
     ChangesetError,
     EncodedTables,
     RowChange,
-    changes_of,
-    contents,
-    contents_of,
-    decode,
     decode_head,
     encode,
     header,
     table_change,
 )
+from replication.engine.decoding import changes_of, contents, contents_of, decode
 from replication.engine.runs import UNKNOWN
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import pack
@@ -225,7 +222,7 @@ def many(count: int) -> Changeset:
 
 @pytest.mark.parametrize("piece_rows", [1, 2, 7, 1_000])
 def test_the_pieces_of_a_changeset_have_all_of_its_rows(monkeypatch: pytest.MonkeyPatch, piece_rows: int) -> None:
-    monkeypatch.setattr(changesets, "PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(decoding, "PIECE_ROWS", piece_rows)
     whole = many(40)
     pieces = list(changes_of(encode(whole)))
     for table in whole.tables:
@@ -235,7 +232,7 @@ def test_the_pieces_of_a_changeset_have_all_of_its_rows(monkeypatch: pytest.Monk
 
 
 def test_pieces_are_of_few_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changesets, "PIECE_BYTES", 20)
+    monkeypatch.setattr(decoding, "PIECE_BYTES", 20)
     assert max(one.count for one in changes_of(encode(many(40)))) <= 8
 
 

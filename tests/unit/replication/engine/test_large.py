@@ -2,9 +2,10 @@
 
 import pytest
 
-from replication.engine import absorbing, applying, changesets, folding, journal, progress
+from replication.engine import absorbing, applying, decoding, folding, journal, progress
 from replication.engine.applying import Merged, Refused, merge_all
-from replication.engine.changesets import LARGE_BYTES, encode
+from replication.engine.changesets import encode
+from replication.engine.decoding import LARGE_BYTES
 from replication.engine.entries import split
 from replication.engine.folding import fold
 from replication.engine.progress import Progress
@@ -23,7 +24,7 @@ INSERT_MANY = (
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "FEW_KEYS", 50)
     monkeypatch.setattr(folding, "PAGE_KEYS", 64)
-    monkeypatch.setattr(changesets, "PIECE_ROWS", 100)
+    monkeypatch.setattr(decoding, "PIECE_ROWS", 100)
     monkeypatch.setattr(applying, "LARGE_BYTES", 1_000)
     monkeypatch.setattr(journal, "PIECE_BYTES", 1_000)
 
@@ -153,7 +154,7 @@ def test_pages_become_smaller_where_rows_are_long(monkeypatch: pytest.MonkeyPatc
 def test_it_is_said_how_far_a_large_transaction_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "FEW_KEYS", 50)
     monkeypatch.setattr(folding, "PAGE_KEYS", 100)
-    monkeypatch.setattr(changesets, "PIECE_ROWS", 100)
+    monkeypatch.setattr(decoding, "PIECE_ROWS", 100)
     monkeypatch.setattr(applying, "LARGE_BYTES", 1_000)
     monkeypatch.setattr(progress, "LARGE_ROWS", 200)
     a, b = Attached(), Attached()

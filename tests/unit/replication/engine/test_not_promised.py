@@ -8,6 +8,7 @@ import pytest
 
 from replication.engine import changesets, held
 from replication.engine.changesets import ChangesetError
+from replication.engine.decoding import decode
 from replication.engine.identity import adopt_new_site
 from replication.engine.merging import Contribution, merge_contribution
 from replication.engine.stamps import Site
@@ -108,7 +109,7 @@ def test_of_the_losers_of_insert_collisions_the_newest_are_kept(monkeypatch: pyt
 def test_a_changeset_beyond_the_limit_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     a = Attached()
     encoded = a.write("INSERT INTO pages VALUES ('a', hex(randomblob(200)), '', 1)").encoded
-    changesets.decode(encoded)
+    decode(encoded)
     monkeypatch.setattr(changesets, "CHANGESET_MAX_BYTES", 300)
     with pytest.raises(ChangesetError, match="larger than 300 bytes"):
-        changesets.decode(encoded)
+        decode(encoded)

@@ -7,8 +7,9 @@ import pytest
 
 from replication.engine import held, state
 from replication.engine.applying import Fork, Merged, Repeat, Waits
-from replication.engine.changesets import ChangesetError, decode
+from replication.engine.changesets import ChangesetError
 from replication.engine.closing import close_site, keep_parts, unite_tips
+from replication.engine.decoding import decode
 from replication.engine.identity import StateReplaced, begin_run, remember
 from replication.engine.ranges import TableRange, decode_range
 from replication.engine.reading import HELD
