@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from app.config import Config
 from app.standing import StatusOf
 from replication.backup.bucket import Bucket
-from replication.backup.errors import BackupUnreachable, NothingToRestore
+from replication.backup.errors import BackupUnreachable, BackupUrlError, NothingToRestore
 from replication.backup.for_node import backup_for_node, restore_from
 from replication.backup.restoring import Progress, Restored
 from replication.backup.secured import SecuredBucket
@@ -29,7 +31,10 @@ TOLD_S: Final = 5.0
 
 def bucket_of(config: Config, url: str, *, as_it_is: bool = False) -> Bucket:
     """The place at a url, plain or encrypted, as the settings say; `as_it_is`: for who only reads and was told to
-    encrypt nothing, whatever it is, with the settings' secrets. Asks nobody yet. Raises BackupUrlError."""
+    encrypt nothing, whatever it is, with the settings' secrets. Asks nobody yet. Raises BackupUrlError, for who only
+    reads also if it is a folder that is not there, which opening it would make."""
+    if as_it_is and url.startswith("file:///") and not (folder := Path(url2pathname(urlsplit(url).path))).is_dir():
+        raise BackupUrlError(f"the backup's url {url!r} cannot be used: there is no folder {folder}; correct the url")
     secrets = [secret for secret in (config.bus.secret, config.backup.old_secret) if secret is not None]
     encrypt = None if as_it_is and not config.backup.encrypt else config.backup.encrypt
     return SecuredBucket(StoredBucket(url), secrets=secrets, encrypt=encrypt)

@@ -15,6 +15,9 @@ _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<\n]{1,200})</Message>")
 
 
+_SCHEMES: Final = "write s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, az://CONTAINER/FOLDER or file:///FOLDER"
+
+
 class NoStore(ValueError):
     """The url cannot be used; the text says why, and has no secret in it."""
 
@@ -39,7 +42,7 @@ def open_store(url: str, environ: Mapping[str, str], *, whose: str, **options: A
     try:
         return from_url(url, **options)
     except (BaseError, ValueError, OSError) as error:
-        raise NoStore(f"the {whose}'s url {url!r} cannot be used: {first_line(error)}") from None
+        raise NoStore(f"the {whose}'s url {url!r} cannot be used ({first_line(error)}): {_SCHEMES}") from None
 
 
 async def create(store: "ObjectStore", name: str, content: bytes) -> bool:

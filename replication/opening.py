@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from replication.engine.journal_mode import journal_mode
 from replication.engine.state import NEWEST_FORMAT, create_plain, upgrade
 from replication.errors import DatabaseError, DatabasePathError, DatabaseReadOnly, NewerFormat
 from replication.lock import DatabaseLock
@@ -95,6 +96,7 @@ def open_writer(settings: Settings) -> sqlite3.Connection:
     connection = _connect(settings)
     try:
         _refuse_newer(connection, settings)
+        mode_found = journal_mode(connection)
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             remedy = "put it on a local disk; network file systems have no shared memory"
@@ -103,7 +105,7 @@ def open_writer(settings: Settings) -> sqlite3.Connection:
         checkpoint_pages = 0 if settings.gives_positions else WAL_CHECKPOINT_PAGES
         connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
         connection.execute("PRAGMA foreign_keys = ON")
-        _write_state(connection)
+        _write_state(connection, mode_found if settings.gives_positions else None)
         upgrade(connection)
     except SQLITE_ERRORS as error:
         connection.close()
@@ -150,9 +152,10 @@ def _has_state(connection: sqlite3.Connection) -> bool:
     return found.fetchone() is not None
 
 
-def _write_state(connection: sqlite3.Connection) -> None:
+def _write_state(connection: sqlite3.Connection, mode_found: str | None) -> None:
+    """`mode_found`: for who opens the file to attach it at once, so that `detach` leaves what was there before both."""
     if _has_state(connection) and connection.execute("SELECT 1 FROM _litecast_state").fetchone():
         return  # the usual start writes nothing
     connection.execute("BEGIN IMMEDIATE")
-    create_plain(connection)
+    create_plain(connection, journal_mode_found=mode_found)
     connection.execute("COMMIT")

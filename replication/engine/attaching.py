@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from replication.engine import baseline, capture, catalogue, fence, forwarded, held, refusals, state, tails
 from replication.engine.catalogue import MergeRule
-from replication.engine.detaching import NOTE, STATE, detach_table, our_tables
+from replication.engine.detaching import NOTE, detach_table
 from replication.engine.detaching import detach as detach
 from replication.engine.journal_mode import IN_MEMORY, journal_mode, set_journal_mode
 from replication.engine.mending import gate
@@ -212,7 +212,7 @@ def _begin_with(
 
 
 def _begin_state(connection: sqlite3.Connection, cluster: str, new_site: Callable[[], Site], mode_before: str) -> None:
-    format_found = _format_found(connection)
+    format_found, mode_before = _found(connection, mode_before)
     state.create(
         connection,
         cluster=cluster,
@@ -252,12 +252,14 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
     return int(count)
 
 
-def _format_found(connection: sqlite3.Connection) -> int | None:
-    """The format that a node noted that opened the database before anything was attached, or None if none did."""
-    if STATE not in our_tables(connection):
-        return None
-    row = connection.execute(f"SELECT format FROM main.{STATE}").fetchone()
-    return None if row is None else int(row[0])
+def _found(connection: sqlite3.Connection, mode_now: str) -> tuple[int | None, str]:
+    """What a node noted that opened the database before anything was attached, None if none did; and the journal mode
+    of before. What the run that attaches it opened it with was not there before."""
+    plain = state.plain(connection)
+    if plain is None:
+        return None, mode_now
+    form, mode_found = plain
+    return (form, mode_now) if mode_found is None else (None, mode_found)
 
 
 def _use_wal(connection: sqlite3.Connection, mode: str) -> None:

@@ -1,9 +1,10 @@
 """Whose database this is: one row in `_litecast_state`.
 
-Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached. Format 5 is written by
-attach, into the same table. Format 2 was that of a Litecast that could not move state from node to node yet, format 3
-of one that knew of no renamed and filled columns, and had no change feed, format 4 of one that did not note the runs
-of a site; `upgrade` adds what they lack. A database with a larger number is refused by whoever opens it."""
+Format 1 has only `id` and `format`: a node opened the database, and nothing of it is attached; and `journal_mode`, as
+it was, from when a node has opened it to attach it until it has. Format 5 is written by attach, into the same table.
+Format 2 was that of a Litecast that could not move state from node to node yet, format 3 of one that knew of no renamed
+and filled columns, and had no change feed, format 4 of one that did not note the runs of a site; `upgrade` adds what
+they lack. A database with a larger number is refused by whoever opens it."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -33,12 +34,13 @@ TABLES: Final = (
 """The tables that `create` makes. The catalogue and what belongs to a single attached table are made elsewhere."""
 
 _PLAIN = "CREATE TABLE IF NOT EXISTS _litecast_state (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL)"
+_MODE: Final = "journal_mode"
 _COLUMNS: Final = {
     "cluster": "TEXT",
     "site": "TEXT",
     "nonce": "BLOB",
     "clock": "INTEGER",
-    "journal_mode": "TEXT",
+    _MODE: "TEXT",
     "schema": "INTEGER",
     **generation.COLUMN,
 }
@@ -82,13 +84,26 @@ class State:
     schema: int
 
 
-def create_plain(connection: sqlite3.Connection) -> None:
-    """The table of a database of which nothing is attached. Inside a transaction."""
+def create_plain(connection: sqlite3.Connection, *, journal_mode_found: str | None = None) -> None:
+    """The table of a database of which nothing is attached. Inside a transaction.
+
+    `journal_mode_found`: the database is opened to be attached by the same run, and this is how it was before."""
     connection.execute(_PLAIN)
-    connection.execute(
-        "INSERT OR IGNORE INTO main._litecast_state (id, format) VALUES (1, ?)",
-        (PLAIN_FORMAT,),
-    )
+    connection.execute("INSERT OR IGNORE INTO main._litecast_state (id, format) VALUES (1, ?)", (PLAIN_FORMAT,))
+    if journal_mode_found is not None:
+        _add_columns(connection, "_litecast_state", {_MODE: _COLUMNS[_MODE]})
+        connection.execute(f"UPDATE main._litecast_state SET {_MODE} = ? WHERE id = 1", (journal_mode_found,))
+
+
+def plain(connection: sqlite3.Connection) -> tuple[int, str | None] | None:
+    """Of a database of which nothing is attached: the format, and the `journal_mode_found` of `create_plain`."""
+    there = connection.execute("SELECT name FROM pragma_table_info('_litecast_state', 'main')").fetchall()
+    if not there:
+        return None
+    mode = _MODE if (_MODE,) in there else "NULL"
+    found: tuple[int, str | None] | None
+    found = connection.execute(f"SELECT format, {mode} FROM main._litecast_state WHERE id = 1").fetchone()
+    return found
 
 
 def create(connection: sqlite3.Connection, *, cluster: str, site: Site, nonce: bytes, journal_mode_found: str) -> State:

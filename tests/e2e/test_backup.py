@@ -222,16 +222,6 @@ def test_a_backup_of_another_cluster_and_a_folder_of_something_else_are_refused(
     assert "is the backup of cluster 'theirs', and this is 'litecast'" in node.log
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "s3://key:secret@bucket/x"])
-def test_a_url_that_names_no_store_is_refused_in_one_line(tmp_path: Path, url: str) -> None:
-    done = litecast("restore", "--from", url, str(tmp_path / "out.db"))
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "key:secret" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_restore_into_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = litecast("restore", "--from", f"file://{tmp_path}/bucket", str(tmp_path / "no" / "out.db"))
     assert done.returncode == 1

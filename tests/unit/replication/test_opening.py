@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from replication.database_file import attach, detach
+from replication.engine.refusals import TableChoice
 from replication.engine.state import NEWEST_FORMAT
 from replication.errors import (
     DatabaseCorrupt,
@@ -17,6 +19,7 @@ from replication.errors import (
     NewerFormat,
     NotADatabase,
 )
+from replication.opening import Settings, Synchronous, open_writer
 from replication.repo import Repo
 
 type OrdinaryUser = Callable[[], AbstractContextManager[None]]
@@ -100,6 +103,21 @@ async def test_an_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
     async with Repo(path) as repo:
         assert await repo.all("SELECT id, format FROM _litecast_state") == [{"id": 1, "format": 1}]
+
+
+def test_detach_leaves_what_was_there_before_a_node_opened_and_attached_it(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, n INTEGER NOT NULL)")
+    before = list(connection.iterdump())
+    connection.close()
+    settings = Settings(path=path, synchronous=Synchronous.FULL, busy_timeout_s=1, gives_positions=True)
+    for _ in range(2):  # a node that opened it may have been killed before it attached anything
+        open_writer(settings).close()
+    attach(path, [TableChoice(name="t", counters=("n",))], cluster="home")
+    assert detach(path).journal_mode == "delete"
+    connection = sqlite3.connect(path)
+    assert list(connection.iterdump()) == before
+    connection.close()
 
 
 async def test_a_database_of_another_application_is_taken_as_it_is(path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Urls that are no backup's, given to the commands that read one: one line, with what to write, and nothing touched."""
+
+from pathlib import Path
+
+import pytest
+
+from app import cli
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(list(arguments)) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    return said.err
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "s3://"])
+def test_a_url_that_names_no_store_is_refused_with_what_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    said = refused(capsys, "restore", "--from", url, str(tmp_path / "out.db"))
+    assert "write s3://BUCKET/FOLDER, gs://" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_url_with_credentials_is_refused_and_does_not_repeat_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "s3://key:secret@bucket/x"
+    said = refused(capsys, "restore", "--from", url, str(tmp_path / "out.db"))
+    assert "leave them to the environment" in said
+    assert "key:secret" not in said
+
+
+def test_who_only_reads_makes_no_folder_of_a_mistyped_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"file://{tmp_path}/mis%20typed/place"
+    out = str(tmp_path / "out.db")
+    for command in (("restore", out), ("backup", "list"), ("backup", "verify"), ("backup", "verify", "--sample")):
+        said = refused(capsys, *command, "--from", url)
+        assert f"there is no folder {tmp_path}/mis typed/place" in said
+    assert list(tmp_path.iterdir()) == []
