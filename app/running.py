@@ -55,7 +55,7 @@ from replication.convergent.for_file import new_nonce, replication_for_file, tol
 from replication.convergent.replication import Replication
 from replication.convergent.worker import ReplicationWorker
 from replication.database_file import new_site
-from replication.engine.catalogue import CATALOGUE
+from replication.engine.catalogue import CATALOGUE, ONE_WRITER
 from replication.errors import DatabaseError
 from replication.lock import DataDirLock
 from replication.measuring.answering import Desk, Digests
@@ -142,8 +142,8 @@ async def running_node(
         stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
         await _first_database(config)
         repo = await stack.enter_async_context(_repo(config))
-        if config.replication.mode is Mode.NAIVE:
-            await _refuse_attached(repo)
+        if not config.replication.mode.makes_changesets:
+            await _look_for_attached(config, repo)
         if counts:
             await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
@@ -221,14 +221,24 @@ def _repo(config: Config) -> Repo:
     )
 
 
-async def _refuse_attached(repo: Repo) -> None:
-    """What naive mode copies to other nodes, capture there would take for counted there, and convergent mode add up."""
-    if await repo.all("SELECT 1 FROM sqlite_master WHERE name = ?", (CATALOGUE,)):
-        raise DatabaseError(
-            repo.path,
-            "has tables that are attached for convergent mode, which would count again what naive mode copies",
-            f'run `litecast detach {repo.path}` first, or set [replication] mode = "convergent"',
-        )
+async def _look_for_attached(config: Config, repo: Repo) -> None:
+    """What naive mode copies to other nodes, capture there would take for counted there, and convergent mode add up. In
+    mode none it is only for nothing that writes are noted, or a replica's tables refuse them."""
+    there = {row["name"] for row in await repo.all("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if CATALOGUE not in there:
+        return
+    mode = Mode.PRIMARY if ONE_WRITER in there else Mode.CONVERGENT
+    problem = f"has tables that are attached for mode {mode.value}"
+    remedy = f'run `litecast detach {repo.path}` first, or set [replication] mode = "{mode.value}"'
+    if config.replication.mode is Mode.NAIVE:
+        raise DatabaseError(repo.path, f"{problem}, which would count again what naive mode copies", remedy)
+    log.warning(
+        "the database %s, and in mode %s nobody sends what is written there%s; to end that, stop the node, %s",
+        problem,
+        config.replication.mode.value,
+        ", and a replica's refuse writes" if mode is Mode.PRIMARY else "",
+        remedy,
+    )
 
 
 async def _first_database(config: Config) -> None:

@@ -25,6 +25,8 @@ SITES_MANY: Final = 1_000
 PENDING_MANY: Final = 100_000
 EARLIEST_MS: Final = 1_735_689_600_000
 """The first of January 2025: a clock before that was never set."""
+ENGINE_MODES: Final = ("convergent", "primary")
+"""Those in which tables are attached."""
 MIB: Final = 1024 * 1024
 
 
@@ -326,14 +328,38 @@ def synchronous(facts: Facts) -> Finding | None:
 
 
 @_of_database
+def another_mode(database: DatabaseFacts, facts: Facts) -> Finding | None:
+    """Tables that are attached for another mode than the node's."""
+    if facts.settings is None or database.attached_for in ("", facts.settings.mode):
+        return None
+    mode = facts.settings.mode
+    what = f"the tables are attached for mode {database.attached_for}, and [replication] mode is {mode}"
+    remedy = f'stop the nodes, and litecast detach the database on each; or mode = "{database.attached_for}"'
+    if mode == "none":
+        return _finding(another_mode, Gravity.UNWISE, f"{what}: what is written is noted, and sent to nobody", remedy)
+    return _finding(another_mode, Gravity.WRONG, f"{what}: the node does not start", remedy)
+
+
+@_of_database
+def another_cluster(database: DatabaseFacts, facts: Facts) -> Finding | None:
+    """A database of another cluster."""
+    found = facts.settings
+    if found is None or found.mode not in ENGINE_MODES or database.cluster in ("", found.cluster):
+        return None
+    what = f"the database belongs to cluster {database.cluster}, and [cluster] name is {found.cluster}"
+    remedy = "name that cluster, or litecast detach the database first if it shall leave it"
+    return _finding(another_cluster, Gravity.WRONG, f"{what}: the node does not start", remedy)
+
+
+@_of_database
 def nothing_attached(database: DatabaseFacts, facts: Facts) -> Finding | None:
-    """A convergent node with nothing to replicate."""
+    """A node whose engine has nothing to replicate."""
     found = facts.settings
     lacking = () if found is None else tuple(name for name in found.declared if name not in database.attached)
     if found is None and not database.attached:
         what = "no table of this database is attached: nothing of it is replicated"
         return _finding(nothing_attached, Gravity.ADVICE, what, "litecast attach DB --table NAME")
-    if found is None or found.mode != "convergent" or not lacking:
+    if found is None or found.mode not in ENGINE_MODES or not lacking:
         return None
     what = f"declared, and not attached: {_names(lacking)}"
     remedy = "each is attached once it is there and nothing speaks against it: litecast attach --config FILE says what"
@@ -418,6 +444,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     journal_mode,
     capture_triggers,
     tables_gone,
+    another_mode,
+    another_cluster,
     nothing_attached,
     backup,
     refused_tables,

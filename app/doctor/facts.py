@@ -28,6 +28,10 @@ class DatabaseFacts:
     """The format that a newer Litecast gave it, of which nothing more is read; 0 if this one knows it."""
     journal_mode: str = ""
     attached: tuple[str, ...] = ()
+    attached_for: str = ""
+    """The mode that its tables are attached for, "" if none is."""
+    cluster: str = ""
+    """The cluster that it belongs to, "" if to none."""
     gone: tuple[str, ...] = ()
     """Tables that were attached and are not there, or have another key."""
     uncaptured: tuple[str, ...] = ()
@@ -53,6 +57,7 @@ class SettingsFacts:
     """What a node is set to. `secret_variety`: how many different characters the secret has; None without one."""
 
     mode: str
+    cluster: str
     synchronous: str
     beyond_loopback: bool
     secret_variety: int | None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from app.config import Config, ConfigError, load_config
+from app.config import Config, ConfigError, Mode, load_config
 from app.doctor.facts import DatabaseFacts, Facts, MachineFacts, NodeFacts, SettingsFacts
 from app.errors import NodeUnreachable
 from app.node_client import ask_node, url_of
@@ -62,6 +62,7 @@ def _settings(config: Config) -> SettingsFacts:
     secret, file = config.bus.secret, config.bus.secret_file
     return SettingsFacts(
         mode=config.replication.mode.value,
+        cluster=config.cluster.name,
         synchronous=config.database.synchronous.value,
         beyond_loopback=not config.bus.bind.is_loopback,
         secret_variety=None if secret is None else len(set(secret.reveal())),
@@ -122,6 +123,8 @@ def _inside(connection: sqlite3.Connection) -> dict[str, Any]:
     branches = closed(connection) if standing.format >= state.NEWEST_FORMAT else {}
     return found | {
         "attached": tuple(specs),
+        "attached_for": (Mode.PRIMARY if catalogue.is_one_writer(connection) else Mode.CONVERGENT).value,
+        "cluster": standing.cluster,
         "gone": tuple(name for tid, name in known if tid not in present),
         "uncaptured": tuple(name for name, spec in specs.items() if not is_complete(connection, spec)),
         "held": tuple(

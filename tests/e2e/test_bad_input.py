@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from cluster import wire
-from litecast import TableChoice, attach
 from tests.support.node_process import NodeProcess, free_port, node_processes
 
 type Make = Callable[..., NodeProcess]
@@ -114,19 +113,6 @@ def test_database_of_another_node(make: Make) -> None:
     said = refused(make("two", database__path=str(first.database)))
     assert str(first.database) in said
     assert first.get("/readyz")[0] == 200
-
-
-def test_naive_mode_on_a_database_that_is_attached(make: Make) -> None:
-    node = make("one")
-    node.database.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(node.database)
-    connection.execute("CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, text)")
-    connection.close()
-    attach(node.database, [TableChoice(name="notes")], cluster="litecast")
-    node.settings["replication__mode"] = "naive"
-    said = refused(node)
-    assert "attached for convergent mode" in said
-    assert f"litecast detach {node.database}" in said
 
 
 def test_database_of_a_newer_litecast(make: Make) -> None:

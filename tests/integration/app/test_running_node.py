@@ -1,12 +1,20 @@
 """Nodes that a program runs in its own process, over real sockets, and what they do for each other."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from app.config import Config, load_config
+import pytest
+
+from app.config import Config, Mode, load_config
 from app.counter import COUNT_VIEW
 from app.running import running_node
 from app.running_node import RunningNode
+from replication.database_file import attach
+from replication.engine.refusals import TableChoice
+from replication.errors import DatabaseError
 from tests.support.eventually import eventually
 from tests.support.node_process import free_port
 
@@ -28,6 +36,23 @@ def config_of(name: str, folder: Path, bus: dict[str, int], **more: str) -> Conf
             **more,
         },
     )
+
+
+@pytest.mark.parametrize("one_writer", [False, True])
+async def test_tables_attached_for_another_mode_are_refused_in_naive_and_warned_of_in_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, one_writer: bool
+) -> None:
+    path, mode = tmp_path / "app.db", "primary" if one_writer else "convergent"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, text)")
+    attach(path, [TableChoice(name="notes")], cluster="litecast", one_writer=one_writer)
+    more = {"LITECAST_DATABASE__PATH": str(path), "LITECAST_DISCOVERY__PEERS": ""}
+    config = config_of("a", tmp_path, {"a": free_port()}, **more, LITECAST_REPLICATION__MODE="naive")
+    with pytest.raises(DatabaseError, match=f"attached for mode {mode}, .*litecast detach {path}.* mode = .{mode}"):
+        async with running_node(config):
+            pass
+    async with running_node(replace(config, replication=replace(config.replication, mode=Mode.NONE))):
+        assert f"attached for mode {mode}, and in mode none nobody sends what is written there" in caplog.text
 
 
 async def test_nodes_run_functions_for_each_other(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def config(folder: Path, **settings: str) -> Path:
     lines = {
         "node": f'name = "a"\ndata_dir = "{folder}"',
         "database": f'path = "{path}"',
+        "cluster": 'name = "tests"',
         "http": 'bind = "127.0.0.1:1"',
         **settings,
     }
@@ -70,6 +71,7 @@ def test_it_gathers_what_stands_in_the_database(tmp_path: Path) -> None:
     found = facts_of_database(path).database
     assert found is not None
     assert (found.problem, found.journal_mode, found.attached) == ("", "wal", ("pages",))
+    assert (found.attached_for, found.cluster) == ("convergent", "tests")
     assert found.uncaptured == ("pages",)
     assert found.held == (("no such column here", 1),)
     assert found.orphans == (("notes", 1),)
