@@ -21,9 +21,11 @@ from replication.convergent.asking import Bus, ask
 from replication.convergent.exchange import Exchange
 from replication.convergent.inbox import Inbox
 from replication.convergent.messages import Heads, NotAMessage, plain_stamps
+from replication.convergent.opened import BegunAgain
 from replication.convergent.parcels import ParcelError, unflat
+from replication.convergent.state_moves import finish_snapshot, merge_range
 from replication.convergent.status import Progress, Tally
-from replication.convergent.store import BegunAgain, Done, Store, View
+from replication.convergent.store import Done, Store, View
 from replication.engine.changesets import ChangesetError
 from replication.engine.closing import FORGOTTEN
 from replication.engine.sites import Head
@@ -214,7 +216,7 @@ class CatchUp:
         try:
             begun = self._here.begun()
             start = await self._fetch_state(peer, under_way, begun, authority=True)
-            await self._work_on(begun, lambda store: store.finish_snapshot(start))
+            await self._work_on(begun, lambda store: finish_snapshot(store, start))
         finally:
             self._state_has_moved()
         log.info("snapshot of %s merged: %d rows", peer, under_way.rows)
@@ -246,7 +248,7 @@ class CatchUp:
         parts that were merged are in another database then, and this one must not say that it has them."""
 
         def still(store: Store) -> Done:
-            store.check_begun(begun)
+            store.opened.check_begun(begun)
             return step(store)
 
         return await self._here.work(still)
@@ -263,7 +265,7 @@ class CatchUp:
                 encoded, following = _parse_range(content)
                 done = await self._work_on(
                     begun,
-                    lambda store, encoded=encoded: store.merge_range(encoded, start, authority=authority),  # type: ignore[misc]
+                    lambda store, encoded=encoded: merge_range(store, encoded, start, authority=authority),  # type: ignore[misc]
                 )
                 under_way.bytes += len(content)
                 under_way.rows += done.range_rows

@@ -16,12 +16,16 @@ from replication.convergent.noticing import WalWatch
 from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
 from replication.convergent.sidecar import NONCE_BYTES, NonceFile
-from replication.convergent.store import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Store, StoreSettings
+from replication.convergent.store import Store
+from replication.convergent.store_settings import StoreSettings
 from replication.database_file import new_site
 from replication.declared import TableDeclaration
 from replication.errors import DataDirUnusable
 from replication.translation import SQLITE_ERRORS, translated
 
+BUSY_TIMEOUT_S: Final = 5.0
+CHECKPOINT_PAGES: Final = 1_000
+"""SQLite's own default, 4 MB. The engine's connection is the one of ours that checkpoints."""
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 """A `-wal` file that grew while somebody read for long, or stood still, is cut to this when it is used again."""
 

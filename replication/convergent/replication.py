@@ -24,7 +24,9 @@ from typing import Final
 
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
+from replication.convergent import repairs
 from replication.convergent.asking import REPLICATION
+from replication.convergent.broken import Broken
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.clocks import ahead_said, off_said
 from replication.convergent.copies import Copies
@@ -37,6 +39,7 @@ from replication.convergent.joining import older_than_peers_know
 from replication.convergent.members import Cluster, Members, was_forgotten
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
+from replication.convergent.opened import BegunAgain
 from replication.convergent.own_clock import OwnClock
 from replication.convergent.saying import forgotten_said, notes, tail_said
 from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas
@@ -44,9 +47,10 @@ from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
 from replication.convergent.stamping_again import StampingAgain
 from replication.convergent.status import ReplicationStatus, Tally
-from replication.convergent.store import BegunAgain, Broken, Done, Store, View
+from replication.convergent.store import Done, Store, View
 from replication.convergent.tails import Tails
 from replication.convergent.telling import HEADS_INTERVAL_S, Telling
+from replication.convergent.trimming import trim
 from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
 from replication.engine.applying import Closed, Deposed, Fork, Merged, Over, Refused, Repeat, TooEarly, Waits
@@ -527,13 +531,13 @@ class Replication:
 
     async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
         """Sets damaged rows back to what was written. Raises NotComparable, sqlite3.Error, OSError."""
-        restored, done = await self._in_engine(lambda: self._store.restore(table, rows), rests_on_state=True)
+        restored, done = await self._in_engine(lambda: repairs.restore(self._store, table, rows), rests_on_state=True)
         self._take(done)
         return restored
 
     async def adopt(self, table: str, keys: Sequence[Key]) -> None:
         """Takes what damaged rows show for writes of now. Raises as `restore` does."""
-        await self.work(lambda store: store.adopt(table, keys))
+        await self.work(lambda store: repairs.adopt(store, table, keys))
 
     async def fetch_state_of(self, peer: str) -> bool:
         """Fetches and merges all that a peer has, for drift that merging can heal. False if it did not answer."""
@@ -638,7 +642,7 @@ class Replication:
     @property
     def journal_limits(self) -> JournalLimits:
         """What is left in the journal."""
-        return self._store.journal_limits
+        return self._store.settings.journal_limits
 
     async def _trim_step(self) -> None:
         await asyncio.sleep(self._settings.trim_interval_s)
@@ -653,7 +657,7 @@ class Replication:
         members, settled = self._members.vectors(view), self._members.settled_sites(view)
         clock_ms = self._members.earliest_clock_ms(self._clock.now_ms())
         changesets, tombstones = await self._in_engine(
-            lambda: self._store.trim(pinned, members, settled, clock_ms=clock_ms), rests_on_state=True
+            lambda: trim(self._store, pinned, members, settled, clock_ms=clock_ms), rests_on_state=True
         )
         self.tally.trimmed_changesets += changesets
         self.tally.trimmed_tombstones += tombstones
@@ -749,7 +753,7 @@ class Replication:
 
     def begun(self) -> int:
         """How often this process has begun with a state of the database."""
-        return self._store.begun
+        return self._store.opened.begun
 
     def is_moving_state(self) -> bool:
         """Whether a peer's state is being merged, piece by piece."""

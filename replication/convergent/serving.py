@@ -13,6 +13,7 @@ from replication.convergent.engine import Engine
 from replication.convergent.messages import NotAMessage, parse_stamps
 from replication.convergent.parcels import ParcelError, Parcels, before_last, flat, is_more
 from replication.convergent.shelf import Shelf
+from replication.convergent.state_moves import begin_snapshot, read_range
 from replication.convergent.store import Done, Store, View
 from replication.engine.journal import Served
 from replication.engine.ranges import parse_key
@@ -127,7 +128,7 @@ class Serving:
         return await self._parcels.first(flat(*flags, *(one.encoded for one in served)))
 
     async def _snapshot(self, peer: str) -> list[object]:
-        start = (await self._here.work(lambda store: store.begin_snapshot())).start
+        start = (await self._here.work(begin_snapshot)).start
         assert start is not None, "a snapshot was begun"
         self._pins[peer] = ({site: head.stamp for site, head in start.vector.items()}, _now_s() + PIN_S)
         return await self._parcels.first(pack(start.plain()))
@@ -136,7 +137,7 @@ class Serving:
         if peer in self._pins:
             self._pins[peer] = (self._pins[peer][0], _now_s() + PIN_S)
         done = await self._here.work(
-            lambda store: store.read_range(table, after, max_rows=RANGE_MAX_ROWS, max_bytes=RANGE_MAX_BYTES)
+            lambda store: read_range(store, table, after, max_rows=RANGE_MAX_ROWS, max_bytes=RANGE_MAX_BYTES)
         )
         assert done.range is not None, "a range was read"
         following = done.range.next_after

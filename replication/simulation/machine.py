@@ -22,11 +22,13 @@ from replication.backup.taking import Snapshots
 from replication.backup.uploading import Backup
 from replication.backup.worker import BackupWorker
 from replication.convergent.asking import REPLICATION
+from replication.convergent.broken import Broken
 from replication.convergent.copies import Copies
 from replication.convergent.replication import Replication, Settings
 from replication.convergent.shelf import Shelf
 from replication.convergent.sidecar import NONCE_FILE, nonces_in
-from replication.convergent.store import Broken, Done, Store, StoreSettings
+from replication.convergent.store import Done, Store
+from replication.convergent.store_settings import StoreSettings
 from replication.convergent.worker import ReplicationWorker
 from replication.declared import TableDeclaration
 from replication.engine.applying import Merged, Refused
@@ -95,8 +97,8 @@ class TracedStore(Store):
         folded = self.fold()
         self.sync()
         apart = sqlite3.connect(":memory:", isolation_level=None)
-        apart.deserialize(self._connection.serialize())
-        return apart, folded if folded is not None else self._done()
+        apart.deserialize(self.connection.serialize())
+        return apart, folded if folded is not None else self.done()
 
     def merge(self, changesets: Sequence[bytes]) -> Done:
         """See `Store`."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replication.backup import uploading
-from replication.convergent import inbox, own_clock, replication, store
+from replication.convergent import inbox, opened, own_clock, replication
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
 from replication.convergent.held_rows import HeldRows
@@ -112,7 +112,7 @@ def without_the_nonce(patch: pytest.MonkeyPatch) -> None:
         (found,) = connection.execute("SELECT nonce FROM _litecast_state").fetchone()
         return begin(connection, **{**others, "known_nonce": found})
 
-    patch.setattr(store, "begin_run", trusting)
+    patch.setattr(opened, "begin_run", trusting)
 
 
 def without_noticing_another_state(patch: pytest.MonkeyPatch) -> None:

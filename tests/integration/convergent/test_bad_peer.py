@@ -14,6 +14,7 @@ from cluster.actor import Actor
 from cluster.counters import Count
 from cluster.node import Node
 from cluster.supervisor import ActorChild
+from replication.convergent import serving
 from replication.convergent.asking import REPLICATION
 from replication.convergent.messages import Heads
 from replication.convergent.parcels import Parcels, flat
@@ -236,7 +237,7 @@ async def test_a_question_while_the_disk_fails_is_answered_later_and_ends_nothin
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as failing:
-        failing.setattr(Store, "begin_snapshot", fails)
+        failing.setattr(serving, "begin_snapshot", fails)
         for _ in range(5):
             answer = await bad.node.call("a", REPLICATION, ["snapshot"], timeout_s=5)
             assert isinstance(answer, list)

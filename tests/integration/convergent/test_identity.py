@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from replication.convergent.for_file import connect
+from replication.convergent.opened import BegunAgain
 from replication.convergent.sidecar import NONCE_FILE
-from replication.convergent.store import BegunAgain, Done, Store
+from replication.convergent.store import Done, Store
 from replication.engine.detaching import detach
 from replication.engine.stamps import Site
 from tests.support.convergent import ConvergentCluster, Member, wait_until

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from replication.convergent import catching_up, state_moves
 from replication.convergent.for_file import connect, now_ms
 from replication.convergent.store import Done, Store
 from replication.engine.trimming import trim_journal
@@ -121,7 +122,7 @@ async def test_a_database_that_is_replaced_while_a_snapshot_is_merged_gets_all_o
     trim(a)
     trim(b)
     ranges: list[int] = []
-    merge_range = Store.merge_range
+    merge_range = state_moves.merge_range
 
     def replaced_after_the_first(store: Store, *args: Any, **others: Any) -> Done:
         done = merge_range(store, *args, **others)
@@ -134,7 +135,7 @@ async def test_a_database_that_is_replaced_while_a_snapshot_is_merged_gets_all_o
                 older.backup(under_the_node)
         return done
 
-    monkeypatch.setattr(Store, "merge_range", replaced_after_the_first)
+    monkeypatch.setattr(catching_up, "merge_range", replaced_after_the_first)
     c = await cluster.start("c")
     assert len(await cluster.equal(within_s=30)) == 20_001
     assert 0 < ranges[0] < 20_000

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from replication.attaching_declared import AttachOutcome, attach_declared
-from replication.convergent import store as store_module
-from replication.convergent.store import Store, StoreSettings
+from replication.convergent import opened
+from replication.convergent.store import Store
+from replication.convergent.store_settings import StoreSettings
+from replication.convergent.trimming import trim
 from replication.engine.catalogue import load
 from replication.engine.identity import StateReplaced
 from replication.engine.stamps import Site
@@ -109,8 +111,8 @@ def test_no_tombstone_goes_while_a_journal_is_kept_for_somebody(disk: Disk) -> N
         application.execute(statement)
         store.fold()
     members = [store.look().vector]
-    assert store.trim({}, members, clock_ms=LATER_MS) == (0, 0)
-    assert store.trim(None, members, clock_ms=LATER_MS) == (2, 1)
+    assert trim(store, {}, members, clock_ms=LATER_MS) == (0, 0)
+    assert trim(store, None, members, clock_ms=LATER_MS) == (2, 1)
 
 
 def test_no_tombstone_goes_that_is_young_by_the_clock_of_a_member(disk: Disk) -> None:
@@ -120,8 +122,8 @@ def test_no_tombstone_goes_that_is_young_by_the_clock_of_a_member(disk: Disk) ->
         application.execute(statement)
         store.fold()
     members = [store.look().vector]
-    assert store.trim(None, members, clock_ms=NOW_MS - 1_000) == (2, 0)
-    assert store.trim(None, members, clock_ms=NOW_MS) == (0, 1)
+    assert trim(store, None, members, clock_ms=NOW_MS - 1_000) == (2, 0)
+    assert trim(store, None, members, clock_ms=NOW_MS) == (0, 1)
 
 
 @pytest.mark.parametrize("draw", range(6))
@@ -155,7 +157,7 @@ def test_a_table_that_comes_while_another_is_attached_is_attached_too(monkeypatc
             return outcome
 
         program.execute(first)
-        monkeypatch.setattr(store_module, "attach_declared", others_come_meanwhile)
+        monkeypatch.setattr(opened, "attach_declared", others_come_meanwhile)
         store.fold_news()
         assert not others
         store.fold_news()

@@ -11,7 +11,9 @@ import pytest
 from replication.convergent.durability import WalBarrier
 from replication.convergent.for_file import connect, new_nonce
 from replication.convergent.sidecar import NonceFile
-from replication.convergent.store import Store, StoreSettings
+from replication.convergent.state_moves import begin_snapshot, read_range
+from replication.convergent.store import Store
+from replication.convergent.store_settings import StoreSettings
 from replication.declared import TableDeclaration
 from replication.engine.identity import StateReplaced
 from replication.engine.refusals import AttachRefused
@@ -80,8 +82,8 @@ THING = Site("a" * 32)
 AFTER_A_RESTORE: dict[str, Callable[[Store, bytes], object]] = {
     "fold": lambda store, _: store.fold_news(),
     "merge": lambda store, changeset: store.merge([changeset]),
-    "begin a snapshot": lambda store, _: store.begin_snapshot(),
-    "read a range": lambda store, _: store.read_range("pages", None, max_rows=10, max_bytes=1000),
+    "begin a snapshot": lambda store, _: begin_snapshot(store),
+    "read a range": lambda store, _: read_range(store, "pages", None, max_rows=10, max_bytes=1000),
     "copy": lambda store, _: store.begin_copy(),
     "close a site": lambda store, _: store.close_site(THING),
     "unite tips": lambda store, _: store.unite_tips({THING: frozenset({Head(stamp=Stamp(1), digest=bytes(16))})}),
