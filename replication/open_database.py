@@ -44,7 +44,7 @@ class OpenDatabase:
             gives_positions=settings.gives_positions,
             guard=guard,
         )
-        self._transaction_thread: int | None = None
+        self._transaction_threads: set[int] = set()
         self._lock = lock
         self._writer = OneHopConnection(functools.partial(open_writer, settings))
         self._writer_tables = Tables()
@@ -115,7 +115,7 @@ class OpenDatabase:
 
     def is_in_transaction(self) -> bool:
         """True in the thread of a transaction's function, while it runs."""
-        return self._transaction_thread == threading.get_ident()
+        return threading.get_ident() in self._transaction_threads
 
     async def migrate(self, statements: tuple[str, ...]) -> int:
         """How many of the statements ran. Each node changes its own schema, also one that does not write."""
@@ -124,12 +124,19 @@ class OpenDatabase:
             lambda connection: migrate(connection, statements, self._writer_tables, unguarded)
         )
 
-    def _transact[T](self, work: Callable[[Transaction], T], connection: sqlite3.Connection) -> Written[T]:
-        self._transaction_thread = threading.get_ident()
+    def transact_on[T](
+        self, connection: sqlite3.Connection, tables: Tables, work: Callable[[Transaction], T]
+    ) -> Written[T]:
+        """The same on another connection to this database, at once, in the thread of that. `tables`: its own."""
+        thread = threading.get_ident()
+        self._transaction_threads.add(thread)
         try:
-            return in_transaction(connection, self._writer_tables, self._surroundings, work)
+            return in_transaction(connection, tables, self._surroundings, work)
         finally:
-            self._transaction_thread = None
+            self._transaction_threads.discard(thread)
+
+    def _transact[T](self, work: Callable[[Transaction], T], connection: sqlite3.Connection) -> Written[T]:
+        return self.transact_on(connection, self._writer_tables, work)
 
     def _write[T](self, step: Callable[[Verbs], T], connection: sqlite3.Connection) -> T:
         verbs = Verbs(connection, self._writer_tables, self._surroundings)

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ from replication.positions import Position
 from replication.primary.operations import Function, Operation
 from replication.primary.operations import statements as statements_of
 from replication.rows import Key, Op, Parameters, Row
+from replication.tables import Tables
 from replication.transaction import Transaction, Written, stands_alone
 from replication.translation import SQLITE_ERRORS, translated
 
@@ -455,6 +457,13 @@ class Repo:
         written = await self._opened().transact(work)
         self._done(written)
         return written
+
+    def transact_on[T](
+        self, connection: sqlite3.Connection, tables: Tables, work: Callable[[Transaction], T]
+    ) -> Written[T]:
+        """The same at once, in this thread, on another connection of this process's to the database. `tables`: what is
+        known of them on that connection. The link is told nothing."""
+        return self._opened().transact_on(connection, tables, work)
 
     def _guard(self) -> None:
         if self.router is not None:

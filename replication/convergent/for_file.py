@@ -101,6 +101,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_to_write(path: Path) -> sqlite3.Connection:
+    """A connection for an application's rows, whose commits are durable. For the engine's thread: it checkpoints, as
+    the engine's other one does."""
+    connection = connect(path)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
 def now_ms() -> int:
     """The system's time, milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -43,6 +43,7 @@ class Opened:
         """Whether all that was committed is."""
         self._settings = settings
         self._connection: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
         self._schema_version = -1
         self._schemas: tuple[int, Schemas] = (-1, {})
         """SQLite's count of schema changes, and what was read then."""
@@ -52,6 +53,12 @@ class Opened:
         """The one that folds and merges."""
         assert self._connection is not None, "the database is open"
         return self._connection
+
+    def writer(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        """A second one, which `connect` makes when it is first asked for: see `writing`."""
+        if self._writer is None:
+            self._writer = connect()
+        return self._writer
 
     def open(self) -> None:
         """Opens the database and begins with it. All that it says is durable then.
@@ -67,10 +74,12 @@ class Opened:
         self._begin(known_nonces=())
 
     def close(self) -> None:
-        """Closes the connection."""
-        if self._connection is not None:
-            opened, self._connection = self._connection, None
-            opened.close()
+        """Closes the connections."""
+        opened = (self._writer, self._connection)
+        self._writer = self._connection = None
+        for connection in opened:
+            if connection is not None:
+                connection.close()
 
     def attach_declared(self) -> bool:
         """Attaches what is declared and has come to be there. True if anything was."""

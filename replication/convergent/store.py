@@ -125,7 +125,7 @@ class Store:
         return self.view()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         self.opened.close()
 
     # --- work ---
@@ -287,8 +287,10 @@ class Store:
         start: SnapshotStart | None = None,
         range_: RangeRead | None = None,
         range_rows: int = 0,
+        is_synced: bool = False,
     ) -> Done:
-        """After a transaction of this process's: what was folded in it is made durable, to be cast."""
+        """After a transaction of this process's: what was folded in it is made durable, to be cast. `is_synced`: its
+        commit has made it durable, and all that was committed before."""
         self.opened.remember()  # first: it is committed, also if it cannot be synced
         made = [one for one in folded if one is not None]
         for one in made:
@@ -302,7 +304,7 @@ class Store:
                 )
         if fold_due := fold_due or any(isinstance(one, Merged) and one.again for one in outcomes):
             self._data_version = -1
-        self.opened.is_durable = self.opened.is_durable and not (changed or tell or made)
+        self.opened.is_durable = is_synced or (self.opened.is_durable and not (changed or tell or made))
         if made or tell:
             self.opened.sync()
         return Done(

@@ -115,6 +115,12 @@ def is_due(connection: sqlite3.Connection) -> bool:
     return _is_schema_new(connection) or _is_anything_logged(connection)
 
 
+def is_little_logged(session: Session) -> bool:
+    """Whether a fold of what the log holds is done in one page."""
+    tids = [table.spec.tid for table in session.tables.values()]
+    return all((last or 0) <= FEW_KEYS for last in last_logged(session.connection, tids).values())
+
+
 def _is_anything_logged(connection: sqlite3.Connection) -> bool:
     tids = [tid for (tid,) in connection.execute("SELECT tid FROM main._litecast_catalogue")]
     return any(last is not None for last in last_logged(connection, tids).values())

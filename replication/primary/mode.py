@@ -10,13 +10,14 @@ from cluster.lease.interface import Lease
 from cluster.node import Node
 from cluster.seldom import SeldomLog
 from cluster.supervisor import ActorChild
-from replication.convergent.for_file import now_ms
+from replication.convergent.for_file import connect_to_write, now_ms
 from replication.convergent.replication import Replication
 from replication.convergent.status import ReplicationStatus
 from replication.file_position import FilePosition
 from replication.positions import Position
 from replication.primary.beside import Beside
 from replication.primary.carrying_out import CarryingOut
+from replication.primary.folded_writes import FoldedWrites
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
 from replication.primary.leading import PRIMARY, Leading, Settings
 from replication.primary.together import Together
@@ -58,8 +59,9 @@ class PrimaryMode:
             ),
             beside=Beside(repo.path),
         )
+        writes = FoldedWrites(replication, lambda: connect_to_write(repo.path), repo.transact_on)
         self.carrying_out = CarryingOut(
-            Together(repo.transact_here).transact,
+            Together(writes.transact).transact,
             repo.confirmed,
             repo.check,
             self.leading.still_holds,

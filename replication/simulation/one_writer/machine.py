@@ -1,5 +1,6 @@
 """A simulated machine whose node is in mode primary: its lease, its roles, and its way to where writes go."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from replication.engine.sites import vector
 from replication.engine.stamps import Site
 from replication.positions import Position, of_next_fold
 from replication.primary.carrying_out import CarryingOut
+from replication.primary.folded_writes import FoldedWrites
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
 from replication.primary.leading import PRIMARY, Leading, Settings
 from replication.primary.operations import Operation
@@ -134,8 +136,9 @@ class WriterMachine(Machine):
         )
         leading = self.leading = Leading(replication, lease, settings, beside=None)
         confirming = self._confirming = Confirming(replication, size=self._size)
+        writes = FoldedWrites(replication, self._connect_to_write, self._transact_on)
         carrying_out = CarryingOut(
-            Together(self._transact, clock=loop_s).transact,
+            Together(writes.transact, clock=loop_s).transact,
             self._confirmed,
             lambda sure: None,
             leading.still_holds,
@@ -171,23 +174,30 @@ class WriterMachine(Machine):
         await self._confirming.stop()
 
     async def _transact(self, work: Callable[[Transaction], Any]) -> Written[Any]:
-        leading, forwarding, replication, engine = self.leading, self.forwarding, self.replication, self._writes
-        assert leading is not None
-        assert forwarding is not None
+        replication, engine = self.replication, self._writes
         assert replication is not None
         assert engine is not None
+        written = await engine.run(lambda: self._transact_on(self.app, self._tables, work))
+        replication.committed(written.position)
+        return written
+
+    def _transact_on(
+        self, connection: sqlite3.Connection, tables: Tables, work: Callable[[Transaction], Any]
+    ) -> Written[Any]:
+        leading, forwarding = self.leading, self.forwarding
+        assert leading is not None
+        assert forwarding is not None
         surroundings = Surroundings(
             path=Path(self.name), busy_timeout_s=0, stamp=lambda: "", gives_positions=True, guard=forwarding.guard
         )
-
-        def step() -> Written[Any]:
-            written = in_transaction(self.app, self._tables, surroundings, work)
-            self._told(self, leading.epoch())
-            return written
-
-        written = await engine.run(step)
-        replication.committed(written.position)
+        written = in_transaction(connection, tables, surroundings, work)
+        self._told(self, leading.epoch())
         return written
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        connection = self.disk.connect(full=True)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
 
     async def _confirmed(self, written: Written[Any], sure: Sure) -> None:
         if sure.level is not Ack.LOCAL:

@@ -2,11 +2,13 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cluster.counters import Count
+from replication.convergent.for_file import connect_to_write
 from replication.convergent.messages import parse_heads
 from replication.errors import (
     CannotForward,
@@ -30,6 +32,9 @@ from replication.transaction import Transaction
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import PrimaryCluster
 
+SYNCED = 2
+"""PRAGMA synchronous = FULL: each commit is."""
+
 
 async def test_a_write_on_a_replica_is_carried_out_on_the_primary_and_can_be_read_here_at_once(
     cluster: PrimaryCluster,
@@ -50,6 +55,18 @@ async def test_a_write_on_a_replica_is_carried_out_on_the_primary_and_can_be_rea
     assert a.rows() == b.rows() == [(1, "x@y", 8)]
     assert await cluster.equal() == [(1, "x@y", 8)]
     assert (await a.repo.call("visit", "x@y"))["visits"] == 9
+
+
+async def test_a_forwarded_write_is_cast_with_its_own_commit_which_is_durable(
+    cluster: PrimaryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = await cluster.trio()
+    await b.repo.insert("users", {"email": "1"})
+    monkeypatch.setattr(a.replication._store, "fold_news", lambda owed: None)  # no other fold helps
+    await b.repo.insert("users", {"email": "2"})
+    assert [email for _, email, _ in b.rows()] == ["1", "2"]
+    with closing(connect_to_write(a.repo.path)) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (SYNCED,)
 
 
 async def test_an_error_of_the_primarys_is_raised_where_the_write_was_asked_for(cluster: PrimaryCluster) -> None:
