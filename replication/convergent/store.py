@@ -1,4 +1,5 @@
 """The engine's side of a node: the one connection that folds and merges. Synchronous; one function runs at a time.
+Where one node writes at a time there is another connection, for writes that are folded in their own transaction.
 
 What `fold` and `merge` hand out for casting has been made durable, after the write lock was let go. Merged changesets
 of others are only made durable by `sync`, which is called before their heads are told to anybody: a head that was told
