@@ -9,7 +9,7 @@ import pytest
 
 from replication.convergent.store import CommittedAlready, Done, Store, StoreSettings
 from replication.engine import folding
-from replication.engine.changesets import decode
+from replication.engine.decoding import decode
 from replication.engine.identity import StateReplaced
 from replication.engine.stamps import Site, Stamp
 from replication.positions import of_next_fold
