@@ -1,6 +1,6 @@
 """Replication in convergent mode: what one node does to keep its database equal to its peers'.
 
-Four loops run beside each other, and meet in the engine's thread, where one function runs at a time:
+Four loops run beside each other, and meet in the engine's thread, where one function runs at a time (`engine_work`):
 
 - **folding**: when somebody committed here, what was written becomes a changeset, is made durable, and is cast;
 - **merging**: what peers cast, or were asked for, is merged in batches, each after what it depends on;
@@ -11,8 +11,8 @@ A cast may be lost, repeated or late: heads tell what is missing, and the journa
 database, a full disk, a peer that goes away) is noted as the node's `problem`, and tried again; nothing that failed is
 taken for done.
 
-Before its first fold a node joins: it waits for its peers' heads, up to `join_timeout_s`. If one of them knows more of
-this node's site than this node, its database is an older copy, and it goes on under a new site."""
+Before its first fold a node joins (`joining`). Here the loops are started and ended, and here is what they and others
+ask of each other."""
 
 import asyncio
 import contextlib
@@ -26,20 +26,21 @@ from cluster.seldom import SeldomLog
 from cluster.tasks import ended
 from replication.convergent import repairs
 from replication.convergent.asking import REPLICATION
-from replication.convergent.broken import Broken
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.clocks import ahead_said, off_said
 from replication.convergent.copies import Copies
 from replication.convergent.directory import Directory, MembersFile
 from replication.convergent.engine import Engine
+from replication.convergent.engine_work import EngineWork
 from replication.convergent.exchange import GRACE_S, Exchange
+from replication.convergent.folding import Folding
 from replication.convergent.held_rows import HeldRows
-from replication.convergent.inbox import Arrived, Inbox
-from replication.convergent.joining import older_than_peers_know
+from replication.convergent.inbox import Inbox
+from replication.convergent.joining import Joining
 from replication.convergent.members import Cluster, Members, was_forgotten
+from replication.convergent.merging import Merging
 from replication.convergent.messages import Heads, NotAMessage, parse_heads
 from replication.convergent.noticing import Watch
-from replication.convergent.opened import BegunAgain
 from replication.convergent.own_clock import OwnClock
 from replication.convergent.saying import forgotten_said, notes, tail_said
 from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas
@@ -49,16 +50,13 @@ from replication.convergent.stamping_again import StampingAgain
 from replication.convergent.status import ReplicationStatus, Tally
 from replication.convergent.store import Done, Store, View
 from replication.convergent.tails import Tails
-from replication.convergent.telling import HEADS_INTERVAL_S, Telling
-from replication.convergent.trimming import trim
+from replication.convergent.telling import Telling
+from replication.convergent.trimming import Trimming
 from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
-from replication.engine.applying import Closed, Deposed, Fork, Merged, Over, Refused, Repeat, TooEarly, Waits
-from replication.engine.changesets import ChangesetError, digest, header
+from replication.engine.changesets import ChangesetError
 from replication.engine.closing import FORGOTTEN
-from replication.engine.epochs import epoch_of
 from replication.engine.folding import NOTHING_OWED
-from replication.engine.identity import StateReplaced
 from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import JournalLimits
@@ -69,10 +67,6 @@ from replication.positions import Position, joined
 
 log = logging.getLogger(__name__)
 
-FOLD_INTERVAL_S: Final = 0.004
-"""Between two folds under load. Folding at once always costs the application more than half of its write rate."""
-CAST_MAX_BYTES: Final = 512 * 1024
-"""A larger changeset is not cast but told of, and asked for in pieces."""
 TRIM_INTERVAL_S: Final = 60.0
 
 
@@ -107,13 +101,9 @@ class Replication:
         self._shelf = shelf
         self._engine = engine
         self._shelf_engine = shelf_engine
-        self._watch = watch
         self._copies = copies
         self._settings = settings
         self._bus: Cluster | None = None
-        self._view_now: View | None = None
-        self._durable_view: View | None = None
-        """What may be told: a head that a power cut could take back must not have been told to anybody."""
         self._forgotten_by = ""
         """A peer that says that this node was forgotten; "" if none does."""
         self._inbox = Inbox()
@@ -123,26 +113,41 @@ class Replication:
         self._schemas = PeerSchemas()
         self._held_rows = HeldRows(
             self._schemas,
-            mark=lambda: self._in_engine(self._store.held_rows),
+            mark=lambda: self._work.run(lambda store: store.held_rows(), rests_on_state=False),
             want=self._want_state_of,
         )
         self._telling = Telling(
-            peers=self._members.up, cast=self._cast, heads=self._heads_to_tell, schemas=self._schemas_here
+            peers=self._members.up, cast=self.cast, heads=self._heads_to_tell, schemas=self._schemas_here
         )
         self._trying = Trying(self.tally, lambda: bool(self._forgotten_by))
         self._stamping_again = StampingAgain(self, self._exchange, self._clock)
         self._tails = Tails(self)
+        self._work = EngineWork(
+            self, store, engine, tally=self.tally, members=self._members, telling=self._telling, tails=self._tails
+        )
+        self._joining = Joining(
+            self._work,
+            self._exchange,
+            self._members,
+            tally=self.tally,
+            timeout_s=settings.join_timeout_s if settings.expects_peers else None,
+        )
+        self._folding = Folding(self._work, self._clock, watch)
+        self._merging = Merging(self, self._work, self._inbox, self._exchange, tally=self.tally, tails=self._tails)
         self._serving = Serving(self, shelf, shelf_engine, copies)
+        self._trimming = Trimming(
+            self._work,
+            self._members,
+            self._clock,
+            self._serving,
+            copies,
+            tally=self.tally,
+            interval_s=settings.trim_interval_s,
+        )
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
         self.feed = Feed(self, shelf, shelf_engine)
-        self._owed = NOTHING_OWED
-        self._joined = asyncio.Event()
-        self._noticed = asyncio.Event()
-        self._arrived = asyncio.Event()
-        self._settled = asyncio.Event()
         self._lacking = asyncio.Event()
-        self._spoken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._seldom: SeldomLog | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -154,7 +159,7 @@ class Replication:
         """Opens the database. Raises what opening raises; nothing is left open then."""
         self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
         try:
-            self._view_now = self._durable_view = await self._engine.run(self._store.open)
+            await self._work.open()
             await self._shelf_engine.run(self._shelf.open)
             self._members.open()
         except BaseException:
@@ -173,19 +178,19 @@ class Replication:
         at_once = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for what, step, event in (
-                ("joining", self._join_step, self._spoken),
+                ("joining", self._joining.step, self._joining.spoken),
                 ("telling", self._tell_step, self._telling.due),
             ):
                 group.create_task(self._trying.keep_doing(what, step, event), name=f"replication: {what}")
-            await self._joined.wait()
-            self._noticed.set()
-            self._arrived.set()
+            await self._joining.done.wait()
+            self._folding.noticed.set()
+            self._merging.arrived.set()
             for what, step, event in (
-                ("folding", self._fold_step, self._noticed),
-                ("merging", self._merge_step, self._arrived),
+                ("folding", self._folding.step, self._folding.noticed),
+                ("merging", self._merging.step, self._merging.arrived),
                 ("catching up", self._catch_up_step, self._lacking),
-                ("watching", self._watch_step, at_once),
-                ("trimming", self._trim_step, at_once),
+                ("watching", self._folding.watch, at_once),
+                ("trimming", self._trimming.step, at_once),
                 ("stamping again", self._stamping_again.step, at_once),
                 ("setting a tail aside", self._tails.step, self._tails.due),
             ):
@@ -198,16 +203,16 @@ class Replication:
         await ended(tasks)
         if self._grace is not None:
             self._grace.cancel()
-        if self._joined.is_set() and not self._forgotten_by:
+        if self._joining.done.is_set() and not self._forgotten_by:
             with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
-                await self._fold()
+                await self._folding.fold()
 
     def abandon(self) -> None:
         """Ends the work at once, as a crash would: nothing more is folded or told."""
         self.feed.stop()
         for task in self._tasks:
             task.cancel()
-        self._joined.clear()
+        self._joining.done.clear()
 
     async def close(self) -> None:
         """Closes the database's connections. May be called twice."""
@@ -232,7 +237,7 @@ class Replication:
         """A peer is gone."""
         self._exchange.down(peer)
         self._schemas.down(peer)
-        self._spoken.set()
+        self._joining.spoken.set()
 
     def cast_from(self, peer: str, message: object) -> None:
         """A peer cast something."""
@@ -241,7 +246,7 @@ class Replication:
         try:
             match message:
                 case ["changeset", bytes(encoded)]:
-                    self._take_in(peer, encoded)
+                    self._merging.take_in(peer, encoded, asked_for=False)
                 case ["heads", *_]:
                     assert isinstance(message, list)
                     self._hear(peer, parse_heads(message))
@@ -252,7 +257,7 @@ class Replication:
                     raise NotAMessage("neither a changeset, nor heads, nor schemas")
         except (NotAMessage, ChangesetError) as error:
             self.tally.not_messages += 1
-            self._warn_seldom(f"bad {peer}", f"dropped a cast from {peer}: {error}")
+            self.warn_seldom(f"bad {peer}", f"dropped a cast from {peer}: {error}")
 
     async def answer(self, peer: str, request: object) -> object:
         """What a peer asked for, or that it cannot be had now. Raises nothing, neither for what the peer sent nor for
@@ -262,21 +267,8 @@ class Replication:
         try:
             return await self._serving.answer(peer, request)
         except Exception as error:
-            self._warn_seldom(f"answer {peer}", f"{peer} cannot be answered: {type(error).__name__}: {error}")
+            self.warn_seldom(f"answer {peer}", f"{peer} cannot be answered: {type(error).__name__}: {error}")
             return ["error", "not now; the log of the node that was asked says why"]
-
-    def _take_in(self, peer: str, encoded: bytes, *, asked_for: bool = False) -> None:
-        arrived = Arrived(
-            peer=peer,
-            header=header(encoded),
-            encoded=encoded,
-            digest=digest(encoded),
-            at_s=asyncio.get_running_loop().time(),
-        )
-        if self._inbox.put(arrived, asked_for=asked_for):
-            self._arrived.set()
-        else:
-            self.tally.inbox_full += 1
 
     def _hear(self, peer: str, heads: Heads) -> None:
         view = self.view()
@@ -284,21 +276,27 @@ class Replication:
             self._stop_for_good(peer)
             return
         if was_forgotten(heads.site, view):
-            self._warn_seldom(f"forgotten {peer}", f"{peer} was forgotten, and is back with the database it had")
+            self.warn_seldom(f"forgotten {peer}", f"{peer} was forgotten, and is back with the database it had")
             return
         self._members.hear(peer, heads)
         self._exchange.heard(peer, heads)
         self.feed.writes_under(heads.site, peer)
         self._clock.heard(peer, heads.clock_ms)
-        if self._joined.is_set() and self._catch_up is not None:
+        if self._joining.done.is_set() and self._catch_up is not None:
             self._catch_up.compare(peer, heads)
-        self._spoken.set()
+        self._joining.spoken.set()
         self._lacking.set()
 
     def _stop_for_good(self, peer: str) -> None:
         log.error("%s says that this node was forgotten: nothing is sent or merged here any more", peer)
         self._forgotten_by = peer
-        for waiting in (self._spoken, self._telling.due, self._noticed, self._arrived, self._lacking):
+        for waiting in (
+            self._joining.spoken,
+            self._telling.due,
+            self._folding.noticed,
+            self._merging.arrived,
+            self._lacking,
+        ):
             waiting.set()
 
     # --- forgetting ---
@@ -316,186 +314,46 @@ class Replication:
         """Names of forgotten nodes, and where they were reached."""
         return self._members.forgotten(self.view())
 
-    # --- joining ---
-
-    async def _join_step(self) -> None:
-        """Waits until each member has said what it knows, or the time is over. Ends when that is done, once."""
-        if self._joined.is_set():
-            await asyncio.Event().wait()
-        settings = self._settings
-        if settings.expects_peers:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.join_timeout_s):
-                    while not self._members.have_all_spoken(self.view()):
-                        self._spoken.clear()
-                        await self._spoken.wait()
-        await self._look()  # a former try may have got as far as a new site
-        reason = older_than_peers_know(self.view(), self._exchange.heads())
-        if reason:
-            self.tally.new_sites += 1
-            former = self.view().site
-            await self.work(lambda store: store.adopt_new_site())
-            log.warning("%s: this database is an older state of itself, and goes on under a new site", reason)
-            log.info("the site was %s and is %s", former, self.view().site)
-        self._joined.set()
-        log.info("joined as site %s, %d sites known", self.view().site, len(self.view().vector))
-
-    # --- folding ---
+    # --- folding and merging ---
 
     def committed(self, position: Position) -> None:
         """This node's Repo committed. `position` is that of the write: a fold is owed that reaches it."""
-        self._owed = max(self._owed, position.stamps.get(self.view().site, NOTHING_OWED))
-        self._noticed.set()
+        self._folding.owe(position.stamps.get(self.view().site, NOTHING_OWED))
 
-    async def _watch_step(self) -> None:
-        await self._watch(self._noticed.set)
-
-    async def _fold_step(self) -> None:
-        await self._noticed.wait()
-        self._noticed.clear()
-        if self._clock.off_ms():
-            self._noticed.set()
-            await asyncio.sleep(HEADS_INTERVAL_S)
-            return
-        if await self._fold():
-            await asyncio.sleep(FOLD_INTERVAL_S)
-
-    async def _fold(self) -> bool:
-        """Folds if there is anything to fold. True if a changeset was made."""
-        owed, self._owed = self._owed, NOTHING_OWED
-        try:
-            done = await self._in_engine(lambda: self._store.fold_news(owed))
-        except BaseException:
-            self._owed = max(owed, self._owed)
-            raise
-        if done is None:
-            return False
-        self._take(done)
-        return bool(done.made)
-
-    async def _in_engine[T](self, step: Callable[[], T], *, rests_on_state: bool = False) -> T:
-        """Has the engine do something. If somebody put another state in the place of the one that was, it begins again
-        with that one, under a new site, before it does it.
-
-        Not if it `rests_on_state`, what was known of the one that was: then it raises BegunAgain, with nothing done."""
-        try:
-            return await self._engine.run(step)
-        except StateReplaced:
-            log.warning("the database was replaced under the running node: it goes on with it, under a new site")
-            self.tally.new_sites += 1
-            self._view_now = self._durable_view = await self._engine.run(self._store.begin_again)
-            self._moved()
-            self._exchange.look_back()
-            self._telling.tell(self._members.up())
-            self._lacking.set()
-            if rests_on_state:
-                raise BegunAgain from None
-            return await self._engine.run(step)
-
-    def _take(self, done: Done) -> None:
-        """The engine did something: what it made is cast, and who waits for a position looks again."""
-        self._view_now = done.view
-        if done.durable:
-            self._durable_view = done.view
-        if done.fold_due:
-            self._noticed.set()
-        self.tally.folded += len(done.made)
-        self.tally.folded_rows += done.rows
-        self.tally.violations += len(done.violations)
-        for found in done.violations[:1]:  # the others are counted: a merge may bring thousands
-            self._warn_seldom(
-                f"violation {found.table} {found.rule}",
-                f"since a merge, a row of table {found.table} breaks a {found.rule}: key {found.key!r}. It stays, on "
-                "every node; mend it with SQL",
-            )
-        if done.view.tail:
-            self._tails.found(done.view.tail)
-        peers = self._members.up()
-        tell = done.tell
-        for encoded in () if done.view.tail else done.made:  # nobody would take a tail
-            if len(encoded) > CAST_MAX_BYTES:
-                tell = True
-                continue
-            message = ["changeset", encoded]
-            for peer in peers:
-                self._cast(peer, message)
-        if tell:
-            self._telling.tell(peers)
-        self._moved()
-
-    def _moved(self) -> None:
-        if self._bus is not None:
-            self.feed.writes_under(self.view().site, self._bus.name)
-        self._waiters.moved()
-        self.feed.moved()
-
-    # --- merging ---
-
-    async def _merge_step(self) -> None:
-        await self._arrived.wait()
-        self._arrived.clear()
-        while batch := self._next_batch():
-            await self._merge(batch)
-        self._settled.set()
-        if self._inbox.count:
-            self._lacking.set()
-
-    def _next_batch(self) -> list[Arrived]:
-        view = self.view()
-        if view.is_resetting:
-            return []
-        return self._inbox.batch(
-            self.stamps(), own=view.site, closed=frozenset(view.closed), before_ms=self.before_ms()
-        )
+    def fold_is_due(self) -> None:
+        """There is something to be folded that nobody committed."""
+        self._folding.noticed.set()
 
     def before_ms(self) -> int:
         """Stamps from this millisecond on are too far ahead."""
         return self._clock.before_ms(self.view())
 
-    async def _merge(self, batch: Sequence[Arrived]) -> None:
-        done = await self._in_engine(lambda: self._store.merge([arrived.encoded for arrived in batch]))
-        self._take(done)
-        for arrived, outcome in zip(batch, done.outcomes, strict=True):
-            self._inbox.drop(arrived)
-            match outcome:
-                case Merged():
-                    self.tally.merged += 1
-                    self.tally.merged_rows += outcome.rows
-                    self.tally.held += outcome.held
-                    self.tally.dropped_columns += outcome.dropped
-                    self.tally.collisions += outcome.collisions
-                case Repeat():
-                    self.tally.repeats += 1
-                case Waits():
-                    self._inbox.put(arrived, asked_for=True)  # the forecast was wrong
-                case TooEarly():
-                    self.tally.too_early += 1
-                    self._inbox.put(arrived, asked_for=True)
-                case Fork(site=site, is_old=True):
-                    self._catching_up.see_closed(site, arrived.peer, frozenset())
-                    self._lacking.set()
-                case Fork(site=site, reason=reason):
-                    self._catching_up.see_fork(site, f"{arrived.peer} sent a changeset of another history: {reason}")
-                    self._lacking.set()
-                case Closed():
-                    pass
-                case Over(site=site):
-                    self._refuse(arrived, outcome, f"epoch {epoch_of(site)} is over: it is a tail of its node's")
-                case Deposed(tail=tail):
-                    self._tails.found(tail)
-                case Refused(reason=reason) | Broken(reason=reason):
-                    self._refuse(arrived, outcome, reason)
+    def may_be_merged_now(self) -> None:
+        """What waits to be merged may not have to wait any more."""
+        self._merging.arrived.set()
 
-    def _refuse(self, arrived: Arrived, outcome: Refused | Broken | Over, reason: str) -> None:
-        if not isinstance(outcome, Broken):
-            self.tally.refused += 1
-        else:
-            self.tally.broken += 1
-        self._exchange.refuse(arrived.header.site, arrived.header.upto)
-        self._warn_seldom(
-            f"refused {arrived.header.site}",
-            f"a changeset of site {arrived.header.site} from {arrived.peer} is not merged: {reason}",
-        )
+    def is_closed_at(self, peer: str, site: Site) -> None:
+        """What a peer sent of a site is of an old history: the site is closed there."""
+        self._catching_up.see_closed(site, peer, frozenset())
+        self._lacking.set()
+
+    def is_forked(self, site: Site, reason: str) -> None:
+        """Two histories of a site are about."""
+        self._catching_up.see_fork(site, reason)
+        self._lacking.set()
+
+    def moved(self) -> None:
+        """The database is not as it was: who waits for something looks again."""
+        if self._bus is not None:
+            self.feed.writes_under(self.view().site, self._bus.name)
+        self._waiters.moved()
+        self.feed.moved()
+
+    def begun_with_another_state(self) -> None:
+        """What peers said they have is to be compared with another database."""
+        self._exchange.look_back()
+        self._telling.tell(self._members.up())
+        self._lacking.set()
 
     # --- catching up ---
 
@@ -507,7 +365,7 @@ class Replication:
     def state_has_moved(self) -> None:
         """No more of a peer's state comes: readers of the feed have waited for that."""
         self.feed.moved()
-        self._arrived.set()
+        self._merging.arrived.set()
 
     def has_something_lacking(self) -> None:
         """There is something to be asked for."""
@@ -515,24 +373,20 @@ class Replication:
 
     def take_in(self, peer: str, encoded: bytes) -> None:
         """A changeset that was asked for. Raises ChangesetError."""
-        self._take_in(peer, encoded, asked_for=True)
+        self._merging.take_in(peer, encoded, asked_for=True)
 
     async def settle(self) -> None:
         """Waits until all that can be merged is."""
-        self._settled.clear()
-        self._arrived.set()
-        await self._settled.wait()
+        await self._merging.settle()
 
     async def work(self, step: Callable[[Store], Done]) -> Done:
         """Has the engine do something, and takes what it made."""
-        done = await self._in_engine(lambda: step(self._store), rests_on_state=True)
-        self._take(done)
-        return done
+        return await self._work.do(step, rests_on_state=True)
 
     async def restore(self, table: str, rows: Mapping[Key, Row | None]) -> Restored:
         """Sets damaged rows back to what was written. Raises NotComparable, sqlite3.Error, OSError."""
-        restored, done = await self._in_engine(lambda: repairs.restore(self._store, table, rows), rests_on_state=True)
-        self._take(done)
+        restored, done = await self._work.run(lambda store: repairs.restore(store, table, rows), rests_on_state=True)
+        self._work.take(done)
         return restored
 
     async def adopt(self, table: str, keys: Sequence[Key]) -> None:
@@ -550,8 +404,8 @@ class Replication:
 
     async def open_copy(self) -> sqlite3.Connection:
         """A connection that sees a moment at which the log was empty."""
-        reader, done = await self._in_engine(self._store.begin_copy)
-        self._take(done)
+        reader, done = await self._work.run(lambda store: store.begin_copy(), rests_on_state=False)
+        self._work.take(done)
         return reader
 
     def look_again_soon(self) -> None:
@@ -569,31 +423,22 @@ class Replication:
     async def _tell_step(self) -> None:
         """Each second, and at once to who has just come up. What is told is made durable first."""
         await self._telling.wait()
-        await self._look()
+        await self._work.look()
         if self._telling.tell_newcomers():
             return
         self._telling.tell_what_is_new()
         if self._inbox.count:
-            self._arrived.set()  # time has come for some, perhaps
+            self._merging.arrived.set()  # time has come for some, perhaps
         if self._catch_up is not None:
             await self._held_rows.look(self._schemas_here())
-            if self._joined.is_set():
+            if self._joining.done.is_set():
                 self._catch_up.look_for_lost(everybody=self.has_everybody_spoken())
         self._lacking.set()
 
-    async def _look(self) -> None:
-        """How the database is, all of it durable now."""
-        view = await self._in_engine(self._store.look)
-        if view.number > self.view().number and view != self.view():
-            self._view_now = view  # something was committed, and could not be made durable then
-            self._moved()
-            self._arrived.set()
-        self._durable_view = view
-
     def _heads_to_tell(self) -> Heads | None:
-        view = self._durable_view
-        if self._bus is None or view is None:
+        if self._bus is None:
             return None
+        view = self.durable_view()
         return Heads(
             site=view.site,
             vector=view.vector,
@@ -605,7 +450,7 @@ class Replication:
 
     async def heads_now(self) -> Heads | None:
         """All that can be read here, made durable before; None before the node runs. Raises sqlite3.Error, OSError."""
-        await self._look()
+        await self._work.look()
         return self._heads_to_tell()
 
     def hear_heads(self, peer: str, heads: Heads) -> None:
@@ -644,23 +489,9 @@ class Replication:
         """What is left in the journal."""
         return self._store.settings.journal_limits
 
-    async def _trim_step(self) -> None:
-        await asyncio.sleep(self._settings.trim_interval_s)
-        await self.trim()
-
     async def trim(self) -> None:
         """Trims the journal; and tombstones, if each member has said what it has. Raises sqlite3.Error, OSError."""
-        if self._copies is not None:
-            await self._copies.forget_old()
-        pinned = self._serving.pinned()
-        view = self.view()
-        members, settled = self._members.vectors(view), self._members.settled_sites(view)
-        clock_ms = self._members.earliest_clock_ms(self._clock.now_ms())
-        changesets, tombstones = await self._in_engine(
-            lambda: trim(self._store, pinned, members, settled, clock_ms=clock_ms), rests_on_state=True
-        )
-        self.tally.trimmed_changesets += changesets
-        self.tally.trimmed_tombstones += tombstones
+        await self._trimming.trim()
 
     # --- for the application ---
 
@@ -683,7 +514,7 @@ class Replication:
 
     async def joined(self) -> None:
         """Returns once this node has joined: its peers have said what they have, or were waited for long enough."""
-        await self._joined.wait()
+        await self._joining.done.wait()
 
     def missing(self) -> Position:
         """What the peers have that is not merged here, as far as they said, and as far as it can be merged now."""
@@ -708,7 +539,7 @@ class Replication:
         if self._forgotten_by:
             return self._standing_still()
         reasons: list[str] = []
-        if not self._joined.is_set():
+        if not self._joining.done.is_set():
             reasons.append("replication has not joined: it waits for what the peers know")
         if self._is_between_states():
             reasons.append("somebody's state is being merged, and transactions may be there in part")
@@ -738,7 +569,7 @@ class Replication:
         return ReplicationStatus(
             site=view.site,
             ready=not self.unready(),
-            joined=self._joined.is_set(),
+            joined=self._joining.done.is_set(),
             problem="; ".join(self._standing_still()),
             sites=len(view.vector),
             behind={peer: len(self._lacks(peer, stamps)) for peer in self._exchange.peers()},
@@ -763,23 +594,23 @@ class Replication:
 
     def view(self) -> View:
         """What the database said of itself after the last transaction."""
-        assert self._view_now is not None, "replication is open"
-        return self._view_now
+        return self._work.view()
 
-    def _cast(self, peer: str, message: object) -> None:
+    def cast(self, peer: str, message: object) -> None:
+        """Send and forget."""
         assert self._bus is not None, "replication was started"
         self._bus.cast(peer, REPLICATION, message)
 
     def durable_view(self) -> View:
         """The same, as far as a power cut could not take it back: what may be told."""
-        assert self._durable_view is not None, "replication is open"
-        return self._durable_view
+        return self._work.durable_view()
 
     @property
     def _catching_up(self) -> CatchUp:
         assert self._catch_up is not None, "replication was started"
         return self._catch_up
 
-    def _warn_seldom(self, key: str, text: str) -> None:
+    def warn_seldom(self, key: str, text: str) -> None:
+        """Logs it, unless it was lately."""
         if self._seldom is not None:
             self._seldom.warning(key, text)

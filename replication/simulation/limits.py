@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Final
 
 from replication.backup import reading, restoring, taking, what_to_keep
-from replication.convergent import parcels, replication, serving
+from replication.convergent import engine_work, parcels, serving
 from replication.engine import applying, decoding, folding, journal
 
 LARGE_BYTES: Final = 4_000
@@ -20,7 +20,7 @@ _SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (journal, "PIECE_BYTES", 3_000),
     (serving, "WINDOW_BYTES", 3_000),
     (parcels, "PIECE_BYTES", 2_000),
-    (replication, "CAST_MAX_BYTES", 5_000),
+    (engine_work, "CAST_MAX_BYTES", 5_000),
     (reading, "BATCH_BYTES", 3_000),
     (reading, "BATCH_MAX_COUNT", 6),
     (taking, "PIECE_BYTES", 40_000),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replication.backup import uploading
-from replication.convergent import inbox, opened, own_clock, replication
+from replication.convergent import inbox, joining, opened, own_clock
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.exchange import Exchange
 from replication.convergent.held_rows import HeldRows
@@ -122,7 +122,7 @@ def without_noticing_another_state(patch: pytest.MonkeyPatch) -> None:
 
 def without_hearing_what_peers_know(patch: pytest.MonkeyPatch) -> None:
     """Nobody is asked whether the own database is an older state; and a fork closes nothing."""
-    patch.setattr(replication, "older_than_peers_know", lambda _view, _peers: "")
+    patch.setattr(joining, "older_than_peers_know", lambda _view, _peers: "")
     patch.setattr(CatchUp, "see_fork", lambda _self, _site, _reason: None)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.convergent import replication
+from replication.convergent import trimming
 from replication.convergent.for_file import connect
 from replication.convergent.store import Store
 from replication.engine.closing import FORGOTTEN, closed
@@ -77,7 +77,7 @@ async def test_a_tombstone_is_as_old_as_the_slowest_members_clock_says(
         by.append(clock_ms)
         return 0, 0
 
-    monkeypatch.setattr(replication, "trim", trim)
+    monkeypatch.setattr(trimming, "trim", trim)
     a.replication.cast_from("b", slow.plain())
     await a.replication.trim()
     assert by == [5]

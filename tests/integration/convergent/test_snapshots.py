@@ -168,7 +168,7 @@ async def test_a_lone_restored_node_forks_its_site_and_everything_heals(
         other.commit()
     while len(a.replication.stamps()) < 1 or "second" not in str(a.rows()):
         await a.replication.settle()
-    await a.replication._fold()
+    await a.replication._folding.fold()
     b = await cluster.start("b")
     c = await cluster.start("c")
     rows = await cluster.equal(within_s=30)
