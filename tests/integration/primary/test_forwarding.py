@@ -230,7 +230,7 @@ async def test_what_an_epoch_began_without_is_said_to_be_a_tail_at_once(
     await cluster.is_primary(a)
     await eventually(lambda: b.replication.view().epoch == a.replication.view().epoch)
     cluster.network.cut(a.node.address, cluster.members["c"].node.address)
-    monkeypatch.setattr(a.replication, "_cast", lambda *_: None)  # it tells nobody what it writes,
+    monkeypatch.setattr(a.replication, "cast", lambda *_: None)  # it tells nobody what it writes,
     monkeypatch.setattr(b.replication, "_hear", lambda *_: None)  # and is not asked
     writing = asyncio.create_task(b.repo.insert("users", {"email": "x@y"}))
     await eventually(lambda: b.mode.forwarding.forwarded == 1)
@@ -317,7 +317,7 @@ async def test_what_only_a_primary_has_that_is_gone_is_not_said_to_be_written(
     """It was written there, and nobody will ever see it, unless as a tail."""
     cluster.timeouts = Timeouts(visible_s=0.5)
     a, b, _ = await cluster.trio()
-    monkeypatch.setattr(a.replication, "_cast", lambda *_: None)  # it tells nobody what it writes
+    monkeypatch.setattr(a.replication, "cast", lambda *_: None)  # it tells nobody what it writes
     with pytest.raises(NotVisibleYet):
         await b.repo.insert("users", {"email": "of one that is there"})
     writing = asyncio.create_task(b.repo.insert("users", {"email": "of one that is gone"}))
