@@ -98,6 +98,7 @@ def _print(args: argparse.Namespace, restored: "Restored", cut: "Cut", *, has_zo
 
 async def _restored(args: argparse.Namespace, cut: "Cut") -> "Restored":
     from app.backing_up import bucket_of
+    from app.commands.alone import alone_in_its_folder
     from app.commands.making import made
     from app.config import load_config
     from replication.backup.for_node import restore_from
@@ -109,7 +110,8 @@ async def _restored(args: argparse.Namespace, cut: "Cut") -> "Restored":
         raise DatabasePathError(target, f"the folder {target.parent} does not exist", "create it, or name another file")
     progress = Progress()
     bucket = bucket_of(load_config(args.config, os.environ), args.url, as_it_is=True)
-    return await made(restore_from(bucket, target, cut=cut, progress=progress), target, progress, quiet=args.json)
+    with alone_in_its_folder(target):
+        return await made(restore_from(bucket, target, cut=cut, progress=progress), target, progress, quiet=args.json)
 
 
 def _as_json(database: Path, restored: "Restored", cut: "Cut") -> dict[str, object]:

@@ -1,10 +1,11 @@
-"""Urls that are no backup's, given to the commands that read one: one line, with what to write, and nothing touched."""
+"""What keeps the commands that read a backup from beginning: one line, with what to do, and nothing touched."""
 
 from pathlib import Path
 
 import pytest
 
 from app import cli
+from app.commands.alone import alone_in_its_folder
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -31,6 +32,16 @@ def test_a_url_with_credentials_is_refused_and_does_not_repeat_them(
     said = refused(capsys, "restore", "--from", url, str(tmp_path / "out.db"))
     assert "leave them to the environment" in said
     assert "key:secret" not in said
+
+
+def test_two_restores_at_once_in_a_folder_do_not_write_over_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "place").mkdir()
+    restore = ("restore", "--from", f"file://{tmp_path}/place", str(tmp_path / "out.db"))
+    with alone_in_its_folder(tmp_path / "another.db"):
+        assert "another restore is making a file in" in refused(capsys, *restore)
+    assert "has no complete snapshot" in refused(capsys, *restore)
 
 
 def test_who_only_reads_makes_no_folder_of_a_mistyped_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
