@@ -257,8 +257,8 @@ class Bus:
             return
         if not dial.welcomed:
             self._counters.increment(Count.DIAL_FAILED)
-            if reason is LostReason.SECRET:
-                self._seldom.warning(
+            if reason is LostReason.SECRET:  # or a node that ended, or began anew, in the middle of the handshake
+                self._seldom.repeated(
                     f"secret {dial.address}",
                     f"the node at {dial.address} does not accept our keys: most likely it has another secret or "
                     "another cluster name, or one of the two has no secret; give both the same bus.secret and "
@@ -313,7 +313,7 @@ class Bus:
         """The transport refused something itself."""
         if cause is InboxRefusal.STRANGER:
             self._counters.increment(Count.STRANGER_REFUSED)
-            self._seldom.warning(
+            self._seldom.repeated(
                 "stranger",
                 f"refused a connection to {source}: whoever dialled has another secret or cluster name, or is no node",
             )

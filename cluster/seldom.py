@@ -15,6 +15,17 @@ class SeldomLog:
         self._now = now
         self._interval_s = interval_s
         self._last: dict[str, tuple[float, int]] = {}
+        self._once: dict[str, float] = {}
+
+    def repeated(self, cause: str, text: str) -> None:
+        """As `warning`, for what can happen by chance: nothing is logged of a case that is alone within an interval."""
+        now_s = self._now()
+        before_s = self._once.pop(cause, None)
+        if len(self._once) >= CAUSES_MAX:
+            self._once.clear()
+        self._once[cause] = now_s
+        if before_s is not None and now_s - before_s < self._interval_s:
+            self.warning(cause, text)
 
     def warning(self, cause: str, text: str) -> None:
         """Log `text` unless a line of the same `cause` was logged within the interval."""

@@ -90,8 +90,8 @@ class NoChangeFeed(RepoError):
 
     def __init__(self) -> None:
         super().__init__(
-            'only in mode convergent is there a change feed: set [replication] mode = "convergent"; live() works in '
-            "every mode"
+            'only in the modes convergent and primary is there a change feed: set [replication] mode = "convergent"; '
+            "live() works in every mode"
         )
 
 

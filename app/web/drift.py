@@ -60,7 +60,9 @@ class DriftApi:
         self._gate.check_change(request)
         how = await _how(request)
         if not self._repairs:
-            raise HTTPException(409, "only in mode convergent does a node know what its rows should be")
+            raise HTTPException(
+                409, "only in the modes convergent and primary does a node know what its rows should be"
+            )
         repaired, report = await self._drift.repair(how)
         return ascii_json({"repair": repaired.as_json(), "drift": report.as_json()})
 

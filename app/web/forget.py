@@ -29,7 +29,9 @@ class ForgetApi:
         self._gate.check_change(request)
         nodes = await _nodes(request)
         if self._forget is None:
-            raise HTTPException(409, "only in mode convergent does a node wait for members that are away")
+            raise HTTPException(
+                409, "only in the modes convergent and primary does a node wait for members that are away"
+            )
         try:
             await self._forget(nodes)
         except CannotForget as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from cluster.errors import CallError
+from cluster.errors import CallError, Gone, NoSuchActor
 from replication.convergent.asking import REPLICATION, Bus, ask
 from replication.convergent.copies import PIECE_BYTES, digest_of
 from replication.convergent.engine import Engine
@@ -78,7 +78,10 @@ async def fetch_first_copy(
             if await _fetch(bus, peer, path, engine, new_site, new_nonce):
                 return True
         except (CallError, ParcelError, NotAMessage, TimeoutError) as error:
-            log.warning("the copy of %s's database did not arrive, the next peer is asked: %s", peer, error)
+            if isinstance(error, NoSuchActor) and error.reason is Gone.UNKNOWN:
+                log.info("%s has no database to copy: it begins just now, or replicates nothing", peer)
+            else:
+                log.warning("the copy of %s's database did not arrive, the next peer is asked: %s", peer, error)
 
 
 async def _fetch(

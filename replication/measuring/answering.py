@@ -105,7 +105,7 @@ class NothingToRepair(Exception):
     """Only mode convergent knows what a row should be."""
 
     def __init__(self) -> None:
-        super().__init__("only in mode convergent does a node know what its rows should be")
+        super().__init__("only in the modes convergent and primary does a node know what its rows should be")
 
 
 class Digests(Actor):

@@ -149,6 +149,6 @@ def test_mode_naive_has_no_feed_and_says_so(make: Make) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
         answer = client.get(f"{node.url}/api/changes?table=page_counts")
     assert answer.status_code == 409
-    assert "only in mode convergent" in answer.json()["error"]
+    assert "only in the modes convergent and primary" in answer.json()["error"]
     node.signal(signal.SIGTERM)
     assert node.ended() == 0

@@ -328,7 +328,7 @@ async def test_what_cannot_be_followed_is_said(cluster: ConvergentCluster, tmp_p
         await repo.changes("notes").begin()
     await repo.close()
     async with Repo(tmp_path / "alone.db") as alone:
-        with pytest.raises(NoChangeFeed, match="only in mode convergent"):
+        with pytest.raises(NoChangeFeed, match="only in the modes convergent and primary"):
             alone.changes("pages")
         with pytest.raises(NoChangeFeed):
             await alone.feed_position()

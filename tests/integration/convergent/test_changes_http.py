@@ -176,7 +176,7 @@ async def test_a_mode_without_a_feed_says_so(node: Running) -> None:
     node.repo.link = None
     answer = await node.client.get(CHANGES)
     assert answer.status_code == 409
-    assert "only in mode convergent" in answer.json()["error"]
+    assert "only in the modes convergent and primary" in answer.json()["error"]
 
 
 async def test_a_node_that_has_not_what_the_client_was_told_asks_it_to_wait(

@@ -142,5 +142,5 @@ async def test_without_entries_there_is_nothing_to_repair_from(cluster: FakeClus
     async with client_of(cluster) as client:
         answer = await post(client)
     assert answer.status_code == 409
-    assert "mode convergent" in answer.json()["error"]
+    assert "modes convergent and primary" in answer.json()["error"]
     assert cluster.drift.repairs == []

@@ -38,7 +38,7 @@ async def test_other_modes_wait_for_nobody(cluster: FakeCluster) -> None:
     async with client_of(cluster) as client:
         answer = await post(client)
     assert answer.status_code == 409
-    assert "mode convergent" in answer.json()["error"]
+    assert "modes convergent and primary" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
