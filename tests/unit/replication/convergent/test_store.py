@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from replication.attaching_declared import AttachOutcome, attach_declared
-from replication.convergent import opened
+from replication.convergent import opened, repairs
 from replication.convergent.store import Store
 from replication.convergent.store_settings import StoreSettings
 from replication.convergent.trimming import trim
 from replication.engine.catalogue import load
+from replication.engine.comparable import NotComparable
+from replication.engine.epochs import epoch_site
 from replication.engine.identity import StateReplaced
 from replication.engine.stamps import Site
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
@@ -33,7 +35,7 @@ def disk() -> Iterator[Disk]:
         yield disk
 
 
-def open_store(disk: Disk, *, journal_max_age_ms: int = 3_600_000) -> Store:
+def open_store(disk: Disk, *, journal_max_age_ms: int = 3_600_000, fence: str | None = None) -> Store:
     store = Store(
         disk.connect,
         StoreSettings(
@@ -45,10 +47,22 @@ def open_store(disk: Disk, *, journal_max_age_ms: int = 3_600_000) -> Store:
             sidecar=NonceOnDisk(disk),
             new_nonce=lambda: next(NUMBERS).to_bytes(16),
             journal_max_age_ms=journal_max_age_ms,
+            fence=fence,
         ),
     )
     store.open()
     return store
+
+
+def test_damaged_rows_are_adopted_by_the_node_that_writes_and_by_no_replica_or_former_primary(disk: Disk) -> None:
+    store = open_store(disk, fence="written on the primary")
+    with pytest.raises(NotComparable, match="adopt them on the primary"):
+        repairs.adopt(store, "pages", [])
+    store.begin_epoch(epoch_site(1, "0" * 19))
+    repairs.adopt(store, "pages", [])
+    store.end_epoch("written on the primary")
+    with pytest.raises(NotComparable, match="adopt them on the primary"):
+        repairs.adopt(store, "pages", [])
 
 
 def test_what_is_owed_and_was_folded_already_takes_no_write_lock(disk: Disk) -> None:
