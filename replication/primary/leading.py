@@ -1,59 +1,50 @@
 """Becoming the primary and ceasing to be it: what one node does about the lease.
 
-Two loops. One looks at the lease several times a second, renews it in time, and notes when this node was not awake. The
-other changes roles: it stands for the lease, and once that is granted
+It stands for the lease, and once that is granted
 
-1. asks the members for their heads, until a majority of the configured ones has answered (this node among them);
-2. fetches and merges whatever any of these has that this node has not;
-3. begins the epoch: a new site, no fence, and a first changeset that tells everybody.
+1. it has all that a majority has (`catching_up`);
+2. it begins the epoch: a new site, no fence, and a first changeset that tells everybody.
 
 `may_write` says from moment to moment whether this node may write. It is false before the lease can run out, and after
-a stall until the provider has been asked; so it stops writes first, and the fence follows as soon as the lock is had.
-Who hears of a newer epoch than its own has lost the lease, whatever its clock says. A peer that goes down is no reason
-for anything here: only the provider knows who may follow."""
+a stall until the provider has been asked (`tenure`); so it stops writes first, and the fence follows once the lock
+is had. Who hears of a newer epoch than its own has lost the lease, whatever its clock says. A peer that goes down is no
+reason for anything here: only the provider knows who may follow."""
 
 import asyncio
 import contextlib
 import logging
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from cluster.errors import CallError, LeaseError, LeaseHeld, LeaseLost, LeaseUnusable
-from cluster.lease import deciding
+from cluster.errors import LeaseError, LeaseHeld, LeaseLost, LeaseUnusable
 from cluster.lease.interface import EPOCH_MAX, Grant, Holding, Lease
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
-from replication.convergent.messages import Heads, NotAMessage, parse_heads
+from replication.convergent.messages import Heads
 from replication.convergent.store import Done, Store, View
-from replication.engine.epochs import epoch_of, epoch_site, newest
-from replication.engine.stamps import Site, Stamp, ms_of
+from replication.engine.epochs import epoch_of, epoch_site
+from replication.engine.stamps import Site, Stamp
 from replication.errors import CannotPromote, PositionTimeout, ReplicationError, TooFarAhead
 from replication.positions import Position
 from replication.primary.ahead import Ahead
 from replication.primary.beside import Beside
+from replication.primary.catching_up import CATCH_UP_S, Cluster, NewerEpoch, catch_up
 from replication.primary.fate import Fate, fate_of
-from replication.primary.standing import Role, RoleStatus, Standing, fence_message, majority
+from replication.primary.handing_over import HandingOver
+from replication.primary.standing import Role, RoleStatus, Standing, fence_message
+from replication.primary.telling import Telling
+from replication.primary.tenure import Tenure
 from replication.primary.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
-PRIMARY: Final = "Primary"
-"""The actor's name on every node."""
 TICK_S: Final = 0.2
 POLL_S: Final = 0.5
 """So often does a node that does not hold the lease look for it; a released one is found as fast."""
-TELL_S: Final = 1.0
-ASK_TIMEOUT_S: Final = 1.0
-CATCH_UP_S: Final = 10.0
-"""A candidate that has not come so far in this time lets others try."""
 BACK_OFF_S: Final = 2.0
-HAND_OVER_S: Final = 2.0
-"""So long are writes held at most for a successor that has not got everything yet."""
-HAND_OVER_LOOK_S: Final = 0.02
-FOLLOWED_S: Final = 5.0
 
 
 class Replication(Protocol):
@@ -69,23 +60,6 @@ class Replication(Protocol):
     def reached(self, position: Position) -> bool: ...
     async def wait_for(self, position: Position, *, timeout_s: float) -> None: ...
     def furthest_elsewhere(self, site: Site) -> Stamp: ...
-
-
-class Named(Protocol):
-    """Somebody with a name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class Cluster(Protocol):
-    """What leading needs of `cluster.Node`."""
-
-    @property
-    def name(self) -> str: ...
-    def peers(self) -> Sequence[Named]: ...
-    def cast(self, node: str, actor: str, message: object) -> None: ...
-    async def call(self, node: str, actor: str, message: object, *, timeout_s: float) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,20 +87,15 @@ class Leading:
         self._replication = replication
         self._lease = lease
         self._settings = settings
-        self._beside = beside
+        self._tenure = Tenure(lease, settings.clock, self)
+        self._handing_over = HandingOver(self, replication, lease)
+        self._telling = Telling(self, replication.view, beside, self._trouble)
         self._cluster: Cluster | None = None
-        self._grant: Grant | None = None
-        self._awake_s = 0.0
-        self._must_ask = False
-        self._stalls = 0
-        """So often was this node not awake: an answer to a question from before the last one says nothing."""
         self._asked_for = 0
         """The latest epoch whose candidate asked what is here."""
-        self._renewing: asyncio.Task[None] | None = None
         self._site: Site | None = None
         """Under which this node writes, while it is the primary."""
         self._ahead = Ahead()
-        self._is_handing_over = False
         self._fenced: str | None = None
         self._problems: dict[str, str] = {}
         """What is the matter with the lease, and with the role."""
@@ -140,17 +109,11 @@ class Leading:
 
     def may_write(self) -> bool:
         """Whether this node may write now. Not while it hands over: writes are held then."""
-        return not self._is_handing_over and self.still_holds()
+        return not self._handing_over.is_under_way and self.still_holds()
 
     def still_holds(self) -> bool:
         """Whether what this node has written by now may be acknowledged."""
-        grant = self._grant
-        return (
-            self.role is Role.PRIMARY
-            and grant is not None
-            and not self._must_ask
-            and deciding.may_write(now_s=self._settings.clock(), good_until_s=grant.good_until_s, awake_s=self._awake_s)
-        )
+        return self.role is Role.PRIMARY and self._tenure.may_write()
 
     def check_ahead(self) -> None:
         """Raises TooFarAhead if what this node wrote is nowhere else, and was not for too long."""
@@ -160,7 +123,7 @@ class Leading:
 
     def writes_until_s(self) -> float:
         """Until when this node may write, if the lease is not renewed: by the lease's clock; 0 if it may not now."""
-        grant = self._grant
+        grant = self.grant
         try:
             self.check_ahead()
         except TooFarAhead:
@@ -170,7 +133,22 @@ class Leading:
     @property
     def awake_s(self) -> float:
         """When this node last looked at the lease, by its clock."""
-        return self._awake_s
+        return self._tenure.awake_s
+
+    @property
+    def stalls(self) -> int:
+        """How often this node was not awake for longer than a heartbeat."""
+        return self._tenure.stalls
+
+    @property
+    def grant(self) -> Grant | None:
+        """The lease, while this node holds it."""
+        return self._tenure.grant
+
+    @property
+    def site(self) -> Site | None:
+        """Under which this node writes, or did last."""
+        return self._site
 
     def epoch(self) -> int:
         """In which this node writes; 0 if it does not."""
@@ -192,11 +170,13 @@ class Leading:
         """Begins to look after the lease."""
         self._cluster = cluster
         self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
-        self._awake_s = self._settings.clock()
+        self._tenure.start()
+        self._handing_over.start(cluster)
+        self._telling.start(cluster)
         self._tasks = [
             asyncio.create_task(self._look_after(), name="primary: lease"),
             asyncio.create_task(self._lead(), name="primary: role"),
-            asyncio.create_task(self._tell_on(), name="primary: telling"),
+            asyncio.create_task(self._telling.run(), name="primary: telling"),
         ]
 
     async def stop(self) -> None:
@@ -206,28 +186,25 @@ class Leading:
             await self.hand_over()
         tasks, self._tasks = self._tasks, []
         await ended(tasks)
-        await self._stop_renewing()
-        grant, self._grant = self._grant, None
+        grant = await self.resign()
         was_primary = self.role is Role.PRIMARY
         self._become(Role.REPLICA)
         with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
             if was_primary and (grant is None or grant.good_until_s != math.inf):  # else nobody follows
-                await self._fence(None)
+                await self.fence(None)
         if was_primary:
-            self._tell_all(is_primary=False, epoch=self.standing.epoch)
+            self._telling.all(is_primary=False, epoch=self.standing.epoch)
         if grant is not None:
             with contextlib.suppress(LeaseError, LeaseUnusable):
                 await self._lease.release(grant)
-        if self._beside is not None:
-            with contextlib.suppress(OSError):
-                self._beside.clear()
+        with contextlib.suppress(OSError):
+            self._telling.clear()
 
     def abandon(self) -> None:
         """Ends at once, as a crash would: nothing is fenced, told or released."""
         for task in self._tasks:
             task.cancel()
-        if self._renewing is not None:
-            self._renewing.cancel()
+        self._tenure.abandon()
         self.role = Role.REPLICA
 
     # --- what the actor hands over; never raises, never waits ---
@@ -243,7 +220,7 @@ class Leading:
 
     def came_up(self, peer: str) -> None:
         """A peer is there, and hears at once whether this node is the primary."""
-        self._tell(peer, is_primary=self.role is Role.PRIMARY, epoch=self.epoch())
+        self._telling.one(peer, is_primary=self.role is Role.PRIMARY, epoch=self.epoch())
 
     async def answer(self, request: object) -> object:
         """The heads of this node, for a candidate of an epoch that asks. All that can be read here is in them.
@@ -294,162 +271,53 @@ class Leading:
 
     async def promote(self, node: str) -> None:
         """Makes that node the primary, from whichever node it is asked of. Returns once it is. Raises CannotPromote."""
-        status = self.status()
-        if status.primary == node:
-            raise CannotPromote(f"{node} is the primary already")
-        if self.role is Role.PRIMARY:
-            await self.hand_over(node)
-        elif status.primary is None or self._cluster is None:
-            raise CannotPromote("there is no primary just now: a candidate follows by itself")
-        else:
-            await self._ask_to_promote(self._cluster, status.primary, node)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FOLLOWED_S):
-                while self.status().primary != node:
-                    await self.next_change()
-                return
-        raise CannotPromote(
-            f"{node} was handed the lease, and is not the primary after {FOLLOWED_S:g} s: see its status"
-        )
-
-    async def _ask_to_promote(self, cluster: Cluster, primary: str, node: str) -> None:
-        try:
-            answer = await cluster.call(primary, PRIMARY, ["promote", node], timeout_s=FOLLOWED_S + 2 * HAND_OVER_S)
-        except CallError as error:
-            raise CannotPromote(f"the primary, {primary}, does not answer: {error}") from None
-        match answer:
-            case ["done"]:
-                pass
-            case ["refused", str(why)]:
-                raise CannotPromote(why)
-            case _:
-                raise CannotPromote(f"the primary, {primary}, does not know how to hand over")
+        await self._handing_over.promote(node)
 
     async def hand_over(self, to: str | None = None) -> None:
-        """Gives the lease to a candidate that has everything; None: to any. Writes are held meanwhile, for
-        `HAND_OVER_S` at most. Returns once the lease is released to it.
+        """Gives the lease to a candidate that has everything: see `HandingOver.hand_over`."""
+        await self._handing_over.hand_over(to)
 
-        Raises CannotPromote: with nothing changed, unless the successor stopped to answer meanwhile: then the lease is
-        any candidate's. Raises what fencing and releasing raise."""
-        if self.role is not Role.PRIMARY or self._grant is None or self._is_handing_over:
-            raise CannotPromote("this node is not the primary, or hands over already")
-        if self._grant.good_until_s == math.inf:
-            raise CannotPromote(
-                "the lease is static, so nobody can be handed it: name the other node in [lease] primary on all nodes "
-                "and restart them, or let nodes take turns with [lease] provider = 'object_store' or 'consul'"
-            )
-        successor = await self._successor(to)
-        if not await self._gets_everything(successor):
-            raise CannotPromote(f"{successor} has not got what this node wrote after {HAND_OVER_S:g} s")
-        self._is_handing_over = True
-        try:
-            await self._fence(successor)
-            await self.under_way.those_of_now(timeout_s=HAND_OVER_S)
-            if not await self._gets_everything(successor):
-                await self._give_up(f"{successor} was to follow, and stopped to answer")
-                raise CannotPromote(f"{successor} stopped to answer: the lease is released, and any candidate follows")
-            await self._stop_renewing()
-            grant, self._grant = self._grant, None
-            if grant is None:
-                raise CannotPromote("this node lost the lease meanwhile, and any candidate follows")
-            try:
-                await self._lease.release(grant, successor=successor)
-            finally:
-                self._become(Role.REPLICA)
-        finally:
-            self._is_handing_over = False
-        log.info("the lease is handed over to %s", successor)
+    async def resign(self) -> Grant | None:
+        """What this node held, not to be renewed any more. None if it held nothing."""
+        await self._tenure.stop_renewing()
+        return self._tenure.give_up()
 
-    async def _successor(self, wanted: str | None) -> str:
-        assert self._cluster is not None, "leading was started"
-        names = [peer.name for peer in self._cluster.peers()]
-        if wanted is not None and wanted not in names:
-            raise CannotPromote(f"there is no live node {wanted!r}: {', '.join(sorted(names)) or 'no other'} is there")
-        asked = names if wanted is None else [wanted]
-        answers = await asyncio.gather(*(self._ask(name, ["could follow"]) for name in asked))
-        able = {name: self._stamp_of(heads) for name, heads in zip(asked, answers, strict=True) if heads is not None}
-        if not able:
-            raise CannotPromote(
-                f"{wanted or 'no other node'} can follow: one has to be up, ready, and a candidate ([lease] candidate, "
-                "region)"
-            )
-        return max(sorted(able), key=able.__getitem__)
-
-    def _stamp_of(self, heads: Heads) -> int:
-        """How far somebody has this node's epoch."""
-        head = None if self._site is None else heads.vector.get(self._site)
-        return 0 if head is None else head.stamp
-
-    async def _gets_everything(self, peer: str) -> bool:
-        """Whether a peer has merged all that is folded here now, in time. It is told of as ever."""
-        assert self._cluster is not None, "leading was started"
-        assert self._site is not None, "this node is the primary"
-        wanted = self._replication.view().vector[self._site].stamp
-        with contextlib.suppress(TimeoutError, CallError):
-            async with asyncio.timeout(HAND_OVER_S):
-                while True:
-                    match await self._cluster.call(peer, PRIMARY, ["merged", self._site], timeout_s=ASK_TIMEOUT_S):
-                        case ["merged", int(stamp)] if stamp >= wanted:
-                            return True
-                        case _:
-                            pass
-                    await asyncio.sleep(HAND_OVER_LOOK_S)
-        return False
-
-    async def _stop_renewing(self) -> None:
-        """What a renewal may still write would undo a release."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.wait([self._renewing])
+    def resigned(self) -> None:
+        """What it held is released, or could not be."""
+        self._become(Role.REPLICA)
 
     # --- the lease ---
 
     async def _look_after(self) -> None:
         """Looks at the lease, several times a second."""
         while True:
-            now_s = self._settings.clock()
-            if now_s - self._awake_s > deciding.STALL_S:
-                log.warning("this node was not awake for %.1f s: the lease is asked for", now_s - self._awake_s)
-                self._must_ask = True
-                self._stalls += 1
-            self._awake_s = now_s
-            grant = self._grant
-            if grant is not None:
-                if now_s >= grant.good_until_s:
-                    self._lose(self._problems.get("lease") or "it could not be renewed in time")
-                elif (self._must_ask or now_s >= grant.renew_at_s) and self._is_idle() and not self._is_handing_over:
-                    self._renewing = asyncio.create_task(self._renew(grant), name="primary: renewing")
-            else:
-                self._must_ask = False
+            self._tenure.look(may_renew=not self._handing_over.is_under_way)
             self._check_site()
-            self._note_ahead(now_s)
+            self._note_ahead(self._settings.clock())
             await asyncio.sleep(TICK_S)
 
-    def _is_idle(self) -> bool:
-        return self._renewing is None or self._renewing.done()
+    def lease_is_over(self) -> None:
+        """It was not renewed in time."""
+        self._lose(self._problems.get("lease") or "it could not be renewed in time")
 
-    async def _renew(self, grant: Grant) -> None:
-        stalls = self._stalls_by_now()
-        try:
-            renewed = await self._lease.renew(grant)
-        except LeaseLost as error:
-            if self._grant is grant:
-                self._lose(str(error))
-        except (LeaseError, LeaseUnusable) as error:
-            self._trouble(str(error), about="lease")
+    def lease_is_lost(self, why: str) -> None:
+        """The provider says so."""
+        self._lose(why)
+
+    def lease_is_renewed(self) -> None:
+        """This node may write again, or for longer."""
+        self._has_changed()
+
+    def lease_has_trouble(self, problem: str) -> None:
+        """It could not be renewed now. "": it could be."""
+        if problem:
+            self._trouble(problem, about="lease")
         else:
             self._problems.pop("lease", None)
-            if self._grant is grant:
-                self._grant, self._must_ask = renewed, stalls != self._stalls_by_now()
-                self._has_changed()
-
-    def _stalls_by_now(self) -> int:
-        """How often this node was not awake, with a time that was not noted yet."""
-        return self._stalls + (self._settings.clock() - self._awake_s > deciding.STALL_S)
 
     def _lose(self, why: str) -> None:
         log.warning("the lease is lost: %s", why)
-        self._grant = None
+        self._tenure.give_up()
         self._become(Role.REPLICA)
         self._wake.set()
 
@@ -491,12 +359,12 @@ class Leading:
         off = self._replication.clock_off()
         if self.role is Role.PRIMARY and not off:
             return
-        if self._grant is not None and off:  # what it writes is not sent
-            await self._give_up(f"this node gives the lease up: {off}")
+        if self.grant is not None and off:  # what it writes is not sent
+            await self.give_up(f"this node gives the lease up: {off}")
             return
-        await self._fence(self.standing.primary)
-        if self._grant is not None:
-            await self._promote(self._grant)
+        await self.fence(self.standing.primary)
+        if self.grant is not None:
+            await self._promote(self.grant)
         elif self._may_stand():
             await self._stand()
         else:
@@ -509,96 +377,54 @@ class Leading:
         return settings.candidate and is_well and settings.clock() >= self._not_before_s
 
     async def _stand(self) -> None:
-        stalls = self._stalls_by_now()
         try:
-            self._grant = await self._lease.acquire(above=max(self.standing.epoch, self._known_epoch()))
+            grant = await self._tenure.acquire(above=max(self.standing.epoch, self._known_epoch()))
         except LeaseHeld:
             self._problems.clear()
             self._note_holding(await self._lease.read())
             return
-        self._must_ask = stalls != self._stalls_by_now()
         self._become(Role.CANDIDATE)
-        log.info("the lease is granted to this node, epoch %d", self._grant.epoch)
+        log.info("the lease is granted to this node, epoch %d", grant.epoch)
         self._wake.set()
 
     async def _promote(self, grant: Grant) -> None:
+        assert self._cluster is not None, "leading was started"
+        size, replication = self._settings.size, self._replication
         try:
             async with asyncio.timeout(CATCH_UP_S):
-                await self._catch_up(grant)
+                await catch_up(replication, self._cluster, size=size, epoch=grant.epoch, trouble=self._trouble)
+        except NewerEpoch as newer:
+            self.standing.knows_of(newer.epoch)
+            await self.give_up(str(newer))
+            raise LeaseLost(grant.epoch, "a newer epoch is known") from None
         except TimeoutError:
-            return await self._give_up(f"what a majority of {self._settings.size} nodes has could not be fetched")
-        if self._grant is None or self._grant.epoch != grant.epoch:
+            return await self.give_up(f"what a majority of {size} nodes has could not be fetched")
+        if self.grant is None or self.grant.epoch != grant.epoch:
             return None
         site = epoch_site(grant.epoch, self._settings.random_hex())
-        await self._replication.work(lambda store: store.begin_epoch(site))
+        await replication.work(lambda store: store.begin_epoch(site))
         self._fenced = None
-        if self._grant is None:  # lost meanwhile: what was written in between is a tail
+        if self.grant is None:  # lost meanwhile: what was written in between is a tail
             return None
         self._site, self._ahead = site, Ahead()
         self._problems.clear()
         self.standing.claims(self._name, grant.epoch)
         self._become(Role.PRIMARY)
-        self._tell_all(is_primary=True, epoch=grant.epoch)
+        self._telling.all(is_primary=True, epoch=grant.epoch)
         log.info("this node is the primary, epoch %d", grant.epoch)
         return None
 
-    async def _catch_up(self, grant: Grant) -> None:
-        """Returns once this node has all that a majority has. Cancelled when that takes too long."""
-        while True:
-            heard = await self._ask_peers(grant.epoch)
-            needed = majority(self._settings.size)
-            if 1 + len(heard) >= needed:
-                break
-            self._trouble(f"{1 + len(heard)} of {self._settings.size} nodes are there, and {needed} have to be")
-            await asyncio.sleep(POLL_S)
-        epochs = [epoch_of(site) for heads in heard.values() if (site := newest(heads.vector)) is not None]
-        if max(epochs, default=0) >= grant.epoch:
-            self.standing.knows_of(max(epochs))
-            await self._give_up(f"somebody has written in epoch {max(epochs)} already")
-            raise LeaseLost(grant.epoch, "a newer epoch is known")
-        for peer, heads in heard.items():
-            self._replication.hear_heads(peer, heads)
-        await self._replication.wait_for(self._wanted(heard.values()), timeout_s=CATCH_UP_S)
-
-    def _wanted(self, heard: Iterable[Heads]) -> Position:
-        """What any of these has, but for tails, sites of which no head proves anything, and what a clock far ahead
-        stamped: nobody merges that before its time comes, and who writes it gives the lease up."""
-        view, before_ms = self._replication.view(), self._replication.before_ms()
-        stamps: dict[Site, Stamp] = {}
-        for heads in heard:
-            tail = {} if view.epoch is None else view.epoch.tail_of({s: h.stamp for s, h in heads.vector.items()})
-            for site, head in heads.vector.items():
-                is_sure = site not in view.closed and site not in heads.closed and site not in tail
-                if is_sure and ms_of(head.stamp) < before_ms:
-                    stamps[site] = max(head.stamp, stamps.get(site, head.stamp))
-        return Position(stamps)
-
-    async def _ask_peers(self, epoch: int) -> dict[str, Heads]:
-        assert self._cluster is not None, "leading was started"
-        names = [peer.name for peer in self._cluster.peers()]
-        answers = await asyncio.gather(*(self._ask(name, ["heads", epoch]) for name in names))
-        return {name: heads for name, heads in zip(names, answers, strict=True) if heads is not None}
-
-    async def _ask(self, peer: str, question: list[object]) -> Heads | None:
-        assert self._cluster is not None, "leading was started"
-        try:
-            answer = await self._cluster.call(peer, PRIMARY, question, timeout_s=ASK_TIMEOUT_S)
-            heads = parse_heads(answer) if isinstance(answer, list) else None
-        except (CallError, NotAMessage):
-            return None
-        return heads if heads is not None and heads.ready else None  # of one that is fetching state they say too little
-
-    async def _give_up(self, why: str) -> None:
+    async def give_up(self, why: str) -> None:
         """Lets the lease go, and others try."""
         self._trouble(why)
-        grant, self._grant = self._grant, None
+        grant = self._tenure.give_up()
         self._become(Role.REPLICA)
         self._not_before_s = self._settings.clock() + BACK_OFF_S
-        await self._fence(None)
+        await self.fence(None)
         if grant is not None:
             await self._lease.release(grant)
 
-    async def _fence(self, primary: str | None) -> None:
+    async def fence(self, primary: str | None) -> None:
         """The tables say who writes them, as far as is known."""
         message = fence_message(primary, self._name)
         if message != self._fenced:
@@ -618,46 +444,12 @@ class Leading:
             before, self.role = self.role, role
             if before is Role.PRIMARY:
                 self.standing.resigns(self._name, self.standing.epoch)
-                self._tell_all(is_primary=False, epoch=self.standing.epoch)
+                self._telling.all(is_primary=False, epoch=self.standing.epoch)
             self._has_changed()
 
     def _has_changed(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    # --- telling ---
-
-    async def _tell_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        told_s = loop.time()
-        while True:
-            if self.role is Role.PRIMARY and loop.time() - told_s >= TELL_S:
-                self._tell_all(is_primary=True, epoch=self.epoch())
-                told_s = loop.time()
-            self._tell_beside()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self.next_change()
-
-    def _tell_beside(self) -> None:
-        if self._beside is None:
-            return
-        view = self._replication.view()
-        site = None if view.epoch is None else view.epoch.site
-        position = Position({site: view.vector[site].stamp}) if site in view.vector and site is not None else Position()
-        other = None if self.role is Role.PRIMARY else self.standing.primary
-        try:
-            self._beside.tell(primary=other, position=str(position))
-        except OSError as error:
-            self._trouble(f"the files beside the database cannot be written: {error}")
-
-    def _tell_all(self, *, is_primary: bool, epoch: int) -> None:
-        for peer in () if self._cluster is None else self._cluster.peers():
-            self._tell(peer.name, is_primary=is_primary, epoch=epoch)
-
-    def _tell(self, peer: str, *, is_primary: bool, epoch: int) -> None:
-        if self._cluster is not None:
-            self._cluster.cast(peer, PRIMARY, ["primary", epoch, is_primary])
 
     @property
     def _name(self) -> str:

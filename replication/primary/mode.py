@@ -19,7 +19,8 @@ from replication.primary.beside import Beside
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.folded_writes import FoldedWrites
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
-from replication.primary.leading import PRIMARY, Leading, Settings
+from replication.primary.leading import Leading, Settings
+from replication.primary.standing import PRIMARY
 from replication.primary.together import Together
 from replication.primary.workers import PrimaryWorker, WritesWorker, log
 from replication.repo import Repo

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+PRIMARY: Final = "Primary"
+"""The actor's name on every node."""
 
 
 class Role(StrEnum):

@@ -12,7 +12,8 @@ from cluster.seldom import SeldomLog
 from replication.errors import CannotPromote, ReplicationError
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.forwarding import WRITES
-from replication.primary.leading import PRIMARY, Leading
+from replication.primary.leading import Leading
+from replication.primary.standing import PRIMARY
 from replication.primary.under_way import UnderWay
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pytest
 from cluster.lease import object_store
 from replication.acknowledging.levels import Ack
 from replication.primary import carrying_out
-from replication.primary.leading import Leading
+from replication.primary.tenure import Tenure
 from replication.simulation.one_writer.faults import FAULTS, SUSPENDED, Fault
 from replication.simulation.one_writer.history import Call, End, Row, wrong_with
 from replication.simulation.one_writer.linearizable import Operation, is_linearizable
@@ -35,11 +35,10 @@ type TakeOut = Callable[[pytest.MonkeyPatch], None]
 def without_asking_after_a_stall(patch: pytest.MonkeyPatch) -> None:
     """Who was not awake trusts its clock."""
 
-    def still_holds(self: Any) -> bool:
-        grant = self._grant
-        return self.role == "primary" and grant is not None and self._settings.clock() < grant.good_until_s
+    def may_write(self: Any) -> bool:
+        return self.grant is not None and self._clock() < self.grant.good_until_s
 
-    patch.setattr(Leading, "still_holds", still_holds)
+    patch.setattr(Tenure, "may_write", may_write)
 
 
 def without_waiting_for_the_lease_to_run_out(patch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,9 @@ from replication.positions import Position, of_next_fold
 from replication.primary.carrying_out import CarryingOut
 from replication.primary.folded_writes import FoldedWrites
 from replication.primary.forwarding import WRITES, Forwarding, Timeouts
-from replication.primary.leading import PRIMARY, Leading, Settings
+from replication.primary.leading import Leading, Settings
 from replication.primary.operations import Operation
-from replication.primary.standing import fence_message
+from replication.primary.standing import PRIMARY, fence_message
 from replication.primary.together import Together
 from replication.primary.workers import PrimaryWorker, WritesWorker, log
 from replication.simulation.application import CLUSTER

@@ -97,7 +97,7 @@ async def test_a_handover_under_load_holds_writes_and_fails_loses_and_repeats_no
     assert len(shown) == len(set(shown))
     assert set(acknowledged) <= set(shown) <= {*acknowledged, *unknown}
     # Only where this process stood still, after which nobody is believed to hold a lease until that was asked.
-    assert not unknown or any(one.mode.leading._stalls for one in (a, b, c))
+    assert not unknown or any(one.mode.leading.stalls for one in (a, b, c))
     assert not any(one.replication.view().tails for one in (a, b, c))
 
 
@@ -187,7 +187,7 @@ async def test_wall_clocks_that_are_set_by_more_than_the_leases_time_change_noth
         await eventually(lambda renewed=renewed: cluster.stores["a"].asked["put"] > renewed)  # type: ignore[misc]
     assert [email for _, email, _ in await cluster.equal()] == ["ahead", "back"]
     assert a.mode.leading.epoch() == 1
-    assert not any(one.mode.leading._stalls for one in (a, b))
+    assert not any(one.mode.leading.stalls for one in (a, b))
 
 
 async def test_what_only_the_former_primary_had_is_kept_apart_and_its_node_shows_the_clusters_rows(
