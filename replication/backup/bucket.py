@@ -83,16 +83,25 @@ def check_is_of(bucket: Bucket, cluster: str, *, found: str) -> None:
         raise BackupRefused(bucket.place(), f"is the backup of cluster {found!r}, and this is {cluster!r}", remedy)
 
 
-async def batch_at(bucket: Bucket, stretch: Stretch) -> Batch | None:
-    """What the object of these changesets holds; None if there is none. Raises BackupDamaged if it is no batch."""
+async def batch_at(bucket: Bucket, stretch: Stretch, *, cluster: str | None = None) -> Batch | None:
+    """What the object of these changesets holds; None if there is none. Raises BackupDamaged if it is no batch, or not
+    the one that its name says, or, if `cluster` is given, another cluster's."""
     name = of_stretch(stretch)
     sealed = await bucket.get(name, max_bytes=CONTENT_MAX_BYTES)
     if sealed is None:
         return None
     try:
-        return await asyncio.to_thread(batches.decode, sealed)
+        batch = await asyncio.to_thread(batches.decode, sealed)
     except BadBatch as error:
         raise BackupDamaged(bucket.place(name), str(error)) from None
+    if batch.stretch != stretch or batch.cluster != (cluster or batch.cluster):
+        raise BackupDamaged(bucket.place(name), "holds something else than its name says")
+    return batch
+
+
+def missing(bucket: Bucket, what: Stretch | str) -> BackupDamaged:
+    """What is to be said of changesets, or of an object by its name, that should be there."""
+    return BackupDamaged(bucket.place(what if isinstance(what, str) else of_stretch(what)), "is missing")
 
 
 async def newest_snapshot(bucket: Bucket) -> Manifest | None:
@@ -111,7 +120,7 @@ async def manifest(bucket: Bucket, number: int) -> Manifest:
     """What closes a snapshot. Raises BackupDamaged."""
     found = await manifest_if_there(bucket, number)
     if found is None:
-        raise BackupDamaged(bucket.place(of_closing(number)), "is missing")
+        raise missing(bucket, of_closing(number))
     return found
 
 

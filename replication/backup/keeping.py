@@ -19,7 +19,7 @@ from cluster.lease.interface import Grant
 from cluster.lease.object_store import ObjectStoreLease
 from cluster.tasks import ended
 from replication.backup import inventory
-from replication.backup.bucket import Bucket, manifest_if_there
+from replication.backup.bucket import Bucket, manifest_if_there, missing
 from replication.backup.errors import BackupDamaged, BackupError
 from replication.backup.inventory import Inventory
 from replication.backup.lease_in_bucket import LEASE_TTL_S, LeaseInBucket
@@ -169,7 +169,7 @@ class Keeper:
         snapshots, unread = await self._snapshots(there)
         lost = await self._lost(left, snapshots.base)
         if lost:
-            problem = str(BackupDamaged(self._bucket.place(of_stretch(lost[0])), "is missing"))
+            problem = str(missing(self._bucket, lost[0]))
         await self._remove_old(there, snapshots, left)
         await self._write_inventory(there, snapshots, sorted({*left, *lost}))
         if snapshots.kept:

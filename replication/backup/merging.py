@@ -81,7 +81,7 @@ async def parts_in(bucket: Bucket, large: Stretch, small: Sequence[Stretch]) -> 
     """Which of the small objects begin and end with changesets of the large one, which is read for it; none if it is
     gone. Raises BackupUnreachable, BackupDamaged."""
     batch = await batch_at(bucket, large)
-    if batch is None or batch.stretch != large:
+    if batch is None:
         return []
     ends: set[Stamp] = {link.upto for link in batch.links}
     return [one for one in small if one.first in ends and one.last in ends]
@@ -92,12 +92,9 @@ async def _read(bucket: Bucket, run: Sequence[Stretch]) -> AsyncIterator[tuple[S
 
     async def read(one: Stretch) -> Batch | BackupDamaged | None:
         try:
-            batch = await batch_at(bucket, one)
+            return await batch_at(bucket, one)
         except BackupDamaged as error:
             return error
-        if batch is not None and batch.stretch != one:
-            return BackupDamaged(bucket.place(of_stretch(one)), "holds something else than its name says")
-        return batch
 
     for some in itertools.batched(run, READ_AT_ONCE, strict=False):
         for one, batch in zip(some, await asyncio.gather(*map(read, some)), strict=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from replication.backup.bucket import Bucket
+from replication.backup.bucket import Bucket, missing
 from replication.backup.envelope import BadEnvelope, unseal
 from replication.backup.errors import BackupDamaged
 from replication.backup.manifests import PIECE_MAX_BYTES, Manifest
@@ -15,7 +15,7 @@ async def piece(bucket: Bucket, snapshot: Manifest, number: int) -> bytes:
     name = of_piece(snapshot.snapshot, number)
     sealed = await bucket.get(name, max_bytes=2 * PIECE_MAX_BYTES)
     if sealed is None:
-        raise BackupDamaged(bucket.place(name), "is missing")
+        raise missing(bucket, name)
     expected = snapshot.pieces[number]
 
     def unsealed() -> bytes:

@@ -12,19 +12,18 @@ who names one wants all that is before it."""
 
 import asyncio
 import contextlib
-import heapq
 import os
 import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from replication.backup.batches import Batch, Link
-from replication.backup.bucket import Bucket, batch_at, check_is_of, whose
+from replication.backup.bucket import Bucket, check_is_of, missing, whose
+from replication.backup.chain_reading import Chain, ChainReader, in_order
 from replication.backup.chains import AnotherHistory, Gap, by_site, following, newest_deps, to_read, upto_first
 from replication.backup.choosing import snapshot_for
 from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
@@ -33,9 +32,8 @@ from replication.backup.errors import BackupDamaged, BackupError, CannotRestore,
 from replication.backup.fingerprints import fingerprints
 from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
-from replication.backup.names import CHANGESETS, Stretch, of_closing, of_stretch, stretches_in
+from replication.backup.names import Stretch, of_closing, of_stretch
 from replication.backup.pieces import piece
-from replication.backup.read_ahead import ReadAhead
 from replication.backup.taking import opened_as_it_is
 from replication.backup.what_to_keep import is_in
 from replication.convergent.engine import Engine
@@ -147,16 +145,8 @@ async def restore(
     try:
         return await restoring.run(target, new_site, new_nonce)
     finally:
-        await restoring.ahead.close()
+        await restoring.reader.close()
         await engine.run(lambda: _remove(arriving))
-
-
-@dataclass(slots=True)
-class _Chain:
-    """What is left to be read of a site's objects, and the end of what was."""
-
-    left: deque[Stretch]
-    head: Head | None
 
 
 @dataclass(slots=True)
@@ -168,7 +158,7 @@ class _Restoring:
     engine: Engine
     progress: Progress
     now_ms: Callable[[], int]
-    chains: dict[Site, _Chain] = field(default_factory=dict[Site, _Chain])
+    chains: dict[Site, Chain] = field(default_factory=dict[Site, Chain])
     ends: dict[Site, Stamp] = field(default_factory=dict[Site, Stamp])
     """Up to where a site is merged, of which more may be there."""
     tails: dict[Site, LeftOut] = field(default_factory=dict[Site, LeftOut])
@@ -177,10 +167,13 @@ class _Restoring:
     merged: int = 0
     known: KnownTables = field(default_factory=KnownTables)
     connection: sqlite3.Connection | None = None
-    ahead: ReadAhead = field(init=False)
+    reader: ChainReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ahead = ReadAhead(self._batch)
+        self.reader = ChainReader(self.bucket, cluster=self.snapshot.cluster, ends_in=self._ends_in)
+
+    def _ends_in(self, stretch: Stretch) -> bool:
+        return self.cut.ends_in(stretch)  # of the cut as it is by then: reading may have made it another one
 
     async def run(self, target: Path, new_site: Callable[[], Site], new_nonce: Callable[[], bytes]) -> Restored:
         await self._plan()
@@ -257,7 +250,7 @@ class _Restoring:
             head = self.snapshot.vector.get(site)
             found = to_read(stretches, first_after(site) if head is None else head.stamp)
             if found:
-                self.chains[site] = _Chain(left=deque(found), head=head)
+                self.chains[site] = Chain(left=deque(found), head=head)
         begun = {
             site: await self._next_batch(site, chain)
             for site, chain in self.chains.items()
@@ -283,7 +276,7 @@ class _Restoring:
             return cut
         seen: dict[Site, Stamp] = {}
         for site in self.chains.keys() & cut.position.stamps.keys():
-            chain = _Chain(left=self.chains[site].left.copy(), head=self.chains[site].head)
+            chain = Chain(left=self.chains[site].left.copy(), head=self.chains[site].head)
             is_last = False
             while chain.left and not is_last:
                 links = (await self._next_batch(site, chain)).links
@@ -317,44 +310,23 @@ class _Restoring:
         needed = [one for one in found.unlisted if self.cut.begins_before(one) and not is_in(one, self.snapshot)]
         late, lost = await looked_for(self.bucket, replace(found, unlisted=needed))
         if lost:
-            raise BackupDamaged(self.bucket.place(of_stretch(lost[0])), "is missing")
+            raise missing(self.bucket, lost[0])
         return by_site([*found.listed, *late])
 
-    async def _there(self) -> dict[Site, list[Stretch]]:
-        """Which objects with changesets there are, of each site."""
-        return by_site(stretches_in(await self.bucket.names(CHANGESETS)))
-
     async def _merge_all(self) -> None:
-        """In the order of stamps. An object is read when it is the turn of the first changeset in it, or sooner if that
-        one is not the first that is to be merged."""
+        """In the order of stamps."""
         self.progress.part = "merging changesets"
-        turns = [(chain.left[0].first, site) for site, chain in self.chains.items()]
-        heapq.heapify(turns)
-        read: dict[Site, deque[Link]] = {}
         batch: list[tuple[Site, Link]] = []
         size = 0
-        while turns:
-            _, site = heapq.heappop(turns)
-            links = read.get(site)
-            if not links:
-                links = read[site] = deque(await self._next_links(site))
-                if links and turns and turns[0] < (links[0].upto, site):
-                    heapq.heappush(turns, (links[0].upto, site))
+        async with contextlib.aclosing(in_order(self.chains, self._next_links)) as changesets:
+            async for site, link in changesets:
+                if site in self.left_out:
                     continue
-            if links and site not in self.left_out:
-                link = links.popleft()
                 batch.append((site, link))
                 size += len(link.encoded)
-            if size >= MERGE_BYTES or len(batch) >= MERGE_MAX_COUNT:
-                await self._merge(batch)
-                batch, size = [], 0
-            chain = self.chains[site]
-            if site in self.left_out:
-                continue
-            if links:
-                heapq.heappush(turns, (links[0].upto, site))
-            elif chain.left:
-                heapq.heappush(turns, (chain.left[0].first, site))
+                if size >= MERGE_BYTES or len(batch) >= MERGE_MAX_COUNT:
+                    await self._merge(batch)
+                    batch, size = [], 0
         if batch:
             await self._merge(batch)
 
@@ -375,7 +347,7 @@ class _Restoring:
         end = self.ends.get(site, STAMP_MAX)
         counts = tuple(link for link in wanted if link.upto <= end)
         if len(counts) < len(found):
-            self.ahead.forget(chain.left)
+            self.reader.forget(chain.left)
             chain.left.clear()
         if len(counts) < len(wanted):
             self.tails[site] = LeftOut(site=site, after=end, reason=_TAIL)
@@ -383,25 +355,11 @@ class _Restoring:
             chain.head = found[-1].head
         return counts
 
-    async def _next_batch(self, site: Site, chain: _Chain) -> Batch:
-        """What the next object of a site holds. One that is gone was made part of a larger one, and is read there."""
-        while (batch := await self.ahead.batch(stretch := chain.left[0], islice(chain.left, 1, None))) is None:
-            at = first_after(site) if chain.head is None else chain.head.stamp
-            left = upto_first(to_read((await self._there()).get(site, ()), at), self.cut.ends_in)
-            if not left or left[0] == stretch or left[0].first > stretch.first:
-                raise BackupDamaged(self.bucket.place(of_stretch(stretch)), "is missing")
-            self.progress.objects_total += len(left) - len(chain.left)
-            self.ahead.forget(chain.left)
-            chain.left = deque(left)
-        return batch
-
-    async def _batch(self, stretch: Stretch) -> Batch | None:
-        name = of_stretch(stretch)
-        batch = await batch_at(self.bucket, stretch)
-        if batch is None:
-            return None
-        if batch.stretch != stretch or batch.cluster != self.snapshot.cluster:
-            raise BackupDamaged(self.bucket.place(name), "holds something else than its name says")
+    async def _next_batch(self, site: Site, chain: Chain) -> Batch:
+        """What the next object of a site holds."""
+        before = len(chain.left)
+        batch = await self.reader.next_batch(site, chain)
+        self.progress.objects_total += len(chain.left) - before
         return batch
 
     async def _merge(self, batch: Sequence[tuple[Site, Link]]) -> None:
@@ -453,8 +411,10 @@ class _Restoring:
     def _leave_out(self, site: Site, reason: str, after: Stamp | None = None) -> None:
         if site in self.left_out:
             return
-        self.ahead.forget(self.chains[site].left)
-        head = self.chains[site].head
+        chain = self.chains[site]
+        self.reader.forget(chain.left)
+        chain.left.clear()
+        head = chain.head
         end = first_after(site) if head is None else head.stamp
         self.left_out[site] = LeftOut(site=site, after=end if after is None else after, reason=reason)
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from replication.backup.bucket import Bucket, batch_at, manifest_if_there, whose
+from replication.backup.bucket import Bucket, batch_at, manifest_if_there, missing, whose
 from replication.backup.chains import AnotherHistory, Gap, by_site, following, to_read
 from replication.backup.errors import BackupDamaged, NothingToRestore
 from replication.backup.looking import looked_for, seen
@@ -74,12 +74,12 @@ class _Sampling:
                 if name in names:
                     self.pieces.append((found, number))
                 elif await self._is_kept(found):
-                    self.problems.append(str(BackupDamaged(self.bucket.place(name), "is missing")))
+                    self.problems.append(str(missing(self.bucket, name)))
         there = await seen(self.bucket)
         oldest = self.snapshots[0] if self.snapshots else None
         needed = [one for one in there.unlisted if oldest is None or not is_in(one, oldest)]
         late, lost = await looked_for(self.bucket, replace(there, unlisted=needed))
-        self.problems += [str(BackupDamaged(self.bucket.place(of_stretch(one)), "is missing")) for one in lost]
+        self.problems += [str(missing(self.bucket, one)) for one in lost]
         for site, stretches in by_site([*there.listed, *late]).items():
             if self.snapshots and site in self.snapshots[0].closed:
                 continue  # all that counts of it is in the snapshots
@@ -114,8 +114,6 @@ class _Sampling:
             batch = await batch_at(self.bucket, stretch)
             if batch is None:
                 return await self._gone(stretch)
-            if batch.stretch != stretch:
-                self.problems.append(str(BackupDamaged(place, "holds something else than its name says")))
             following(batch, head)
         except BackupDamaged as error:
             self.problems.append(str(error))
@@ -135,7 +133,7 @@ class _Sampling:
         for other in await self._stretches():
             if other.site == stretch.site and other.first <= stretch.first and stretch.last <= other.last:
                 return
-        self.problems.append(str(BackupDamaged(self.bucket.place(of_stretch(stretch)), "is missing")))
+        self.problems.append(str(missing(self.bucket, stretch)))
 
     async def _stretches(self) -> Sequence[Stretch]:
         return stretches_in(await self.bucket.names(CHANGESETS))

@@ -9,7 +9,7 @@ from typing import Final
 
 from cluster.security import Secret
 from replication.backup import marker
-from replication.backup.bucket import Bucket, Lying
+from replication.backup.bucket import Bucket, Lying, missing
 from replication.backup.encrypting import OVERHEAD_BYTES, CannotDecrypt, Key, key_of, new_key
 from replication.backup.errors import BackupDamaged, BackupRefused, BackupUnreachable
 from replication.backup.marker import BadMarker, Marker
@@ -86,7 +86,7 @@ class SecuredBucket:
     async def _sealed(self, name: str, content: bytes) -> bytes:
         """As it is written there."""
         if await self._opened() is None:
-            raise BackupDamaged(self.place(MARKER), "is missing")
+            raise missing(self, MARKER)
         return content if self._key is None else await asyncio.to_thread(self._key.encrypt, name, content)
 
     async def _get_marker(self) -> bytes | None:
