@@ -14,6 +14,7 @@ from typing import Final, NoReturn, Protocol
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
 from replication.backup import batches, snapshotting
+from replication.backup.archive import BucketArchive
 from replication.backup.batches import BadBatch, Batch, batch_of
 from replication.backup.bucket import Bucket, batch_at, claim
 from replication.backup.chains import ends
@@ -36,6 +37,7 @@ from replication.backup.snapshotting import Snapshotting
 from replication.backup.status import BackupStatus, SiteStatus, Tally
 from replication.backup.taking import Snapshots
 from replication.backup.telling import Bus, Uploaded
+from replication.convergent.archive import Archive
 from replication.convergent.store import Done, Store, View
 from replication.engine.received import Malformed
 from replication.engine.stamps import Site, Stamp, first_after, ms_of
@@ -56,6 +58,9 @@ WEIGH_SHARE: Final = 0.05
 
 class Here(snapshotting.Here, Protocol):
     """What is needed of this node's replication."""
+
+    archive: Archive | None
+    """Where it reads what no peer's journal has any more."""
 
     def durable_view(self) -> View:
         """How it would be at least after a power cut."""
@@ -126,6 +131,7 @@ class Backup:
     def start(self, bus: Bus) -> None:
         """Begins to work."""
         self._bus = bus
+        self._here.archive = BucketArchive(self._bucket, cluster=self._cluster)
         self._uploaded.start(bus)
         self._seldom = SeldomLog(log, asyncio.get_running_loop().time)
         self._task = asyncio.create_task(self._run(), name="backup")

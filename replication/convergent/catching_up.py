@@ -2,8 +2,9 @@
 
 - **A page** of a peer's journal at a time, in an order in which everything can be merged as it comes. The next request
   says what is here by then, so that it resumes by itself wherever it broke off.
-- **A snapshot** where the peer's journal does not reach back far enough: its state, by ranges of keys, each merged as
-  it comes; then the heads move to what the peer had at the start, and its journal, pinned meanwhile, has the rest.
+- **An archive**, if there is one, where the peer's journal does not reach back far enough (see `from_archive`).
+- **A snapshot** there, if that is cheaper: the peer's state, by ranges of keys, each merged as it comes; then the heads
+  move to what the peer had at the start, and its journal, pinned meanwhile, has the rest.
 - **A fork**: two histories of one site. Whoever sees one closes the site; nodes that merged different branches of it
   fetch each other's whole state, which loses nothing, and then agree on the branches.
 
@@ -17,15 +18,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from cluster.errors import CallError
+from replication.convergent import from_archive
 from replication.convergent.asking import Bus, ask
 from replication.convergent.exchange import Exchange
+from replication.convergent.from_archive import FromArchive
 from replication.convergent.inbox import Inbox
 from replication.convergent.messages import Heads, NotAMessage, plain_stamps
 from replication.convergent.opened import BegunAgain
 from replication.convergent.parcels import ParcelError, unflat
 from replication.convergent.state_moves import finish_snapshot, merge_range
 from replication.convergent.status import Progress, Tally
-from replication.convergent.store import Done, Store, View
+from replication.convergent.store import Done, Store
 from replication.engine.changesets import ChangesetError
 from replication.engine.closing import FORGOTTEN
 from replication.engine.sites import Head
@@ -45,28 +48,8 @@ LOST_AFTER_S: Final = 10.0
 START_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
-class Here(Protocol):
+class Here(from_archive.Here, Protocol):
     """What catching up needs of this node's replication."""
-
-    def view(self) -> View:
-        """How the database is now."""
-        ...
-
-    def stamps(self) -> dict[Site, Stamp]:
-        """How far each site is merged."""
-        ...
-
-    def before_ms(self) -> int:
-        """Stamps from this millisecond on are too far ahead."""
-        ...
-
-    def take_in(self, peer: str, encoded: bytes) -> None:
-        """A changeset that was asked for. Raises ChangesetError."""
-        ...
-
-    async def settle(self) -> None:
-        """Waits until all that can be merged is."""
-        ...
 
     async def work(self, step: Callable[[Store], Done]) -> Done:
         """Has the engine do something."""
@@ -106,6 +89,7 @@ class CatchUp:
         self._lost_since_s: dict[Site, float] = {}
         self._lost_parts: set[Site] = set()
         self._wanted: deque[tuple[str, asyncio.Future[bool]]] = deque()
+        self._from_archive = FromArchive(here, bus, exchange, tally, self._ask_page)
 
     def want_state_of(self, peer: str) -> asyncio.Future[bool]:
         """A peer's whole state is fetched when its turn comes: whether it was. `work_off` has to be called then."""
@@ -181,11 +165,8 @@ class CatchUp:
         """Pages of the journal until there are no more. False if the last one brought nothing."""
         while True:
             before = self._here.stamps()
-            self._tally.asks += 1
-            under_way.part = "journal"
-            content = await ask(self._bus, peer, ["ask", plain_stamps(before)], came=under_way.add_bytes)
-            more, beyond = self._take_page(peer, content, under_way)
-            if beyond:
+            more, beyond = await self._ask_page(peer, under_way)
+            if beyond and not await self._from_archive.catch_up(peer, under_way):
                 await self._fetch_snapshot(peer, under_way)
             else:
                 await self._here.settle()
@@ -193,6 +174,13 @@ class CatchUp:
                 return False
             if not more and not beyond:
                 return True
+
+    async def _ask_page(self, peer: str, under_way: Progress) -> tuple[bool, bool]:
+        """A page of a peer's journal: whether there is more, and whether something of what it has is not in there."""
+        self._tally.asks += 1
+        under_way.part = "journal"
+        content = await ask(self._bus, peer, ["ask", plain_stamps(self._here.stamps())], came=under_way.add_bytes)
+        return self._take_page(peer, content, under_way)
 
     def _take_page(self, peer: str, content: bytes, under_way: Progress) -> tuple[bool, bool]:
         match unflat(content):

@@ -11,6 +11,7 @@ Casts:
 
 Calls, each a list that begins with its name; the answer is a parcel (see `parcels`):
     ["ask", [[site, stamp], ...]]           a page of what the asker lacks
+    ["weigh", [[site, stamp], ...]]         what a snapshot would be, and whether the journal leads on from there
     ["more", ref, offset]                   the next piece of a parcel
 
 No maps with keys that vary: msgpack interns keys, and Python 3.12 never frees them. Whatever is not as above raises

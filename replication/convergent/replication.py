@@ -25,6 +25,7 @@ from typing import Final
 from cluster.seldom import SeldomLog
 from cluster.tasks import ended
 from replication.convergent import repairs
+from replication.convergent.archive import Archive
 from replication.convergent.asking import REPLICATION
 from replication.convergent.catching_up import CatchUp
 from replication.convergent.clocks import ahead_said, off_said
@@ -144,6 +145,8 @@ class Replication:
             tally=self.tally,
             interval_s=settings.trim_interval_s,
         )
+        self.archive: Archive | None = None
+        """Where changesets are kept for longer than in the journal, if they are: a backup says so when it starts."""
         self._catch_up: CatchUp | None = None
         self._waiters = PositionWaiters(self.reached)
         self.feed = Feed(self, shelf, shelf_engine)

@@ -88,6 +88,8 @@ class Serving:
             match request:
                 case ["ask", have]:
                     return await self._page(parse_stamps(have))
+                case ["weigh", have]:
+                    return await self._weigh(parse_stamps(have))
                 case ["snapshot"]:
                     return await self._snapshot(peer)
                 case ["range", str(table), after]:
@@ -126,6 +128,9 @@ class Serving:
         if served and served[0].encoded is None:
             return await self._parcels.first(LargeChangeset(served[0], flags, self._shelf, self._engine))
         return await self._parcels.first(flat(*flags, *(one.encoded for one in served)))
+
+    async def _weigh(self, have: dict[Site, Stamp]) -> list[object]:
+        return await self._parcels.first((await self._engine.run(lambda: self._shelf.weight(have))).encoded())
 
     async def _snapshot(self, peer: str) -> list[object]:
         start = (await self._here.work(begin_snapshot)).start

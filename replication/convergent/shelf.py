@@ -4,7 +4,8 @@ never waits for a merge."""
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from replication.engine.journal import Page, page, piece
+from replication.convergent.archive import Weight
+from replication.engine.journal import Page, page, piece, state_bytes
 from replication.engine.stamps import Site, Stamp
 
 PAGE_MAX_BYTES = 1024 * 1024
@@ -31,6 +32,11 @@ class Shelf:
     def page(self, have: Mapping[Site, Stamp]) -> Page:
         """The next changesets for who has merged as far as this."""
         return page(self.connection, have, max_bytes=PAGE_MAX_BYTES, max_count=PAGE_MAX_COUNT)
+
+    def weight(self, have: Mapping[Site, Stamp]) -> Weight:
+        """What a snapshot would be, and whether who has merged as far as this needs one."""
+        found = page(self.connection, have, max_bytes=1, max_count=1)
+        return Weight(joins=not found.beyond, state_bytes=state_bytes(self.connection))
 
     def piece(self, site: Site, upto: Stamp, at: int, size: int) -> bytes | None:
         """Some bytes of a changeset, if the journal still has it."""

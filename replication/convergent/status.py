@@ -33,6 +33,8 @@ class Tally:
     pages_bytes: int = 0
     snapshots: int = 0
     state_exchanges: int = 0
+    archive_reads: int = 0
+    archive_fails: int = 0
     trimmed_changesets: int = 0
     trimmed_tombstones: int = 0
     new_sites: int = 0

@@ -197,6 +197,16 @@ def page_inside(connection: sqlite3.Connection, have: Mapping[Site, Stamp], *, m
     return Page(changesets=tuple(found), more=False, beyond=frozenset(names[short] for short in beyond))
 
 
+def state_bytes(connection: sqlite3.Connection) -> int:
+    """About how large all that a snapshot tells is: the database without its journal. Reads the length of each
+    changeset there, but not its bytes."""
+    (pages,), (free,), (page_bytes,) = (
+        connection.execute(f"PRAGMA main.{what}").fetchone() for what in ("page_count", "freelist_count", "page_size")
+    )
+    (journal,) = connection.execute("SELECT coalesce(sum(length(bytes)), 0) FROM main._litecast_journal").fetchone()
+    return max(0, int((pages - free) * page_bytes - journal))
+
+
 def _beyond(
     connection: sqlite3.Connection, name: Site, short: int, at: Stamp
 ) -> Iterator[tuple[int, Site, int, int, int]]:

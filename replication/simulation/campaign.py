@@ -39,6 +39,8 @@ PATHS: Final = (
     "a reader waited in vain",
     "status: pages",
     "status: snapshots",
+    "status: archive_reads",
+    "status: archive_fails",
     "status: trimmed_changesets",
     "status: trimmed_tombstones",
     "status: forks",

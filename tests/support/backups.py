@@ -9,8 +9,10 @@ from typing import Any
 from replication.backup import batches
 from replication.backup.names import Stretch, of_stretch
 from replication.backup.status import BackupStatus
+from replication.convergent.for_file import connect
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
+from replication.engine.trimming import trim_journal
 from tests.support.convergent import ConvergentCluster, Member
 from tests.support.eventually import eventually
 
@@ -35,6 +37,13 @@ def put_back(disk: dict[Path, bytes]) -> None:
     """The disk is again what it was."""
     for path, content in disk.items():
         path.write_bytes(content)
+
+
+def trim(*paths: Path) -> None:
+    """Everything in the journals of these databases is too old."""
+    for path in paths:
+        with contextlib.closing(connect(path)) as connection:
+            assert trim_journal(connection, now_ms=2**45, max_age_ms=0, max_bytes=0) > 0
 
 
 def status(member: Member) -> BackupStatus:

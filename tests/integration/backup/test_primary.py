@@ -11,7 +11,7 @@ from replication.backup.uploading import Backup
 from replication.engine.folding import is_due
 from replication.engine.sites import vector
 from replication.primary.standing import Role
-from tests.support.backups import rows_of
+from tests.support.backups import rows_of, trim
 from tests.support.buckets import FakeBucket
 from tests.support.eventually import eventually
 from tests.support.primary_nodes import CLUSTER, Member, PrimaryCluster
@@ -42,6 +42,12 @@ class BackedUp:
         backup.start(member.node)
         return member
 
+    async def stop(self, name: str) -> None:
+        backup = self.backups.pop(name)
+        await backup.stop()
+        await backup.close()
+        await self.cluster.stop(name)
+
     async def until_safe(self, member: Member) -> None:
         """All that was written on it is reported as safe."""
         backup = self.backups[member.node.name]
@@ -68,17 +74,18 @@ async def backed_up(tmp_path: Path) -> AsyncIterator[BackedUp]:
     await made.close()
 
 
-async def test_a_tail_that_was_uploaded_is_not_restored_and_what_the_next_primary_wrote_is(
+async def test_a_tail_that_was_uploaded_comes_back_nowhere_and_what_the_next_primary_wrote_does(
     backed_up: BackedUp, tmp_path: Path
 ) -> None:
     cluster = backed_up.cluster
-    a, b, c = [await backed_up.start(name) for name in "abc"]
+    a, b, c, d = [await backed_up.start(name) for name in "abcd"]
     await cluster.is_primary(a)
     await b.repo.insert("users", {"email": "before"})
     await cluster.equal()
-    for member in (a, b, c):
+    for member in (a, b, c, d):
         await backed_up.until_safe(member)
     site = a.replication.view().site
+    await backed_up.stop("d")
     for one in (b, c):
         cluster.network.cut(a.node.address, one.node.address)
     a.other.execute("INSERT INTO users (email) VALUES ('tail')")
@@ -96,6 +103,13 @@ async def test_a_tail_that_was_uploaded_is_not_restored_and_what_the_next_primar
     for member in (b, c):
         await backed_up.until_safe(member)
     assert any(site in name and name.endswith(f"{tail:016x}") for name in backed_up.bucket.objects)
+
+    trim(*(cluster.folder / name / "app.db" for name in "abc"))
+    d = await backed_up.start("d")
+    assert await cluster.equal() == rows
+    counts = d.replication.status().counts
+    assert (counts["archive_reads"], counts.get("snapshots")) == (1, None)
+    assert d.replication.view().vector[site].stamp < tail, "what a had for itself was there to be read"
 
     restored = await restore_from(backed_up.bucket, tmp_path / "restored.db")
     assert rows_of(tmp_path / "restored.db", USERS) == rows == [(1, "before", 3), (2, "new", 0)]
