@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from replication.convergent.store import View
+from replication.engine import forwarded
 from replication.engine.closing import branches
 from replication.engine.epochs import epoch_of
 from replication.engine.stamps import Site, Stamp
@@ -35,10 +36,19 @@ def notes(
         *([under_way] if under_way else ()),
         *ahead,
         *(f"not replicated: {refusal}" for refusal in view.refusals),
-        *(f"{peer} has another schema of {', '.join(tables)}" for peer, tables in differing.items()),
+        *(_differing_said(peer, tables) for peer, tables in differing.items()),
         *(
             f"site {site} was forked, {len(branches(tips))} branches are merged"
             for site, tips in view.closed.items()
             if len(branches(tips)) > 1
         ),
     )
+
+
+def _differing_said(peer: str, tables: Sequence[str]) -> str:
+    if forwarded.TABLE in tables:  # only where one node writes at a time is there such a table
+        return (
+            f"{peer} runs in the other one of the modes convergent and primary, so what is written does not come "
+            "together: set [replication] mode alike on all nodes"
+        )
+    return f"{peer} has another schema of {', '.join(tables)}"

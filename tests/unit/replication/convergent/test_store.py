@@ -10,6 +10,7 @@ import pytest
 
 from replication.attaching_declared import AttachOutcome, attach_declared
 from replication.convergent import opened, repairs
+from replication.convergent.saying import notes
 from replication.convergent.store import Store
 from replication.convergent.store_settings import StoreSettings
 from replication.convergent.trimming import trim
@@ -63,6 +64,13 @@ def test_damaged_rows_are_adopted_by_the_node_that_writes_and_by_no_replica_or_f
     store.end_epoch("written on the primary")
     with pytest.raises(NotComparable, match="adopt them on the primary"):
         repairs.adopt(store, "pages", [])
+
+
+def test_a_peer_of_the_other_mode_is_named_as_that_and_not_by_a_schema(disk: Disk) -> None:
+    view = open_store(disk).view()
+    said = notes(view, (), {"b": ("_litecast_forwarded", "pages"), "c": ("pages",)})
+    assert "b runs in the other one of the modes convergent and primary" in said[0]
+    assert said[1:] == ("c has another schema of pages",)
 
 
 def test_what_is_owed_and_was_folded_already_takes_no_write_lock(disk: Disk) -> None:
