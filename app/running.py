@@ -341,7 +341,9 @@ def _statements(config: Config, repo: Repo) -> StatementsApi | None:
         return None
     secret, cluster = config.bus.secret, config.cluster.name
     token = None if secret is None else statements_token(derive_token_key(secret, cluster))
-    return StatementsApi(repo, AdminGate(token))
+    return StatementsApi(
+        repo, AdminGate(token, "the token of programs beside a node: PrimaryStatements takes it from DATABASE-node")
+    )
 
 
 def _status(replication: Replication | None, primary: PrimaryMode | None) -> StatusOf | None:

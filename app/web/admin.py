@@ -13,14 +13,19 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+_ADMINS: Final = (
+    "the admin token, which is made from the cluster's secret: give litecast the secret that the nodes have "
+    "(LITECAST_BUS__SECRET or LITECAST_BUS__SECRET_FILE), or a node's --config FILE"
+)
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "fly-client-ip", "via")
 
 
 class AdminGate:
-    """Lets through who may. `token`: None where the cluster has no secret."""
+    """Lets through who may. `token`: None where the cluster has no secret. `needs`: what is said to who lacks it."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, needs: str = _ADMINS) -> None:
         self._token = token
+        self._needs = needs
 
     def check(self, request: Request) -> None:
         """Raises HTTPException 401 or 403, whose text says what is missing."""
@@ -29,12 +34,7 @@ class AdminGate:
             return
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
-            raise HTTPException(
-                401,
-                "this needs the admin token, which is made from the cluster's secret: give litecast the secret that "
-                "the nodes have (LITECAST_BUS__SECRET or LITECAST_BUS__SECRET_FILE), or a node's --config FILE",
-                {"www-authenticate": "Bearer"},
-            )
+            raise HTTPException(401, f"this needs {self._needs}", {"www-authenticate": "Bearer"})
 
     def check_change(self, request: Request) -> None:
         """As `check`, for requests that change something. A browser sends no JSON elsewhere without asking first."""
