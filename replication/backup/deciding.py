@@ -108,8 +108,15 @@ def is_related(newest: Manifest | None, known: set[Site]) -> bool:
 
 def includes(heads: Mapping[Site, Stamp], closed: Set[Site], newest: Manifest | None) -> bool:
     """Whether a database has all that the newest snapshot has, so that a copy of it may follow that one."""
-    if newest is None:
-        return True
-    return closed >= newest.closed.keys() and all(
-        site in closed or heads.get(site, first_after(site)) >= head.stamp for site, head in newest.vector.items()
-    )
+    return newest is None or not lacks(heads, closed, newest)
+
+
+def lacks(heads: Mapping[Site, Stamp], closed: Set[Site], newest: Manifest) -> list[Site]:
+    """The sites of which a snapshot has something that a database has not."""
+    apart = newest.closed.keys() - closed
+    behind = {
+        site
+        for site, head in newest.vector.items()
+        if site not in closed and heads.get(site, first_after(site)) < head.stamp
+    }
+    return sorted(apart | behind)

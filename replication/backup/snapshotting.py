@@ -8,18 +8,20 @@ from typing import Final, Protocol
 
 from cluster.tasks import ended
 from replication.backup.bucket import Bucket, manifest, newest_snapshot, oldest_snapshot
-from replication.backup.deciding import includes, why_snapshot
+from replication.backup.deciding import includes, lacks, why_snapshot
 from replication.backup.manifests import Manifest
 from replication.backup.status import Tally
 from replication.backup.taking import Snapshots, Taken
 from replication.backup.telling import Uploaded
 from replication.convergent.store import View
-from replication.engine.stamps import Site
+from replication.engine.stamps import Site, Stamp
 
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S: Final = 5.0
 """How often is looked for the first snapshot, where another node is to make it."""
+LOST_S: Final = 60.0
+"""What a node lacks for so long of the newest snapshot, it does not get from its peers: no later one can be made."""
 
 
 class Here(Protocol):
@@ -55,6 +57,8 @@ class Snapshotting:
         self.newest: Manifest | None = None
         self.doing = ""
         """What goes on, for people."""
+        self.problem = ""
+        """Why none can be made, for people."""
         self.beyond_journal: set[Site] = set()
         """Sites of which the journal here has lost what is not in the bucket."""
         self._here = here
@@ -67,6 +71,7 @@ class Snapshotting:
         self._known_since_s = 0.0
         """When this node heard of the newest one."""
         self._look_not_before_s = 0.0
+        self._lacks_since_s: float | None = None
         self._taking: asyncio.Task[None] | None = None
 
     @property
@@ -114,6 +119,7 @@ class Snapshotting:
             beyond_journal=bool(self.beyond_journal),
             is_due=self._age_s(self.newest) >= self._interval_s,
         )
+        self._see_what_is_lost(self.newest, view if why else None)
         if self._taking is not None or (why and (takes_care or self.beyond_journal)):
             await self._go_on(why)
 
@@ -174,12 +180,26 @@ class Snapshotting:
     def _may_follow(self, taken: Manifest) -> bool:
         """Whether a copy has all that the newest snapshot has. Its clock may be before that one's, which a node made
         while it was far ahead, and alone."""
-        heads = {site: head.stamp for site, head in taken.vector.items()}
-        return includes(heads, taken.closed.keys(), self.newest)
+        return includes(_heads(taken), taken.closed.keys(), self.newest)
 
     def _is_later(self, taken: Manifest) -> bool:
         """Whether a copy of a former run has more than the newest snapshot, which it may have become."""
         return (self.newest is None or taken.clock > self.newest.clock) and self._may_follow(taken)
+
+    def _see_what_is_lost(self, newest: Manifest, wanted: View | None) -> None:
+        """Of a snapshot that is to be made, if one is."""
+        lost = [] if wanted is None else lacks(_heads(wanted), wanted.closed.keys(), newest)
+        now_s = _now_s()
+        self._lacks_since_s = (self._lacks_since_s or now_s) if lost else None
+        if self._lacks_since_s is None or now_s - self._lacks_since_s < LOST_S:
+            self.problem = ""
+        elif not self.problem:
+            self.problem = (
+                f"no snapshot can be made after snapshot {newest.number}: it has changes of site {lost[0]} that came to"
+                " no node here, and were lost with a disk, it seems; restore the backup into a file to look at them, "
+                "and name another place in [backup] url"
+            )
+            log.warning("the backup: %s", self.problem)
 
     def _is_taking(self, taken: Taken) -> None:
         self.doing = f"uploading a snapshot: {taken.uploaded / 1e6:.1f} of {taken.size / 1e6:.1f} MB"
@@ -191,7 +211,11 @@ class Snapshotting:
             return False
         if view.site in view.closed or self._here.is_ahead():
             return False
-        return includes({site: head.stamp for site, head in view.vector.items()}, view.closed.keys(), self.newest)
+        return includes(_heads(view), view.closed.keys(), self.newest)
+
+
+def _heads(known: View | Manifest) -> dict[Site, Stamp]:
+    return {site: head.stamp for site, head in known.vector.items()}
 
 
 def _now_s() -> float:

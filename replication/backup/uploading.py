@@ -428,7 +428,7 @@ class Backup:
             age_s = max(0.0, (self._now_ms() - ms_of(self._oldest_lacking)) / 1000)
         return BackupStatus(
             url=self._bucket.place(),
-            problem=self._problem,
+            problem=self._problem or self._snapshots.problem,
             doing=self._snapshots.doing,
             snapshot=self._snapshots.number,
             age_s=age_s,

@@ -370,8 +370,8 @@ class Scenario:
             return
         began_s = self._loop.time()
         while lacking := self._lacking():
-            if self.world.was_restored and any("another history" in one for one in lacking):
-                # Whose database the first snapshot was of has another one's, and nobody else had heard of it.
+            if self.world.was_restored and any("another history" in one or "came to no node" in one for one in lacking):
+                # Whose database a snapshot was of has another one's, and nobody else had heard of it.
                 self.world.note("the bucket has a history that the cluster has lost")
                 return
             if self._loop.time() - began_s > _UPLOADED_WITHIN_S:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from replication.backup import manifests
+import pytest
+
+from replication.backup import manifests, snapshotting
 from replication.backup.manifests import Manifest
 from replication.backup.names import of_closing, snapshot_id, snapshots_in
 from replication.backup.saying import Said
@@ -61,8 +63,11 @@ class HeldSnapshots(Snapshots):
 class Quiet:
     """A node that knows no more than the first snapshot."""
 
+    def __init__(self) -> None:
+        self.has = {"a": 10}
+
     def view(self) -> View:
-        return View(site=A, vector=copied(1, a=10).vector, closed={}, clock=Stamp(10), schemas={"t": "new"})
+        return View(site=A, vector=copied(1, **self.has).vector, closed={}, clock=Stamp(10), schemas={"t": "new"})
 
     def is_ahead(self) -> bool:
         return False
@@ -107,6 +112,28 @@ async def test_a_copy_is_closed_if_no_other_came(tmp_path: Path) -> None:
 async def test_a_copy_that_lacks_something_of_one_that_came_meanwhile_is_none(tmp_path: Path) -> None:
     other = replace(copied(2, a=11, b=11), snapshot=snapshot_id(Stamp(11), b"another one"))
     assert await closed_with(tmp_path, other, copied(2, a=12)) == [copied(1, a=10).snapshot, other.snapshot]
+
+
+async def test_a_snapshot_with_changes_that_came_to_no_node_is_said_to_end_the_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshotting, "LOST_S", 0.01)
+    bucket = FakeBucket()
+    bucket.objects[of_closing(1)] = manifests.encode(copied(1, a=10, b=11))
+    here, uploaded = Quiet(), Uploaded(lambda stamps: Said(site=A, works=True, snapshot=0, uploaded=stamps))
+    snapshots = Snapshots(tmp_path, ThreadEngine("test"), bucket, cluster="c", node="n")
+    work = Snapshotting(here, bucket, snapshots, uploaded, Tally(), interval_s=3600.0, now_ms=lambda: 0)
+    await work.list()
+    await work.see_to_it(takes_care=True)
+    assert not work.problem, "its changes may be on their way"
+    await asyncio.sleep(0.02)
+    await work.see_to_it(takes_care=True)
+    assert B in work.problem
+    assert "restore the backup into a file" in work.problem
+    here.has = {"a": 10, "b": 11}
+    await work.see_to_it(takes_care=False)
+    assert not work.problem
+    await work.close()
 
 
 async def test_a_copy_that_took_too_long_is_none(tmp_path: Path) -> None:
