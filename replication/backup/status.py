@@ -19,6 +19,11 @@ class SiteStatus:
     uploaded: Stamp | None
     restorable: Stamp | None
 
+    @property
+    def is_lacking(self) -> bool:
+        """Whether a restore would bring less than this node has. It may bring more: what was lost with a disk."""
+        return self.durable is not None and (self.restorable is None or self.restorable < self.durable)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
@@ -76,7 +81,7 @@ class BackupStatus:
     @property
     def lacking(self) -> int:
         """Of how many sites the bucket lacks something."""
-        return sum(one.durable is not None and one.restorable != one.durable for one in self.sites.values())
+        return sum(one.is_lacking for one in self.sites.values())
 
     def as_json(self) -> dict[str, Any]:
         """As `/api/cluster` and `litecast backup status --json` show it."""

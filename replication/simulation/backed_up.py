@@ -89,6 +89,8 @@ class BackedUp:
                 if lists_late or self.store.lists_after_s > 0:
                     reported.clear()  # what was uploaded a moment ago cannot be seen to be there
                     promised.clear()
+                if world.was_ahead_alone:
+                    promised.clear()  # see DESIGN: until all know what is stamped again, a snapshot may lack it
                 self._look(task.result(), reported, promised, journals())
             elif isinstance(error, NothingToRestore):
                 if reported and not lists_late:

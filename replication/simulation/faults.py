@@ -225,7 +225,7 @@ def _ahead_alone(scenario: "Scenario") -> None:
     """A machine that hears nobody stamps what is written by a clock far ahead, which is set right before it hears them
     again. Waiting for that time would take longer than anything may."""
     world, random = scenario.world, scenario.random
-    scenario.was_ahead_alone = True
+    world.was_ahead_alone = True
     machine = random.choice(scenario.running)
     others = [other for other in scenario.members if other is not machine]
     world.say("fault", f"{machine.name} is alone, and its clock {AHEAD_MS / 1000:.0f} s ahead")
@@ -378,7 +378,7 @@ def _may_leave(scenario: "Scenario") -> bool:
 AHEAD_ALONE: Final = Fault(
     name="clock far ahead, alone",
     do=_ahead_alone,
-    is_possible=lambda scenario: len(scenario.running) > 1 and not scenario.was_ahead_alone,
+    is_possible=lambda scenario: len(scenario.running) > 1 and not scenario.world.was_ahead_alone,
     share=0.15,
     weight=3,
 )

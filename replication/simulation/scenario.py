@@ -70,12 +70,11 @@ class Scenario:
 
     def __init__(self, seed: int, loop: VirtualLoop, *, traced: bool) -> None:
         random = self.random = Random(f"{seed}/scenario")
-        self.world = World(seed, loop, _climate(random), traced=traced)
+        self.world: World = World(seed, loop, _climate(random), traced=traced)
         self.oracle = Oracle(trims=self.world.trims)
         self.machines: list[Machine] = []
         self.backups: list[Backup] = []
         self.is_healing = False
-        self.was_ahead_alone: bool = False
         self.has_lost_all: bool = False
         self.backed_up: BackedUp | None = None
         """The bucket, if the seed has one."""

@@ -41,6 +41,8 @@ class World:
         """Something was done after which two histories of one site can be told apart no other way."""
         self.was_restored = False
         """Something older or something else was put in the place of a database, or a copy was used."""
+        self.was_ahead_alone = False
+        """A machine's clock was far ahead while it heard nobody."""
         self.trims = self.stream("trims").random() < TRIMS
         """Journals and tombstones are trimmed soon, so that who was away gets a snapshot."""
         self.folder: Path | None = None
