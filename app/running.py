@@ -17,7 +17,7 @@ from random import Random
 from typing import assert_never
 
 from app.admin_token import admin_token
-from app.backing_up import backup_for, first_database, with_backup
+from app.backing_up import backup_for, bucket_of, first_database, with_backup
 from app.beside.doors import DOORS, DoorKeeper
 from app.beside.saying import SayingToPrograms
 from app.comparing import desk_for, drift_watch
@@ -136,6 +136,7 @@ async def running_node(
     Unless it `counts`, it is without the counter, its pages and its table. `also_unready` is what keeps it from being
     ready beside its own reasons.
     """
+    _look_at_urls(config)
     async with AsyncExitStack() as stack:
         listener = bind(config.http.bind.host, config.http.bind.port)
         stack.callback(listener.close)
@@ -211,6 +212,14 @@ async def running_node(
         await server.start()
         stack.push_async_callback(server.stop)
         yield RunningNode(node=node, repo=repo, url=server.url, replication=replication, functions=functions)
+
+
+def _look_at_urls(config: Config) -> None:
+    """Raises for one that cannot be used, before a database is made, opened or attached for nothing."""
+    if config.replication.mode is Mode.PRIMARY:
+        lease_for(config)
+    if config.backup.url is not None:
+        bucket_of(config, config.backup.url)
 
 
 def _repo(config: Config) -> Repo:

@@ -122,7 +122,9 @@ def _url(value: object) -> str:
     text = _text(value)
     scheme, colon, rest = text.partition("://")
     if not colon or not scheme.isalnum() or not rest or not text.isprintable():
-        raise ValueError("is not a URL: write one such as 's3://bucket/folder' or 'file:///srv/lease'")
+        raise ValueError(
+            "is not a URL: write one such as 's3://bucket/folder', 'file:///srv/lease' or, for Consul, 'http://HOST:8500'"
+        )
     if "@" in rest.partition("/")[0]:
         raise ValueError(
             "has a user or a password in it: leave those to the environment, AWS_ACCESS_KEY_ID for instance"

@@ -12,6 +12,8 @@ from app.config import Config, Mode, load_config
 from app.counter import COUNT_VIEW
 from app.running import running_node
 from app.running_node import RunningNode
+from cluster.errors import LeaseUrlError
+from replication.backup.errors import BackupUrlError
 from replication.database_file import attach
 from replication.engine.refusals import TableChoice
 from replication.errors import DatabaseError
@@ -53,6 +55,23 @@ async def test_tables_attached_for_another_mode_are_refused_in_naive_and_warned_
             pass
     async with running_node(replace(config, replication=replace(config.replication, mode=Mode.NONE))):
         assert f"attached for mode {mode}, and in mode none nobody sends what is written there" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "error"),
+    [("LEASE__PROVIDER", "consul", LeaseUrlError), ("BACKUP__URL", "ftp://host/x", BackupUrlError)],
+)
+async def test_a_url_that_cannot_be_used_is_said_before_the_database_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, url: str, error: type[Exception]
+) -> None:
+    monkeypatch.delenv("FLY_CONSUL_URL", raising=False)
+    more = {"LITECAST_DISCOVERY__PEERS": "", "LITECAST_CLUSTER__SIZE": "1", f"LITECAST_{key}": url}
+    config = config_of("a", tmp_path, {"a": free_port()}, **more)
+    config.database.path.touch()
+    with pytest.raises(error):
+        async with running_node(config):
+            pass
+    assert config.database.path.read_bytes() == b""
 
 
 async def test_nodes_run_functions_for_each_other(tmp_path: Path) -> None:
