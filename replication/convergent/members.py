@@ -116,6 +116,8 @@ class Members:
         found: list[Heard] = []
         for node in nodes:
             heard = self._directory.get(node)
+            if self._cluster is not None and node == self._cluster.name:
+                raise CannotForget(f"{node} is this node: stop it, and say so on another one")
             if node in up:
                 raise CannotForget(f"{node} is up: stop it first, for good")
             if heard is None or heard.site == view.site:

@@ -138,6 +138,8 @@ async def test_who_is_up_unknown_or_not_the_only_one_away_is_not_forgotten(clust
         await a.replication.forget(["c"])
     with pytest.raises(CannotForget, match=r"no node d was ever heard here \(heard were: b, c\)"):
         await a.replication.forget(["d"])
+    with pytest.raises(CannotForget, match="a is this node: stop it, and say so on another one"):
+        await a.replication.forget(["a"])
     await cluster.stop("b")
     await cluster.stop("c")
     await wait_until(lambda: not a.replication.status().behind, [a])
