@@ -6,7 +6,6 @@ from replication.backup.errors import NothingToRestore, NotInBackup
 from replication.backup.manifests import Manifest
 from replication.backup.moments import said
 from replication.backup.names import SNAPSHOTS, snapshots_in
-from replication.engine.stamps import ms_of
 
 
 async def snapshot_for(bucket: Bucket, cut: Cut, *, now_ms: int) -> Manifest:
@@ -34,7 +33,7 @@ async def snapshot_for(bucket: Bucket, cut: Cut, *, now_ms: int) -> Manifest:
         return nearly
     if found is None:
         raise NothingToRestore(bucket.place())
-    first = f"its first snapshot is of {said(ms_of(found.clock))}"
+    first = f"its first snapshot is of {said(found.from_ms)}"
     if isinstance(cut, AtMoment):
         problem, remedy = f"has nothing as early as {said(cut.ms)}", "name a moment from then until now"
     else:

@@ -47,7 +47,7 @@ class AtMoment:
 
     def fits(self, snapshot: Manifest) -> Fit:
         """See Fit."""
-        return Fit.YES if snapshot.clock <= self.limit else Fit.NO
+        return Fit.YES if snapshot.clock <= self.limit and snapshot.from_ms <= self.ms else Fit.NO
 
     def takes(self, site: Site, link: Link) -> bool:
         """Whether the changeset is in it."""

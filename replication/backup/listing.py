@@ -32,7 +32,7 @@ class Listed:
         if not self.snapshots:
             return None
         ends = [one.last for stretches in self.sites.values() for one in stretches]
-        return ms_of(self.snapshots[0].clock), ms_of(max([self.snapshots[-1].clock, *ends]))
+        return self.snapshots[0].from_ms, max(self.snapshots[-1].from_ms, *map(ms_of, ends), 0)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

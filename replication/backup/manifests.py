@@ -13,7 +13,7 @@ from replication.engine.changesets import DIGEST_BYTES
 from replication.engine.received import Malformed, fields, listed, mapped, name, site, whole
 from replication.engine.runs import RUN_BYTES
 from replication.engine.sites import Head
-from replication.engine.stamps import STAMP_MAX, Site, Stamp
+from replication.engine.stamps import STAMP_MAX, Site, Stamp, ms_of
 
 FORM: Final = 1
 MANIFEST_MAX_BYTES: Final = 256 * 1024 * 1024
@@ -54,6 +54,12 @@ class Manifest:
     """Sites of which two histories were about, and which ends of them are in the copy."""
     schemas: Mapping[str, str] = field(default_factory=dict[str, str])
     content: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def from_ms(self) -> int:
+        """The first moment of which it says what there was, milliseconds since 1970: that of its last change. Where
+        nothing was ever stamped, the one at which it was taken: who knows since when its rows were there?"""
+        return ms_of(self.clock) or self.taken_ms
 
     @property
     def size(self) -> int:

@@ -1,8 +1,15 @@
 """Moments as people write them."""
 
+from dataclasses import replace
+
 import pytest
 
+from replication.backup.cuts import EVERYTHING, AtMoment, Fit
+from replication.backup.listing import Listed
+from replication.backup.manifests import Manifest
 from replication.backup.moments import NotAMoment, parse, said
+from replication.backup.names import snapshot_id
+from replication.engine.stamps import Stamp, stamp_at
 
 MS = 1_795_789_800_000
 
@@ -35,3 +42,22 @@ def test_what_is_no_moment_is_refused_with_an_example(text: str) -> None:
 @pytest.mark.parametrize("ms", [0, 1, MS, MS + 7, 253_402_300_799_999])
 def test_what_is_said_of_a_moment_can_be_given_back(ms: int) -> None:
     assert parse(said(ms)) == (ms, True)
+
+
+def test_a_copy_of_rows_that_nobody_had_stamped_says_nothing_of_the_time_before_it_was_taken() -> None:
+    first = Manifest(
+        snapshot=snapshot_id(Stamp(0), b"12345678"),
+        number=1,
+        cluster="c",
+        node="n",
+        taken_ms=5_000,
+        clock=Stamp(0),
+        pieces=(),
+        vector={},
+        closed={},
+    )
+    assert (AtMoment(4_999).fits(first), AtMoment(5_000).fits(first)) == (Fit.NO, Fit.YES)
+    assert EVERYTHING.fits(first) is Fit.YES
+    written = replace(first, clock=Stamp(stamp_at(4_000)))
+    assert (AtMoment(3_999).fits(written), AtMoment(4_000).fits(written)) == (Fit.NO, Fit.YES)
+    assert Listed(cluster="c", snapshots=[first], sites={}).span_ms == (5_000, 5_000)
