@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from app.config import Config
+from app.config import Config, ConfigError
 from app.standing import StatusOf
 from replication.backup.bucket import Bucket
 from replication.backup.errors import BackupUnreachable, BackupUrlError, NothingToRestore
@@ -38,6 +38,14 @@ def bucket_of(config: Config, url: str, *, as_it_is: bool = False) -> Bucket:
     secrets = [secret for secret in (config.bus.secret, config.backup.old_secret) if secret is not None]
     encrypt = None if as_it_is and not config.backup.encrypt else config.backup.encrypt
     return SecuredBucket(StoredBucket(url), secrets=secrets, encrypt=encrypt)
+
+
+def url_of(config: Config, named: str | None) -> str:
+    """Where the backup is: what was named, else what the settings say. Raises ConfigError."""
+    url = named or config.backup.url
+    if url is None:
+        raise ConfigError("no backup is named: --from URL, or a file with [backup] url, --config FILE")
+    return url
 
 
 def backup_for(config: Config, replication: Replication | None) -> Backup | None:

@@ -111,14 +111,12 @@ def _journal(found: Mapping[str, Any]) -> str:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from app.backing_up import bucket_of
-    from app.config import ConfigError, load_config
+    from app.backing_up import bucket_of, url_of
+    from app.config import load_config
     from replication.backup.listing import listed
 
     config = load_config(args.config, os.environ)
-    url = args.url or config.backup.url
-    if url is None:
-        raise ConfigError("no backup is named: --from URL, or a file with [backup] url, --config FILE")
+    url = url_of(config, args.url)
     found = asyncio.run(listed(bucket_of(config, url, as_it_is=True)))
     if args.json:
         print(json.dumps(found.as_json(), indent=2))

@@ -24,10 +24,8 @@ def register(subparsers: Subparsers) -> None:
         "file is written beside its place, checked, and put there when it is whole; one that is there already is never "
         "replaced. A node with the file as its database goes on from there, under a new site. See docs/backup.md.",
     )
-    parser.add_argument("--from", dest="url", required=True, metavar="URL", help="what [backup] url says")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings with the secret that opens an encrypted backup"
-    )
+    parser.add_argument("--from", dest="url", metavar="URL", help="what [backup] url says, if not in FILE")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings with the url, or with the secret")
     cut = parser.add_mutually_exclusive_group()
     cut.add_argument(
         "--at",
@@ -97,7 +95,7 @@ def _print(args: argparse.Namespace, restored: "Restored", cut: "Cut", *, has_zo
 
 
 async def _restored(args: argparse.Namespace, cut: "Cut") -> "Restored":
-    from app.backing_up import bucket_of
+    from app.backing_up import bucket_of, url_of
     from app.commands.alone import alone_in_its_folder
     from app.commands.making import made
     from app.config import load_config
@@ -109,7 +107,8 @@ async def _restored(args: argparse.Namespace, cut: "Cut") -> "Restored":
     if not target.parent.is_dir():
         raise DatabasePathError(target, f"the folder {target.parent} does not exist", "create it, or name another file")
     progress = Progress()
-    bucket = bucket_of(load_config(args.config, os.environ), args.url, as_it_is=True)
+    config = load_config(args.config, os.environ)
+    bucket = bucket_of(config, url_of(config, args.url), as_it_is=True)
     with alone_in_its_folder(target):
         return await made(restore_from(bucket, target, cut=cut, progress=progress), target, progress, quiet=args.json)
 

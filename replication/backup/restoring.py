@@ -29,7 +29,7 @@ from replication.backup.choosing import snapshot_for
 from replication.backup.cuts import EVERYTHING, AtMoment, AtPosition, Cut
 from replication.backup.epochs import ends_of_epochs
 from replication.backup.errors import BackupDamaged, BackupError, CannotRestore, NothingToRestore, NotInBackup
-from replication.backup.fingerprints import fingerprints
+from replication.backup.fingerprints import fingerprints, is_row_digest, row_digests
 from replication.backup.looking import looked_for, seen
 from replication.backup.manifests import Manifest
 from replication.backup.names import Stretch, of_closing, of_stretch
@@ -178,7 +178,9 @@ class _Restoring:
     async def run(self, target: Path, new_site: Callable[[], Site], new_nonce: Callable[[], bytes]) -> Restored:
         await self._plan()
         await self._fetch(target)
-        await self.engine.run(self._check_rows)
+        is_all = not self.chains  # nothing is to be merged: then the rows are checked in the end, beside the file
+        if not is_all:
+            await self.engine.run(self._check_rows)
         # First: of the site that was copied more is to be merged, and nobody merges what its own site wrote.
         await self.engine.run(lambda: make_own(self.arriving, new_site=new_site, new_nonce=new_nonce()))
         await self.engine.run(self._open)
@@ -186,9 +188,11 @@ class _Restoring:
             await self._merge_all()
             heads = await self.engine.run(lambda: vector(self._opened))
             self._check_reached(heads)
+            await self.engine.run(self._write_back)
         finally:
             await self.engine.run(self._close)
         self.progress.part = "checking"
+        await self._check(rows=is_all)
         size = await self.engine.run(lambda: self._finish(target))
         return Restored(
             snapshot=self.snapshot,
@@ -233,8 +237,9 @@ class _Restoring:
             await self.engine.run(file.close)
 
     def _check_rows(self) -> None:
+        of_rows = all(map(is_row_digest, self.snapshot.content.values()))
         with contextlib.closing(opened_as_it_is(self.arriving)) as connection:
-            found = fingerprints(connection)
+            found = row_digests(connection) if of_rows else fingerprints(connection)
         for table, digits in self.snapshot.content.items():
             if found.get(table) != digits:
                 place = self.bucket.place(of_closing(self.snapshot.number))
@@ -438,12 +443,29 @@ class _Restoring:
             self.connection.close()
             self.connection = None
 
-    def _finish(self, target: Path) -> int:
+    def _write_back(self) -> None:
+        """All that was merged stands in the file itself then: closing would not say that it did not get there."""
+        self._opened.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    async def _check(self, *, rows: bool) -> None:
+        """The file as it is put in place. SQLite looks through it without holding up Python: so the rows, if they are
+        to be checked, are read at the same time."""
+        checks = [asyncio.to_thread(self._check_file)]
+        if rows:
+            checks.append(self.engine.run(self._check_rows))
+        for wrong in await asyncio.gather(*checks, return_exceptions=True):
+            if wrong is not None:
+                raise wrong
+
+    def _check_file(self) -> None:
         with contextlib.closing(sqlite3.connect(self.arriving, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")  # each row is looked up in each index
             found = [text for (text,) in connection.execute("PRAGMA integrity_check(1)")]
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if found != ["ok"]:
-            raise BackupDamaged(self.bucket.place(), f"makes a database in which SQLite finds a fault ({found[0]})")
+            fault = found[0].splitlines()[-1]  # the first may say which database it is of
+            raise BackupDamaged(self.bucket.place(), f"makes a database in which SQLite finds a fault ({fault})")
+
+    def _finish(self, target: Path) -> int:
         with self.arriving.open("rb+") as file:
             os.fsync(file.fileno())
         try:

@@ -19,7 +19,7 @@ from typing import Final
 from replication.backup import manifests
 from replication.backup.bucket import Bucket
 from replication.backup.envelope import seal
-from replication.backup.fingerprints import fingerprints
+from replication.backup.fingerprints import row_digests
 from replication.backup.manifests import PIECE_BYTES, Manifest, Piece
 from replication.backup.names import SNAPSHOTS, of_closing, of_piece, snapshot_id
 from replication.convergent.engine import Engine
@@ -118,7 +118,7 @@ class Snapshots:
         with contextlib.closing(opened_as_it_is(self._path)) as connection:
             found, sites = state.read(connection), known(connection)
             assert found is not None, "what was copied is attached"
-            content, schemas = fingerprints(connection), schemas_of(connection)
+            content, schemas = row_digests(connection), schemas_of(connection)
         pieces = [Piece(size=len(one), digest=digest(one)) for one in self._pieces()]
         whole = hashlib.blake2b(b"".join(piece.digest for piece in pieces), digest_size=8).digest()
         return Manifest(

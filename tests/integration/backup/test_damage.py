@@ -2,12 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from replication.backup import manifests
 from replication.backup.bucket import claim
+from replication.backup.envelope import seal, unseal
 from replication.backup.errors import (
     BackupDamaged,
     BackupError,
@@ -16,8 +20,12 @@ from replication.backup.errors import (
     CannotRestore,
     NothingToRestore,
 )
+from replication.backup.fingerprints import fingerprints
 from replication.backup.for_node import restore_from
+from replication.backup.manifests import Piece
 from replication.backup.names import CHANGESETS, MARKER, SNAPSHOTS
+from replication.backup.taking import opened_as_it_is
+from replication.engine.changesets import digest
 from tests.support.backups import rows_of, uploaded
 from tests.support.buckets import FakeBucket
 from tests.support.convergent import CLUSTER, ConvergentCluster
@@ -140,6 +148,56 @@ async def test_a_store_that_does_not_answer_ends_a_restore_in_one_line(
     with pytest.raises(BackupUnreachable):
         await restore_from(bucket, tmp_path / "out.db")
     assert list(tmp_path.iterdir()) == []
+
+
+def of_content(objects: Objects, content: Callable[[Mapping[str, str]], Mapping[str, str]]) -> Objects:
+    """With what the snapshot says of its rows changed."""
+    closing = in_order(objects, SNAPSHOTS)[0]
+    found = manifests.decode(objects[closing])
+    return {**objects, closing: manifests.encode(replace(found, content=content(found.content)))}
+
+
+@pytest.mark.parametrize("changes", [CHANGESETS, "none"])
+async def test_rows_that_are_not_those_of_when_it_was_taken_are_noticed(
+    sound: Objects, tmp_path: Path, changes: str
+) -> None:
+    """With changesets to be merged they are looked at before, else in the end."""
+    objects = {name: content for name, content in sound.items() if changes == CHANGESETS or CHANGESETS not in name}
+    others = of_content(objects, lambda content: {**content, "pages": content["pages"].replace("rows-1-", "rows-2-")})
+    error = await refusal(others, tmp_path / "out.db")
+    assert isinstance(error, BackupDamaged)
+    assert "has other rows of table pages than when it was taken" in str(error)
+
+
+async def test_a_snapshot_with_digests_of_the_other_kind_is_restored_and_checked(
+    sound: Objects, tmp_path: Path
+) -> None:
+    """As they were written before."""
+    bucket = FakeBucket()
+    bucket.objects = {name: content for name, content in sound.items() if CHANGESETS not in name}
+    await restore_from(bucket, tmp_path / "first.db")
+    with closing(opened_as_it_is(tmp_path / "first.db")) as connection:
+        former = fingerprints(connection)
+    (tmp_path / "first.db").unlink()
+    sound_objects, bucket.objects = bucket.objects, of_content(bucket.objects, lambda content: former)
+    await restore_from(bucket, tmp_path / "out.db")
+    (tmp_path / "out.db").unlink()
+    wrong = of_content(sound_objects, lambda content: {"pages": "0" * 32})
+    assert "other rows of table pages" in str(await refusal(wrong, tmp_path / "out.db"))
+
+
+async def test_a_database_in_which_sqlite_finds_a_fault_is_not_put_in_place(sound: Objects, tmp_path: Path) -> None:
+    """Its rows are as they were: what is wrong is how many pages are free."""
+    objects = {name: content for name, content in sound.items() if CHANGESETS not in name}
+    closing_name, piece = in_order(objects, SNAPSHOTS)
+    content = bytearray(unseal(objects[piece], max_bytes=2**24))
+    content[36:40] = b"\0\0\0\7"
+    pieces = (Piece(size=len(content), digest=digest(bytes(content))),)
+    found = replace(manifests.decode(objects[closing_name]), pieces=pieces)
+    objects |= {piece: seal(bytes(content)), closing_name: manifests.encode(found)}
+    error = await refusal(objects, tmp_path / "out.db")
+    assert isinstance(error, BackupDamaged)
+    assert "makes a database in which SQLite finds a fault" in str(error)
 
 
 async def test_a_snapshot_that_was_never_closed_is_none(sound: Objects, tmp_path: Path) -> None:

@@ -44,6 +44,28 @@ def test_two_restores_at_once_in_a_folder_do_not_write_over_each_other(
     assert "has no complete snapshot" in refused(capsys, *restore)
 
 
+def test_the_url_comes_from_the_settings_if_it_is_not_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, settings = tmp_path / "place", tmp_path / "config.toml"
+    place.mkdir()
+    settings.write_text(f'[replication]\nmode = "convergent"\n[backup]\nurl = "file://{place}"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LITECAST_BACKUP__URL", raising=False)
+    for command in (("restore", str(tmp_path / "out.db")), ("backup", "list")):
+        assert "--from URL, or a file with [backup] url" in refused(
+            capsys, *command, "--config", _without_url(tmp_path)
+        )
+    restoring = ("restore", str(tmp_path / "out.db"), "--config", str(settings))
+    assert f"file://{place} has no complete snapshot" in refused(capsys, *restoring)
+
+
+def _without_url(folder: Path) -> str:
+    settings = folder / "without.toml"
+    settings.write_text("")
+    return str(settings)
+
+
 def test_who_only_reads_makes_no_folder_of_a_mistyped_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"file://{tmp_path}/mis%20typed/place"
     out = str(tmp_path / "out.db")
