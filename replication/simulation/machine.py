@@ -397,6 +397,12 @@ class Machine:
         await node.stop()
         await replication.close()
 
+    def forget(self, nodes: Sequence[str]) -> None:
+        """Somebody has its node forget these."""
+        assert self._life is not None
+        assert self.replication is not None
+        _ = self._life.create_task(self.replication.forget(nodes), name=f"{self.name} forgets")
+
     def kill(self) -> None:
         """Ends the node as kill -9 does. The application's connection is made anew as well, and sees no difference."""
         assert self._life is not None

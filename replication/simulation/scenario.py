@@ -8,6 +8,7 @@ be equal, and as the oracle has it."""
 import asyncio
 import logging
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -51,6 +52,8 @@ CONVERGES_WITHIN_S: Final = 120.0
 _UPLOADED_WITHIN_S: Final = 120.0
 """After that. A node that failed for long tries again after half a minute, and then others hear of it."""
 _LOOKS_EVERY_S: Final = 0.5
+_FORGETS_AFTER_S: Final = 60.0
+"""Then somebody looks why nodes are not equal, and does what they ask for."""
 _POSITIONS: Final = 0.15
 """For so many of the ops somebody waits elsewhere."""
 _READER_WAITS_S: Final = 5.0
@@ -342,7 +345,11 @@ class Scenario:
         world.say("heal", "")
         self._mend()
         began_s = loop.time()
+        forgets_at_s = began_s + _FORGETS_AFTER_S
         while not self._have_converged():
+            if loop.time() >= forgets_at_s:
+                forgets_at_s = inf
+                self._forget_who_left()
             if loop.time() - began_s > CONVERGES_WITHIN_S:
                 world.fail(f"not equal {CONVERGES_WITHIN_S} s after everything was mended: {self._what_is_not()}")
                 return loop.time() - began_s
@@ -416,6 +423,17 @@ class Scenario:
                 machine.boot()
             if self._migrates:
                 self.migrate(machine)
+
+    def _forget_who_left(self) -> None:
+        """What somebody does who reads that a node waits for one that is gone for good."""
+        gone = {machine.name for machine in self.machines if machine.is_gone}
+        for machine in self.members:
+            replication = machine.replication
+            notes = () if replication is None else replication.status().notes
+            waited_for = {word for note in notes if "--forget" in note for word in note.replace(",", " ").split()}
+            if names := sorted(gone & waited_for):
+                self.world.say("heal", f"{machine.name} waits for {names}, who left: they are forgotten")
+                machine.forget(names)
 
     def _have_converged(self) -> bool:
         members = self.members
