@@ -35,16 +35,17 @@ from replication.convergent.engine import Engine
 from replication.convergent.engine_work import EngineWork
 from replication.convergent.exchange import GRACE_S, Exchange
 from replication.convergent.folding import Folding
+from replication.convergent.hearing import Hearing
 from replication.convergent.held_rows import HeldRows
 from replication.convergent.inbox import Inbox
 from replication.convergent.joining import Joining
-from replication.convergent.members import Cluster, Members, was_forgotten
+from replication.convergent.members import Cluster, Members
 from replication.convergent.merging import Merging
-from replication.convergent.messages import Heads, NotAMessage, parse_heads
+from replication.convergent.messages import Heads
 from replication.convergent.noticing import Watch
 from replication.convergent.own_clock import OwnClock
 from replication.convergent.saying import forgotten_said, notes, tail_said
-from replication.convergent.schemas import PeerSchemas, Schemas, parse_schemas
+from replication.convergent.schemas import PeerSchemas, Schemas
 from replication.convergent.serving import Serving
 from replication.convergent.shelf import Shelf
 from replication.convergent.stamping_again import StampingAgain
@@ -55,8 +56,6 @@ from replication.convergent.telling import Telling
 from replication.convergent.trimming import Trimming
 from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
-from replication.engine.changesets import ChangesetError
-from replication.engine.closing import FORGOTTEN
 from replication.engine.folding import NOTHING_OWED
 from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import Site, Stamp
@@ -105,8 +104,6 @@ class Replication:
         self._copies = copies
         self._settings = settings
         self._bus: Cluster | None = None
-        self._forgotten_by = ""
-        """A peer that says that this node was forgotten; "" if none does."""
         self._inbox = Inbox()
         self._exchange = Exchange()
         self._members = Members(self._exchange, Directory(settings.members), expects_peers=settings.expects_peers)
@@ -120,7 +117,7 @@ class Replication:
         self._telling = Telling(
             peers=self._members.up, cast=self.cast, heads=self._heads_to_tell, schemas=self._schemas_here
         )
-        self._trying = Trying(self.tally, lambda: bool(self._forgotten_by))
+        self._trying = Trying(self.tally, lambda: bool(self._hearing.forgotten_by))
         self._stamping_again = StampingAgain(self, self._exchange, self._clock)
         self._tails = Tails(self)
         self._work = EngineWork(
@@ -135,6 +132,17 @@ class Replication:
         )
         self._folding = Folding(self._work, self._clock, watch)
         self._merging = Merging(self, self._work, self._inbox, self._exchange, tally=self.tally, tails=self._tails)
+        self._hearing = Hearing(
+            self,
+            self._work,
+            self._joining,
+            self._merging,
+            members=self._members,
+            exchange=self._exchange,
+            clock=self._clock,
+            schemas=self._schemas,
+            tally=self.tally,
+        )
         self._serving = Serving(self, shelf, shelf_engine, copies)
         self._trimming = Trimming(
             self._work,
@@ -206,7 +214,7 @@ class Replication:
         await ended(tasks)
         if self._grace is not None:
             self._grace.cancel()
-        if self._joining.done.is_set() and not self._forgotten_by:
+        if self._joining.done.is_set() and not self._hearing.forgotten_by:
             with contextlib.suppress(sqlite3.Error, OSError, ReplicationError):
                 await self._folding.fold()
 
@@ -244,28 +252,12 @@ class Replication:
 
     def cast_from(self, peer: str, message: object) -> None:
         """A peer cast something."""
-        if self._forgotten_by:
-            return
-        try:
-            match message:
-                case ["changeset", bytes(encoded)]:
-                    self._merging.take_in(peer, encoded, asked_for=False)
-                case ["heads", *_]:
-                    assert isinstance(message, list)
-                    self._hear(peer, parse_heads(message))
-                case ["schemas", *_]:
-                    assert isinstance(message, list)
-                    self._schemas.heard(peer, parse_schemas(message))
-                case _:
-                    raise NotAMessage("neither a changeset, nor heads, nor schemas")
-        except (NotAMessage, ChangesetError) as error:
-            self.tally.not_messages += 1
-            self.warn_seldom(f"bad {peer}", f"dropped a cast from {peer}: {error}")
+        self._hearing.cast_from(peer, message)
 
     async def answer(self, peer: str, request: object) -> object:
         """What a peer asked for, or that it cannot be had now. Raises nothing, neither for what the peer sent nor for
         the state of this node's disk: the actor would crash, and a node whose actor crashes again and again stops."""
-        if self._forgotten_by:
+        if self._hearing.forgotten_by:
             return ["error", "this node was forgotten"]
         try:
             return await self._serving.answer(peer, request)
@@ -273,26 +265,17 @@ class Replication:
             self.warn_seldom(f"answer {peer}", f"{peer} cannot be answered: {type(error).__name__}: {error}")
             return ["error", "not now; the log of the node that was asked says why"]
 
-    def _hear(self, peer: str, heads: Heads) -> None:
-        view = self.view()
-        if FORGOTTEN in heads.closed.get(view.site, ()):
-            self._stop_for_good(peer)
-            return
-        if was_forgotten(heads.site, view):
-            self.warn_seldom(f"forgotten {peer}", f"{peer} was forgotten, and is back with the database it had")
-            return
-        self._members.hear(peer, heads)
-        self._exchange.heard(peer, heads)
-        self.feed.writes_under(heads.site, peer)
-        self._clock.heard(peer, heads.clock_ms)
-        if self._joining.done.is_set() and self._catch_up is not None:
+    def look_for_forks(self, peer: str, heads: Heads) -> None:
+        """What a peer says may not go together with what is here."""
+        if self._catch_up is not None:
             self._catch_up.compare(peer, heads)
-        self._joining.spoken.set()
-        self._lacking.set()
 
-    def _stop_for_good(self, peer: str) -> None:
-        log.error("%s says that this node was forgotten: nothing is sent or merged here any more", peer)
-        self._forgotten_by = peer
+    def writes_under(self, site: Site, node: str) -> None:
+        """A node said that it writes under this site."""
+        self.feed.writes_under(site, node)
+
+    def stop_for_good(self) -> None:
+        """A peer says that this node was forgotten: whatever waits looks, and ends."""
         for waiting in (
             self._joining.spoken,
             self._telling.due,
@@ -458,7 +441,7 @@ class Replication:
 
     def hear_heads(self, peer: str, heads: Heads) -> None:
         """What a peer answered who was asked for it."""
-        self._hear(peer, heads)
+        self._hearing.hear(peer, heads)
 
     def furthest_elsewhere(self, site: Site) -> Stamp:
         """How far of the peers that are up the furthest has a site durably, as far as it said; 0 if none has any."""
@@ -539,7 +522,7 @@ class Replication:
 
     def unready(self) -> list[str]:
         """Why this node should not serve yet, or stands still; empty if it is well."""
-        if self._forgotten_by:
+        if self._hearing.forgotten_by:
             return self._standing_still()
         reasons: list[str] = []
         if not self._joining.done.is_set():
@@ -555,8 +538,8 @@ class Replication:
         return bool(view.seen or view.parts or view.is_resetting) or self.is_moving_state()
 
     def _standing_still(self) -> list[str]:
-        if self._forgotten_by:
-            return [forgotten_said(self._forgotten_by)]
+        if self._hearing.forgotten_by:
+            return [forgotten_said(self._hearing.forgotten_by)]
         clock_off_ms, tail = self._clock.off_ms(), self.view().tail
         return [
             *self._trying.problems(),

@@ -231,7 +231,7 @@ async def test_what_an_epoch_began_without_is_said_to_be_a_tail_at_once(
     await eventually(lambda: b.replication.view().epoch == a.replication.view().epoch)
     cluster.network.cut(a.node.address, cluster.members["c"].node.address)
     monkeypatch.setattr(a.replication, "cast", lambda *_: None)  # it tells nobody what it writes,
-    monkeypatch.setattr(b.replication, "_hear", lambda *_: None)  # and is not asked
+    monkeypatch.setattr(b.replication._hearing, "hear", lambda *_: None)  # and is not asked
     writing = asyncio.create_task(b.repo.insert("users", {"email": "x@y"}))
     await eventually(lambda: b.mode.forwarding.forwarded == 1)
     await cluster.kill("a")
