@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from replication.attaching_declared import attach_declared
+from replication.convergent.status import ReplicationStatus
 from replication.engine.folding import is_due
 from replication.engine.sites import closed, vector
 from replication.engine.stamps import Site, ms_of
@@ -431,7 +432,7 @@ class Scenario:
         that again: all wait until time has come, and a moment longer."""
         latest_ms = self.world.true_ms() - 20_000
         for machine in self.members:
-            own = None if machine.replication is None else machine.replication.status().site
+            own = None if (status := _status(machine)) is None else status.site
             if any(site != own and ms_of(head.stamp) > latest_ms for site, head in vector(machine.app).items()):
                 return AHEAD_MS / 1000
         return 0.0
@@ -440,8 +441,7 @@ class Scenario:
         """What somebody does who reads that a node waits for one that is gone for good."""
         gone = {machine.name for machine in self.machines if machine.is_gone}
         for machine in self.members:
-            replication = machine.replication
-            notes = () if replication is None else replication.status().notes
+            notes = () if (status := _status(machine)) is None else status.notes
             waited_for = {word for note in notes if "--forget" in note for word in note.replace(",", " ").split()}
             if names := sorted(gone & waited_for):
                 self.world.say("heal", f"{machine.name} waits for {names}, who left: they are forgotten")
@@ -503,3 +503,10 @@ def _climate(random: Random) -> Climate:
         casts_repeated=share(0.1, 0.3),
         casts_late=share(0.1, 0.5),
     )
+
+
+def _status(machine: Machine) -> ReplicationStatus | None:
+    """How its node's replication stands; None if it does not run yet."""
+    if machine.replication is None or machine.node is None or not machine.node.joined:
+        return None
+    return machine.replication.status()

@@ -208,5 +208,5 @@ class WriterMachine(Machine):
 
     def _count(self) -> None:
         """New sites begin with each epoch here, and what is lost is judged by the oracle."""
-        if self.replication is not None:
+        if self.replication is not None and self.node is not None and self.node.joined:
             self.world.reached["status: tails"] += self.replication.view().tails
