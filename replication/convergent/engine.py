@@ -37,15 +37,3 @@ class ThreadEngine:
         with contextlib.suppress(RuntimeError):  # closed before
             await asyncio.get_running_loop().run_in_executor(self._executor, lambda: None)
         self._executor.shutdown(wait=True)
-
-
-class InlineEngine:
-    """In the caller's own thread, at once: for the simulator, and for databases in memory."""
-
-    async def run[T](self, function: Callable[[], T]) -> T:
-        """What the function returns or raises."""
-        await asyncio.sleep(0)
-        return function()
-
-    async def close(self) -> None:
-        """Nothing is ever left to wait for."""

@@ -107,8 +107,3 @@ class _Look:
         for handle in self._later:
             handle.cancel()
         self._later = []
-
-
-async def nobody_else(_noticed: Callable[[], None], /) -> None:
-    """A `Watch` for where nobody else commits: whoever does says so."""
-    await asyncio.Event().wait()

@@ -70,11 +70,10 @@ class BulkInsert:
     with which OR ABORT undoes half a statement.
     """
 
-    __slots__ = ("_each", "_many", "_per", "_width")
+    __slots__ = ("_each", "_many", "_per")
 
     def __init__(self, into: str, width: int) -> None:
         row = f"({', '.join('?' * width)})"
-        self._width = width
         self._per = max(1, _PARAMETERS // width)
         self._each = f"{into} VALUES {row}"
         self._many = f"{into} VALUES {', '.join([row] * self._per)}"

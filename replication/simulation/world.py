@@ -17,10 +17,6 @@ TRIMS: Final = 0.3
 """So many of the seeds trim."""
 
 
-class Wrong(Exception):
-    """What a simulation found: the protocol broke a promise, or its code an assumption."""
-
-
 class World:
     """See the module. Made inside the running loop."""
 

@@ -224,12 +224,6 @@ class Harness(ABC):
             if other != name:
                 self.hold(name, other)
 
-    def rejoin(self, name: str) -> None:
-        """Undo `isolate`."""
-        for other in self.addresses:
-            if other != name:
-                self.heal(name, other)
-
 
 class MemoryHarness(Harness):
     """Nodes on a `MemoryNetwork`."""

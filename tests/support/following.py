@@ -40,7 +40,6 @@ class Follower:
         self.copy: Copy = {}
         self.started = 0
         self.told = 0
-        self.waited = 0
         self._rng = rng
         self._reader = FeedReader(table)
         self._position: str | None = None
@@ -55,7 +54,6 @@ class Follower:
         except StartOver:
             self.start_over()
             return None
-        self.waited += bool(page.missing)
         stop = self._rng.choice((len(page.changes), self._rng.randint(0, len(page.changes))))
         for change in page.changes[:stop]:
             apply(self.copy, change)

@@ -36,12 +36,6 @@ async def following(rows: AsyncIterator[list[Row]]) -> Rows:
         return [dict(row) for row in await anext(rows)]
 
 
-async def nothing_follows(rows: AsyncIterator[list[Row]]) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await anext(rows)
-
-
 async def test_rows_come_at_once_and_again_after_a_write(repo: Repo) -> None:
     rows = repo.live("SELECT * FROM pages ORDER BY page")
     assert await following(rows) == []

@@ -11,7 +11,7 @@ from replication.engine.changesets import ChangesetError
 from replication.engine.closing import close_site, keep_parts, unite_tips
 from replication.engine.decoding import decode
 from replication.engine.identity import StateReplaced, begin_run, remember
-from replication.engine.ranges import TableRange, decode_range
+from replication.engine.ranges import decode_range
 from replication.engine.reading import HELD
 from replication.engine.runs import UNKNOWN, Began
 from replication.engine.sites import Head, closed, parts, runs, seen, vector
@@ -39,13 +39,6 @@ COUNT = "UPDATE pages SET visits = visits + 1"
 def snapshot(sender: Attached, receiver: Attached, *, max_rows: int = MUCH, authority: bool = True) -> Moving:
     moving = Moving(sender.connection, receiver.connection, max_rows=max_rows, authority=authority)
     return moving.run(max(sender.now_ms, receiver.now_ms))
-
-
-def read_all(node: Attached, table: str = "pages") -> TableRange:
-    (one,) = ranges(node.connection, [table], now_ms=node.now_ms)
-    found = decode_range(one.encoded)
-    assert isinstance(found, TableRange)
-    return found
 
 
 def assert_same(one: Attached, other: Attached) -> None:
