@@ -1,6 +1,7 @@
 """Folding: when somebody committed here, what was written becomes a changeset, is made durable, and is cast."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from replication.convergent.engine_work import EngineWork
@@ -8,7 +9,7 @@ from replication.convergent.noticing import Watch
 from replication.convergent.own_clock import OwnClock
 from replication.convergent.telling import HEADS_INTERVAL_S
 from replication.engine.folding import NOTHING_OWED
-from replication.engine.stamps import Stamp
+from replication.engine.stamps import Site, Stamp
 
 FOLD_INTERVAL_S: Final = 0.004
 """Between two folds under load. Folding at once always costs the application more than half of its write rate."""
@@ -26,11 +27,13 @@ class Folding:
         self._work = work
         self._clock = clock
         self._watch = watch
-        self._owed = NOTHING_OWED
+        self._owed: dict[Site, Stamp] = {}
 
-    def owe(self, stamp: Stamp) -> None:
-        """Somebody was told this stamp as the position of his write: a fold is owed that reaches it."""
-        self._owed = max(self._owed, stamp)
+    def owe(self, stamps: Mapping[Site, Stamp]) -> None:
+        """Somebody was told these stamps as the position of his write: a fold is owed that reaches that of the site
+        under which this database is written, if it is still the same then."""
+        for site, stamp in stamps.items():
+            self._owed[site] = max(stamp, self._owed.get(site, NOTHING_OWED))
         self.noticed.set()
 
     async def watch(self) -> None:
@@ -53,11 +56,11 @@ class Folding:
 
     async def fold(self) -> int:
         """Folds if there is anything to fold. Gives how many rows were. Raises sqlite3.Error, OSError."""
-        owed, self._owed = self._owed, NOTHING_OWED
+        owed, self._owed = self._owed, {}
         try:
             done = await self._work.run(lambda store: store.fold_news(owed), rests_on_state=False)
         except BaseException:
-            self._owed = max(owed, self._owed)
+            self.owe(owed)
             raise
         if done is None:
             return 0

@@ -56,7 +56,6 @@ from replication.convergent.telling import Telling
 from replication.convergent.trimming import Trimming
 from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
-from replication.engine.folding import NOTHING_OWED
 from replication.engine.repairing import Restored, Row
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import JournalLimits
@@ -304,7 +303,7 @@ class Replication:
 
     def committed(self, position: Position) -> None:
         """This node's Repo committed. `position` is that of the write: a fold is owed that reaches it."""
-        self._folding.owe(position.stamps.get(self.view().site, NOTHING_OWED))
+        self._folding.owe(position.stamps)
 
     def fold_is_due(self) -> None:
         """There is something to be folded that nobody committed."""

@@ -9,6 +9,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from replication.convergent.broken import Broken, merge_what_can_be
 from replication.convergent.messages import Closed, Vector
@@ -131,13 +132,15 @@ class Store:
 
     # --- work ---
 
-    def fold_news(self, owed: Stamp = NOTHING_OWED) -> Done | None:
+    def fold_news(self, owed_by_site: Mapping[Site, Stamp] = MappingProxyType({})) -> Done | None:
         """`fold`, if anybody else has committed since the last one began: else it costs some microseconds.
 
         Who watches the file may have had it folded before the position of the write was told: what is owed then is
-        there already, and the write lock is not taken once more for it."""
-        head = None if self.remembered is None else self.remembered.head
-        if head is not None and head >= owed:
+        there already, and the write lock is not taken once more for it. Nor is anything owed under a site that the
+        database has left meanwhile: an empty changeset of the new one would be the beginning of another tail."""
+        own = self.remembered
+        owed = NOTHING_OWED if own is None else owed_by_site.get(own.site, NOTHING_OWED)
+        if own is not None and own.head is not None and own.head >= owed:
             owed = NOTHING_OWED
         (version,) = self.connection.execute("PRAGMA main.data_version").fetchone()
         if version == self._data_version and owed == NOTHING_OWED:

@@ -18,7 +18,7 @@ from replication.engine.catalogue import load
 from replication.engine.comparable import NotComparable
 from replication.engine.epochs import epoch_site
 from replication.engine.identity import StateReplaced
-from replication.engine.stamps import Site
+from replication.engine.stamps import Site, Stamp
 from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
 from replication.simulation.disk import TROUBLES, Disk
 from replication.simulation.machine import NonceOnDisk
@@ -80,9 +80,25 @@ def test_what_is_owed_and_was_folded_already_takes_no_write_lock(disk: Disk) -> 
     assert done is not None
     asked: list[str] = []
     disk.trouble = asked.append
-    assert store.fold_news(done.view.vector[done.view.site].stamp) is None
+    assert store.fold_news({done.view.site: done.view.vector[done.view.site].stamp}) is None
     assert not any(sql.startswith("BEGIN") for sql in asked)
     disk.trouble = None
+    store.close()
+
+
+def test_nothing_is_owed_under_a_site_that_the_database_has_left(disk: Disk) -> None:
+    store, application = open_store(disk), disk.connect()
+    application.execute("INSERT INTO pages (page, n) VALUES ('a', 1)")
+    done = store.fold_news()
+    assert done is not None
+    later = Stamp(done.view.vector[done.view.site].stamp + 1)
+    store.adopt_new_site()
+    store.fold_news()  # what making the new site has changed
+    assert store.fold_news({done.view.site: later}) is None
+    assert store.view().site not in store.view().vector, "an empty changeset began it"
+    made = store.fold_news({store.view().site: later})
+    assert made is not None
+    assert made.made, "under the site that it has, it is owed"
     store.close()
 
 
