@@ -100,6 +100,8 @@ class Leading:
         self._problems: dict[str, str] = {}
         """What is the matter with the lease, and with the role."""
         self._not_before_s = 0.0
+        self._disagrees_with: str | None = None
+        """Who was the primary, too, though this node holds a lease that nobody else can have."""
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -260,6 +262,8 @@ class Leading:
 
     def _hear(self, peer: str, epoch: int, *, is_primary: bool) -> None:
         if self.role is Role.PRIMARY and is_primary and epoch >= self.epoch():
+            if self.grant is not None and self.grant.good_until_s == math.inf:
+                self._disagrees_with = peer
             self._lose(f"{peer} is the primary of epoch {epoch}, and this node was of {self.epoch()}")
         news = self.standing.claims(peer, epoch) if is_primary else epoch > 0 and self.standing.resigns(peer, epoch)
         if news:
@@ -363,7 +367,12 @@ class Leading:
             await self.give_up(f"this node gives the lease up: {off}")
             return
         await self.fence(self.standing.primary)
-        if self.grant is not None:
+        if self._disagrees_with is not None:
+            self._trouble(
+                f"{self._disagrees_with} is the primary, and was not named so here: [lease] primary differs between "
+                "nodes; name the same node on all, then start this one again"
+            )
+        elif self.grant is not None:
             await self._promote(self.grant)
         elif self._may_stand():
             await self._stand()

@@ -19,7 +19,7 @@ from typing import Final
 
 from tests.soak import writer
 from tests.soak.faults import Faults
-from tests.soak.growth import LEVEL, MIB, Sample, growth, look
+from tests.soak.growth import FIGURES, LEVEL, MIB, Sample, growth, look
 from tests.support.convergent_nodes import introduce, settle, start
 from tests.support.node_process import NodeProcess, node_processes
 
@@ -109,7 +109,8 @@ def _watch(
 def _line(nodes: Sequence[NodeProcess], samples: dict[str, list[Sample]]) -> str:
     last = {node.name: samples[node.name][-1] for node in nodes if samples[node.name]}
     return "  ".join(
-        f"{name}: {one.memory / MIB:.0f} MiB, file {one.database / MIB:.1f}, wal {one.wal / MIB:.1f}"
+        f"{name}: {one.memory / MIB:.0f} MiB, {one.used / MIB:.1f} in a file of {one.database / MIB:.1f}, "
+        f"wal {one.wal / MIB:.1f}"
         for name, one in last.items()
     )
 
@@ -134,7 +135,7 @@ def _not_equal(node: NodeProcess) -> list[str]:
 
 def _not_level(nodes: Sequence[NodeProcess], samples: dict[str, list[Sample]]) -> list[str]:
     first = nodes[0].name
-    grown = [(first, "memory"), *((node.name, "database") for node in nodes)]
+    grown = [(first, "memory"), *((node.name, "used") for node in nodes)]
     return [
         f"{figure} of {name} grew to {ratio:.2f} of what it was"
         for name, figure in grown
@@ -157,15 +158,9 @@ def _tell(
         "commits": sum(acknowledged.values()),
         "commits_per_s": round(sum(acknowledged.values()) / lasted_s, 1),
         "faults": dict(faults.done),
-        "grown": {
-            node.name: {what: round(growth(samples[node.name], what), 3) for what in ("memory", "database", "wal")}
-            for node in nodes
-        },
+        "grown": {node.name: {what: round(growth(samples[node.name], what), 3) for what in FIGURES} for node in nodes},
         "most_mib": {
-            node.name: {
-                what: round(max(getattr(one, what) for one in samples[node.name]) / MIB, 1)
-                for what in ("memory", "database", "wal")
-            }
+            node.name: {what: round(max(getattr(one, what) for one in samples[node.name]) / MIB, 1) for what in FIGURES}
             for node in nodes
         },
         "wrong": list(wrong),

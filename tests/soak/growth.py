@@ -1,7 +1,9 @@
 """Memory and file sizes over time: samples, and whether they level off. Pure but for reading them."""
 
+import sqlite3
 import statistics
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,17 +15,23 @@ MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one node took at one moment, in bytes. `memory`: resident; 0 if it did not run."""
+    """What one node took at one moment, in bytes. `memory`: resident; 0 if it did not run. `used`: pages of the
+    database that hold something. Its file is as large as it ever had to be: SQLite keeps pages that became free."""
 
     at_s: float
     memory: int
+    used: int
     database: int
     wal: int
 
 
+FIGURES: Final = ("memory", "used", "database", "wal")
+
+
 def look(at_s: float, pid: int | None, database: Path) -> Sample:
     """A sample of now."""
-    return Sample(at_s, _resident(pid), _size(database), _size(database.with_name(database.name + "-wal")))
+    wal = database.with_name(database.name + "-wal")
+    return Sample(at_s, _resident(pid), _used(database), _size(database), _size(wal))
 
 
 def growth(samples: Sequence[Sample], figure: str) -> float:
@@ -49,6 +57,14 @@ def _resident(pid: int | None) -> int:
         return 0
     kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")), "0")
     return int(kib) * 1024
+
+
+def _used(database: Path) -> int:
+    with closing(sqlite3.connect(database, timeout=30)) as file:
+        count, free, size = (
+            file.execute(f"PRAGMA {one}").fetchone()[0] for one in ("page_count", "freelist_count", "page_size")
+        )
+    return int((count - free) * size)
 
 
 def _size(path: Path) -> int:

@@ -13,6 +13,7 @@ from replication.convergent import for_file
 from replication.convergent.for_file import now_ms
 from replication.errors import CannotPromote, OutcomeUnknown
 from replication.primary.forwarding import Timeouts
+from replication.primary.leading import POLL_S
 from replication.primary.standing import Role
 from replication.transaction import Transaction
 from tests.support.eventually import eventually
@@ -137,6 +138,22 @@ async def test_a_static_lease_is_handed_to_nobody(cluster: PrimaryCluster) -> No
     with pytest.raises(CannotPromote, match=r"static.*\[lease\] primary"):
         await a.mode.leading.promote("b")
     assert a.role is Role.PRIMARY
+
+
+async def test_of_two_that_static_settings_name_the_first_stands_aside_and_says_why(cluster: PrimaryCluster) -> None:
+    """As in the middle of a rolling restart with another name in the settings."""
+    cluster.static = "a"
+    a, _ = await cluster.start("a"), await cluster.start("c")
+    await cluster.is_primary(a)
+    cluster.static = "b"
+    b = await cluster.start("b")
+    await cluster.is_primary(b)
+    await eventually(lambda: "b is the primary" in a.mode.leading.status().problem)
+    assert "[lease] primary differs between nodes" in a.mode.leading.status().problem
+    epoch = b.mode.leading.epoch()
+    await asyncio.sleep(3 * POLL_S)  # it would stand again
+    assert (a.role, b.role, b.mode.leading.epoch()) == (Role.REPLICA, Role.PRIMARY, epoch)
+    assert (await a.repo.insert("users", {"email": "x"}))["id"] == 1
 
 
 async def test_the_former_primary_comes_back_as_a_replica(cluster: PrimaryCluster) -> None:
