@@ -25,7 +25,7 @@ example: $(READY) ## three nodes of a program that knows nothing of Litecast: NA
 	@exec $(BIN)/python examples/three_nodes.py $(NAME) $(ARGS)
 
 test: $(READY) ## run the tests, several at a time (ARGS='--numprocesses 0' for one after the other)
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 campaign: $(READY) ## run the random tests of the engine 10,000 times each (LITECAST_CAMPAIGN=n for another number)
 	@LITECAST_CAMPAIGN=$${LITECAST_CAMPAIGN:-10000} $(BIN)/pytest tests/property/replication/engine $(ARGS)
