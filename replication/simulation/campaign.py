@@ -59,7 +59,7 @@ PATHS: Final = (
     *(f"damage: {how}, and seen" for how in SPOILS),
     "restored meanwhile",
     *(f"backup: {what}" for what in ("snapshots", "repeats", "failures", "keepings", "merged", "removed")),
-    *(f"not restored: {error}" for error in ("BackupUnreachable", "BackupDamaged")),
+    "not restored: BackupUnreachable",
     "restored all that the cluster has",
     "a machine was restored from the bucket",
 )

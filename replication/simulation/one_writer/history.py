@@ -59,6 +59,7 @@ class End:
     handed_over: frozenset[int]
     """Epochs that ended with a handover."""
     last: int
+    """The newest that began, whether anything was written in it or not."""
     power_was_cut: bool
 
 

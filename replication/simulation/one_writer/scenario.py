@@ -13,7 +13,7 @@ from cluster.errors import LeaseError, LeaseUnusable
 from replication.acknowledging.levels import Ack, Sure
 from replication.attaching_declared import attach_declared
 from replication.engine.sites import closed, vector
-from replication.engine.stamps import Site
+from replication.engine.stamps import Site, epoch_of
 from replication.errors import CannotPromote, PositionTimeout, ReplicationError
 from replication.positions import Position, joined
 from replication.primary.operations import Operation
@@ -303,7 +303,7 @@ class Scenario:
             rows=rows,
             size=self._size,
             handed_over=frozenset(self.handed_over),
-            last=self._newest_epoch,
+            last=max(map(epoch_of, vector(app)), default=0),
             power_was_cut=self.power_was_cut,
         )
         self.world.reached["acknowledged, and lost as it may be"] += lost(self._calls, end)
