@@ -211,7 +211,8 @@ LEASE_PROVIDER = Setting(
 )  # fmt: skip
 LEASE_PRIMARY = Setting(
     section="lease", key="primary", kind=NAME, default="this node, if nobody is looked for",
-    doc="With `static`: the name of the node that writes.",
+    doc="With `static`: the name of the node that writes, the same on all nodes. Of two that are named, on different"
+    " nodes, the one that was the primary first stands aside, and says so in `problem`, until it is started again.",
 )  # fmt: skip
 LEASE_REGION = Setting(
     section="lease", key="region", kind=NAME, default="`PRIMARY_REGION`, else any",

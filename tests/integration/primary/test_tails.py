@@ -25,9 +25,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def with_tail(cluster: PrimaryCluster, *statements: str) -> tuple[Member, Member, Member]:
     """Three nodes: the first was the primary, and wrote this when it was cut off; the next one is it now."""
-    a = await cluster.start("a")
-    b, c = await cluster.start("b"), await cluster.start("c")
-    await cluster.is_primary(a)
+    started = [await cluster.start(name) for name in "abc"]
+    a = await cluster.primary()
+    b, c = [one for one in started if one is not a]
     for _, email, _ in BEFORE:
         await a.repo.insert("users", {"email": email})
     assert await cluster.equal() == BEFORE
@@ -38,9 +38,9 @@ async def with_tail(cluster: PrimaryCluster, *statements: str) -> tuple[Member, 
     for statement in statements:
         a.other.execute(statement)
     await eventually(lambda: a.replication.status().counts["folded"] > folded)
-    cluster.stores["a"].is_down = True
+    cluster.stores[a.node.name].is_down = True
     await eventually(lambda: Role.PRIMARY in (b.role, c.role))
-    cluster.stores["a"].is_down = False
+    cluster.stores[a.node.name].is_down = False
     for one in (b, c):
         cluster.network.heal(a.node.address, one.node.address)
     await eventually(lambda: bool(a.replication.view().tails) and not a.replication.unready(), 20)
