@@ -48,13 +48,13 @@ def url_of(config: Config, named: str | None) -> str:
     return url
 
 
-def backup_for(config: Config, replication: Replication | None) -> Backup | None:
-    """What uploads while the node runs; None if there is no backup. Asks nobody yet. Raises BackupUrlError."""
-    if config.backup.url is None or replication is None:
+def backup_for(config: Config, replication: Replication | None, bucket: Bucket | None) -> Backup | None:
+    """What uploads while the node runs; None if there is no backup. Asks nobody yet."""
+    if bucket is None or replication is None:
         return None
     return backup_for_node(
         replication,
-        bucket_of(config, config.backup.url),
+        bucket,
         cluster=config.cluster.name,
         node=config.node.name,
         data_dir=config.node.data_dir,
@@ -83,7 +83,9 @@ def with_backup(status: StatusOf | None, backup: Backup | None) -> StatusOf | No
     return both
 
 
-async def first_database(config: Config, path: Path, copy_of_a_peer: Callable[[], Awaitable[bool]]) -> str:
+async def first_database(
+    config: Config, path: Path, bucket: Bucket | None, copy_of_a_peer: Callable[[], Awaitable[bool]]
+) -> str:
     """Where the database of a node that has none comes from: a peer, else the bucket, else it begins anew. In words.
 
     While the bucket cannot be reached nothing is begun: it may hold all that there is, and what began anew would be
@@ -91,10 +93,10 @@ async def first_database(config: Config, path: Path, copy_of_a_peer: Callable[[]
     while True:
         if await copy_of_a_peer():
             return "the database is a copy of a peer's"
-        if config.backup.url is None:
+        if bucket is None:
             return "no peer has a database to copy: beginning anew"
         try:
-            restored = await _restored(config, config.backup.url, path)
+            restored = await _restored(config, bucket, path)
         except NothingToRestore:
             return "neither a peer nor the backup has a database: beginning anew"
         except BackupUnreachable as error:
@@ -108,12 +110,10 @@ async def first_database(config: Config, path: Path, copy_of_a_peer: Callable[[]
             return said_of(restored)
 
 
-async def _restored(config: Config, url: str, path: Path) -> Restored:
+async def _restored(config: Config, bucket: Bucket, path: Path) -> Restored:
     progress = Progress()
     with told_to_the_operator(path, config.node.data_dir):
-        restoring = asyncio.ensure_future(
-            restore_from(bucket_of(config, url), path, cluster=config.cluster.name, progress=progress)
-        )
+        restoring = asyncio.ensure_future(restore_from(bucket, path, cluster=config.cluster.name, progress=progress))
         try:
             while not (await asyncio.wait({restoring}, timeout=TOLD_S))[0]:
                 log.info("restoring from the backup: %s", progress)

@@ -24,7 +24,7 @@ from app.comparing import desk_for, drift_watch
 from app.config import Config, Mode
 from app.counter import MIGRATIONS, PageCounter
 from app.fly_metadata import fly_metadata
-from app.leasing import lease_for
+from app.leasing import Leased, lease_for
 from app.report import ClusterReport, PageReader, PageReport
 from app.running_node import RunningNode
 from app.standing import StatusOf
@@ -45,6 +45,7 @@ from cluster.zeromq import ZeroMqTransport
 from replication.acknowledging.confirming import CONFIRMING, Confirming
 from replication.acknowledging.levels import Sure
 from replication.acknowledging.worker import ConfirmingWorker
+from replication.backup.bucket import Bucket
 from replication.backup.saying import BACKUP
 from replication.backup.uploading import Backup
 from replication.backup.worker import BackupWorker
@@ -136,20 +137,22 @@ async def running_node(
     Unless it `counts`, it is without the counter, its pages and its table. `also_unready` is what keeps it from being
     ready beside its own reasons.
     """
-    _look_at_urls(config)
+    # First: of a url that cannot be used is told before a database is made, opened or attached for nothing.
+    leased = lease_for(config) if config.replication.mode is Mode.PRIMARY else None
+    bucket = None if config.backup.url is None else bucket_of(config, config.backup.url)
     async with AsyncExitStack() as stack:
         listener = bind(config.http.bind.host, config.http.bind.port)
         stack.callback(listener.close)
         stack.enter_context(DataDirLock.acquire(config.node.data_dir, node=config.node.name))
-        await _first_database(config)
+        await _first_database(config, bucket)
         repo = await stack.enter_async_context(_repo(config))
         if not config.replication.mode.makes_changesets:
             await _look_for_attached(config, repo)
         if counts:
             await repo.migrate(MIGRATIONS)
         replication = await _replication(config, repo, stack)
-        primary = _primary(config, repo, replication)
-        backup = backup_for(config, replication)
+        primary = _primary(config, repo, replication, leased)
+        backup = backup_for(config, replication, bucket)
         if backup is not None:
             stack.push_async_callback(backup.close)
         confirming = _confirming(config, repo, replication, backup)
@@ -214,14 +217,6 @@ async def running_node(
         yield RunningNode(node=node, repo=repo, url=server.url, replication=replication, functions=functions)
 
 
-def _look_at_urls(config: Config) -> None:
-    """Raises for one that cannot be used, before a database is made, opened or attached for nothing."""
-    if config.replication.mode is Mode.PRIMARY:
-        lease_for(config)
-    if config.backup.url is not None:
-        bucket_of(config, config.backup.url)
-
-
 def _repo(config: Config) -> Repo:
     return Repo(
         config.database.path,
@@ -250,14 +245,14 @@ async def _look_for_attached(config: Config, repo: Repo) -> None:
     )
 
 
-async def _first_database(config: Config) -> None:
+async def _first_database(config: Config, bucket: Bucket | None) -> None:
     """A node whose database does not exist yet takes a copy of a peer's, where there is a peer that has something; else
     what the backup has, where there is one."""
     path = resolved(config.database.path)
     if not config.replication.mode.makes_changesets or path.exists():
         return
-    if config.discovery.method is not Method.NONE or config.backup.url is not None:
-        log.info("%s", await first_database(config, path, lambda: _copy_of_a_peer(config, path)))
+    if config.discovery.method is not Method.NONE or bucket is not None:
+        log.info("%s", await first_database(config, path, bucket, lambda: _copy_of_a_peer(config, path)))
 
 
 async def _copy_of_a_peer(config: Config, path: Path) -> bool:
@@ -315,11 +310,10 @@ def _confirming(
     return confirming
 
 
-def _primary(config: Config, repo: Repo, replication: Replication | None) -> PrimaryMode | None:
-    """What mode primary adds; the repo's writes go where they should from now on. Raises LeaseUnusable."""
-    if config.replication.mode is not Mode.PRIMARY or replication is None:
+def _primary(config: Config, repo: Repo, replication: Replication | None, leased: Leased | None) -> PrimaryMode | None:
+    """What mode primary adds; the repo's writes go where they should from now on. `leased`: in that mode."""
+    if leased is None or replication is None:
         return None
-    leased = lease_for(config)
     forwarding = config.forwarding
     return PrimaryMode(
         repo,
