@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.convergent_nodes import create, introduce, kill, opened
 from tests.support.node_process import NodeProcess, node_processes
-from tests.support.primary_processes import NOTES, WITHIN_S, Writer, primary_of
+from tests.support.primary_processes import NOTES, WITHIN_S, Writer, primary_of, three_with_notes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -88,18 +88,7 @@ def test_sigterm_to_the_primary_under_load_hands_over_and_loses_and_repeats_noth
 ) -> None:
     (tmp_path / "lease").mkdir()
     with node_processes(tmp_path) as make:
-        nodes = [
-            make(
-                name,
-                replication__mode="primary",
-                replication__tables={"notes": {}},
-                cluster__size=3,
-                lease__provider="object_store",
-                lease__url=f"file://{tmp_path / 'lease'}",
-                lease__ttl_s=TTL_OF_A_HANDOVER_S,
-            )
-            for name in "abc"
-        ]
+        nodes = three_with_notes(make, lease_url=f"file://{tmp_path / 'lease'}", ttl_s=TTL_OF_A_HANDOVER_S)
         introduce(nodes)
         for node in nodes:
             create(node.database, NOTES)

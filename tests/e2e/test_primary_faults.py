@@ -16,7 +16,7 @@ import pytest
 from replication.acknowledging.levels import Ack
 from tests.support.convergent_nodes import create, introduce, opened
 from tests.support.node_process import NodeProcess, node_processes
-from tests.support.primary_processes import INSERT, NOTES, WITHIN_S, Writer, primary_of
+from tests.support.primary_processes import INSERT, NOTES, WITHIN_S, Writer, primary_of, three_with_notes
 from tests.support.s3_server import BUCKET, s3_server
 from tests.support.tcp_proxy import ProxyThread
 
@@ -32,20 +32,13 @@ def test_a_primary_that_is_stopped_and_resumed_and_one_that_is_cut_off_are_follo
 ) -> None:
     with s3_server(tmp_path / "s3") as server, ProxyThread() as proxies, node_processes(tmp_path) as make:
         s3_port = int(server.environ["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])
-        nodes = [
-            make(
-                name,
-                replication__mode="primary",
-                replication__tables={"notes": {}},
-                cluster__size=3,
-                lease__provider="object_store",
-                lease__url=f"s3://{BUCKET}/lease",
-                lease__ttl_s=TTL_S,
-                replication__ack_timeout_s=1.0,
-                forwarding__hold_s=1.0,
-            )
-            for name in "abc"
-        ]
+        nodes = three_with_notes(
+            make,
+            lease_url=f"s3://{BUCKET}/lease",
+            ttl_s=TTL_S,
+            replication__ack_timeout_s=1.0,
+            forwarding__hold_s=1.0,
+        )
         to_bus = {node: proxies.proxy(node.bus_port) for node in nodes}
         to_store = {node: proxies.proxy(s3_port) for node in nodes}
         for node in nodes:

@@ -8,11 +8,29 @@ from collections.abc import Sequence
 from litecast import PrimaryStatements
 from replication.acknowledging.levels import Ack
 from replication.errors import NoPrimary, NotConfirmed, OutcomeUnknown
+from tests.support.convergent_nodes import Make
 from tests.support.node_process import NodeProcess
 
 WITHIN_S = 80.0
 NOTES = "CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT UNIQUE)"
 INSERT = "INSERT INTO notes (text) VALUES (?)"
+
+
+def three_with_notes(make: Make, *, lease_url: str, ttl_s: float, **settings: object) -> list[NodeProcess]:
+    """Nodes a, b and c, which know nothing of each other yet and are not started: any of them may have the lease."""
+    return [
+        make(
+            name,
+            replication__mode="primary",
+            replication__tables={"notes": {}},
+            cluster__size=3,
+            lease__provider="object_store",
+            lease__url=lease_url,
+            lease__ttl_s=ttl_s,
+            **settings,
+        )
+        for name in "abc"
+    ]
 
 
 def primary_of(nodes: Sequence[NodeProcess]) -> NodeProcess:

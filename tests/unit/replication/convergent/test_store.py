@@ -1,6 +1,5 @@
 """The engine's side of a node, on a disk that has its troubles."""
 
-import itertools
 import sqlite3
 from collections.abc import Iterator
 from random import Random
@@ -11,48 +10,23 @@ import pytest
 from replication.attaching_declared import AttachOutcome, attach_declared
 from replication.convergent import opened, repairs
 from replication.convergent.saying import notes
-from replication.convergent.store import Store
-from replication.convergent.store_settings import StoreSettings
 from replication.convergent.trimming import trim
 from replication.engine.catalogue import load
 from replication.engine.comparable import NotComparable
 from replication.engine.epochs import epoch_site
 from replication.engine.identity import StateReplaced
-from replication.engine.stamps import Site, Stamp
-from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
+from replication.engine.stamps import Stamp
+from replication.simulation.application import DECLARED, SCHEMA
 from replication.simulation.disk import TROUBLES, Disk
-from replication.simulation.machine import NonceOnDisk
+from tests.support.stores import NOW_MS, disk_with_tables, open_store
 
-NUMBERS = itertools.count(1)
-NOW_MS = 1_700_000_000_000
 LATER_MS = NOW_MS + 3_600_000
 
 
 @pytest.fixture
 def disk() -> Iterator[Disk]:
-    with Disk() as disk:
-        for statement in SCHEMA:
-            disk.connect(full=True).execute(statement)
+    with disk_with_tables() as disk:
         yield disk
-
-
-def open_store(disk: Disk, *, journal_max_age_ms: int = 3_600_000, fence: str | None = None) -> Store:
-    store = Store(
-        disk.connect,
-        StoreSettings(
-            cluster=CLUSTER,
-            now_ms=lambda: NOW_MS,
-            new_site=lambda: Site(f"{next(NUMBERS):032x}"),
-            barrier=disk.barrier,
-            declared=DECLARED,
-            sidecar=NonceOnDisk(disk),
-            new_nonce=lambda: next(NUMBERS).to_bytes(16),
-            journal_max_age_ms=journal_max_age_ms,
-            fence=fence,
-        ),
-    )
-    store.open()
-    return store
 
 
 def test_damaged_rows_are_adopted_by_the_node_that_writes_and_by_no_replica_or_former_primary(disk: Disk) -> None:

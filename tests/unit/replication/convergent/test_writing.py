@@ -1,6 +1,5 @@
 """A write that is folded in its own transaction, on a disk that tells of each commit."""
 
-import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,45 +7,27 @@ from functools import partial
 import pytest
 
 from replication.convergent.store import Done, Store
-from replication.convergent.store_settings import StoreSettings
 from replication.convergent.writing import CommittedAlready, Writing
 from replication.engine import folding
 from replication.engine.decoding import decode
 from replication.engine.identity import StateReplaced
-from replication.engine.stamps import Site, Stamp
+from replication.engine.stamps import Stamp
 from replication.positions import of_next_fold
-from replication.simulation.application import CLUSTER, DECLARED, SCHEMA
 from replication.simulation.disk import Connection, Disk
-from replication.simulation.machine import NonceOnDisk
+from tests.support.stores import disk_with_tables, open_store
 
-NOW_MS = 1_700_000_000_000
 INSERT = "INSERT INTO pages (page, n) VALUES (?, 1)"
 
 
 @pytest.fixture
 def disk() -> Iterator[Disk]:
-    with Disk() as disk:
-        for statement in SCHEMA:
-            disk.connect(full=True).execute(statement)
+    with disk_with_tables() as disk:
         yield disk
 
 
 @pytest.fixture
 def store(disk: Disk) -> Iterator[Store]:
-    numbers = itertools.count(1)
-    store = Store(
-        disk.connect,
-        StoreSettings(
-            cluster=CLUSTER,
-            now_ms=lambda: NOW_MS,
-            new_site=lambda: Site(f"{next(numbers):032x}"),
-            barrier=disk.barrier,
-            declared=DECLARED,
-            sidecar=NonceOnDisk(disk),
-            new_nonce=lambda: next(numbers).to_bytes(16),
-        ),
-    )
-    store.open()
+    store = open_store(disk)
     store.fold()  # looks at the schema, which attaching changed
     yield store
     store.close()
