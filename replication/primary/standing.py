@@ -36,17 +36,12 @@ class Standing:
     def __init__(self) -> None:
         self.primary: str | None = None
         self.epoch = 0
-        self.rival: str | None = None
-        """Another node that claimed the epoch in which one was the primary already."""
 
     def claims(self, node: str, epoch: int) -> bool:
         """A node says that it is the primary, of this epoch. True if that is news that counts."""
-        if epoch < self.epoch or (epoch == self.epoch and self.primary == node):
+        if epoch < self.epoch or (epoch == self.epoch and self.primary is not None):
             return False
-        if epoch == self.epoch and self.primary is not None:
-            self.rival = node
-            return False
-        self.primary, self.epoch, self.rival = node, epoch, None
+        self.primary, self.epoch = node, epoch
         return True
 
     def resigns(self, node: str, epoch: int) -> bool:
@@ -59,7 +54,7 @@ class Standing:
     def knows_of(self, epoch: int) -> None:
         """Somebody wrote in this epoch, whoever it was."""
         if epoch > self.epoch:
-            self.primary, self.epoch, self.rival = None, epoch, None
+            self.primary, self.epoch = None, epoch
 
 
 def fence_message(primary: str | None, here: str) -> str:
