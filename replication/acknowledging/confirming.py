@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from cluster.tasks import ended
 from replication.acknowledging.levels import Ack, is_enough, wanted
 from replication.convergent.messages import Heads, NotAMessage, parse_stamps, plain_stamps
+from replication.engine.sites import stamps_of
 from replication.engine.stamps import Site, Stamp
 from replication.errors import NotConfirmed
 from replication.positions import Position, joined
@@ -232,7 +233,7 @@ class Confirming:
         heads = await self._replication.heads_now()
         if heads is None:
             return
-        durable = {site: head.stamp for site, head in heads.vector.items()}
+        durable = stamps_of(heads.vector)
         for peer, position in list(self._asked.items()):
             reached = _part(position, durable)
             if reached:

@@ -12,7 +12,7 @@ from replication.backup.fingerprints import fingerprints_inside
 from replication.convergent.schemas import schemas_of
 from replication.engine import epochs, state, tails
 from replication.engine.folding import is_due
-from replication.engine.sites import Head, known
+from replication.engine.sites import Head, known, stamps_of
 from replication.engine.stamps import Site
 from replication.engine.transacting import reading
 
@@ -67,7 +67,7 @@ def _read(path: Path, *, rows: bool) -> Live:
         sites, epoch = known(connection), epochs.read(connection)
         if sites.seen or sites.parts:
             raise NotNow("rows came from a peer whose changes have not come yet")
-        if epoch is not None and (tails.is_resetting(connection) or epoch.tail_of(epochs.heads_of(sites.vector))):
+        if epoch is not None and (tails.is_resetting(connection) or epoch.tail_of(stamps_of(sites.vector))):
             raise NotNow("it has what it wrote after another node had become the primary")
         return Live(
             vector=sites.vector,

@@ -14,7 +14,8 @@ from replication.backup.status import Tally
 from replication.backup.taking import Snapshots, Taken
 from replication.backup.telling import Uploaded
 from replication.convergent.store import View
-from replication.engine.stamps import Site, Stamp
+from replication.engine.sites import stamps_of
+from replication.engine.stamps import Site
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Snapshotting:
         moments after the oldest one can be restored."""
         oldest = await oldest_snapshot(self._bucket)
         if oldest is not None:
-            self._uploaded.note({site: head.stamp for site, head in oldest.vector.items()})
+            self._uploaded.note(stamps_of(oldest.vector))
             self._take_in(await newest_snapshot(self._bucket))
 
     async def hear(self) -> None:
@@ -180,7 +181,7 @@ class Snapshotting:
     def _may_follow(self, taken: Manifest) -> bool:
         """Whether a copy has all that the newest snapshot has. Its clock may be before that one's, which a node made
         while it was far ahead, and alone."""
-        return includes(_heads(taken), taken.closed.keys(), self.newest)
+        return includes(stamps_of(taken.vector), taken.closed.keys(), self.newest)
 
     def _is_later(self, taken: Manifest) -> bool:
         """Whether a copy of a former run has more than the newest snapshot, which it may have become."""
@@ -188,7 +189,7 @@ class Snapshotting:
 
     def _see_what_is_lost(self, newest: Manifest, wanted: View | None) -> None:
         """Of a snapshot that is to be made, if one is."""
-        lost = [] if wanted is None else lacks(_heads(wanted), wanted.closed.keys(), newest)
+        lost = [] if wanted is None else lacks(stamps_of(wanted.vector), wanted.closed.keys(), newest)
         now_s = _now_s()
         self._lacks_since_s = (self._lacks_since_s or now_s) if lost else None
         if self._lacks_since_s is None or now_s - self._lacks_since_s < LOST_S:
@@ -211,11 +212,7 @@ class Snapshotting:
             return False
         if view.site in view.closed or self._here.is_ahead():
             return False
-        return includes(_heads(view), view.closed.keys(), self.newest)
-
-
-def _heads(known: View | Manifest) -> dict[Site, Stamp]:
-    return {site: head.stamp for site, head in known.vector.items()}
+        return includes(stamps_of(view.vector), view.closed.keys(), self.newest)
 
 
 def _now_s() -> float:

@@ -40,6 +40,7 @@ from replication.backup.telling import Bus, Uploaded
 from replication.convergent.archive import Archive
 from replication.convergent.store import Done, Store, View
 from replication.engine.received import Malformed
+from replication.engine.sites import stamps_of
 from replication.engine.stamps import Site, Stamp, first_after, ms_of
 from replication.engine.trimming import JournalLimits, bytes_since
 from replication.errors import ReplicationError
@@ -314,7 +315,7 @@ class Backup:
     async def _upload(self) -> None:
         for _ in range(1_000):  # a bound, that others have their turn; what is left comes with the next step
             view = self._here.durable_view()
-            heads = {site: head.stamp for site, head in view.vector.items()}
+            heads = stamps_of(view.vector)
             sites = to_upload(heads, self._uploaded.stamps, own=view.site, adopted=self._adopted(heads, view.site))
             sites = [site for site in sites if site not in self._snapshots.beyond_journal]
             if not sites:
@@ -390,7 +391,7 @@ class Backup:
     async def _note_restorable(self) -> None:
         """Also while nothing can be uploaded: then it says for how long."""
         view = self._here.view()
-        heads = {site: head.stamp for site, head in view.vector.items()}
+        heads = stamps_of(view.vector)
         uploaded = dict(self._uploaded.stamps)
         missing: Mapping[Site, Stamp] = {}
         last: Mapping[Site, Stamp] = {}

@@ -23,6 +23,7 @@ from replication.backup.names import CHANGESETS, stretches_in
 from replication.backup.restoring import Progress, Restored
 from replication.backup.taking import opened_as_it_is
 from replication.convergent.engine import Engine
+from replication.engine.sites import stamps_of
 from replication.engine.stamps import first_after
 from replication.positions import Position
 
@@ -64,7 +65,7 @@ async def verify_against(
             found = await verifying.find()
     except TimeoutError:
         raise NotInBackup(bucket.place(), f"{verifying.lacks} after {wait_s:.0f} s", _REMEDY) from None
-    position = Position({site: head.stamp for site, head in found.vector.items()})
+    position = Position(stamps_of(found.vector))
     cut = AtPosition(position) if position else EVERYTHING
     target = folder / _SCRATCH
     restored = await restore_from(bucket, target, cut=cut, cluster=cluster, progress=progress)
@@ -75,8 +76,8 @@ async def verify_against(
 
 def differing(found: Live, restored: Restored, rows: Mapping[str, str]) -> tuple[str, ...]:
     """In what a restored database is another one than the live one was. Pure."""
-    here = {site: head.stamp for site, head in found.vector.items()}
-    there = {site: head.stamp for site, head in restored.vector.items()}
+    here = stamps_of(found.vector)
+    there = stamps_of(restored.vector)
     elsewhere = [site for site in sorted(here.keys() | there.keys()) if here.get(site) != there.get(site)]
     if elsewhere:
         return tuple(
@@ -140,7 +141,7 @@ class _Verifying:
 
 def _why_another(snapshot: Manifest, found: Live) -> str:
     """Why a restore that begins with this snapshot would not have what the database has; "" if it would."""
-    heads = {site: head.stamp for site, head in found.vector.items()}
+    heads = stamps_of(found.vector)
     if not includes(heads, found.closed.keys(), snapshot):
         return "it has something that has not come here yet"
     return why_snapshot(snapshot, vector=found.vector, closed=found.closed, schemas=found.schemas)

@@ -59,6 +59,10 @@ class Here(from_archive.Here, Protocol):
         """How often this process has begun with a state of the database."""
         ...
 
+    def before_ms(self) -> int:
+        """Stamps from this millisecond on are too far ahead."""
+        ...
+
     def look_again_soon(self) -> None:
         """Something may be missing that may be on its way."""
         ...

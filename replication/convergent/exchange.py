@@ -22,6 +22,7 @@ from typing import Final
 from replication.convergent.inbox import Lacking
 from replication.convergent.messages import Heads
 from replication.engine.epochs import epoch_of, newest
+from replication.engine.sites import stamps_of
 from replication.engine.stamps import Site, Stamp, first_after, is_baseline, ms_of
 
 GRACE_S: Final = 0.1
@@ -55,16 +56,16 @@ class Exchange:
         """A peer says what it has."""
         known = self._peers.setdefault(peer, _Peer())
         if known.heads is not None:
-            known.before = {site: head.stamp for site, head in known.heads.vector.items()}
+            known.before = stamps_of(known.heads.vector)
         else:
-            known.before = {site: head.stamp for site, head in heads.vector.items()}  # the first time, all is missing
+            known.before = stamps_of(heads.vector)  # the first time, all is missing
         known.heads = heads
 
     def look_back(self) -> None:
         """This node has less than it had: nothing of what peers have is on its way."""
         for known in self._peers.values():
             if known.heads is not None:
-                known.before = {site: head.stamp for site, head in known.heads.vector.items()}
+                known.before = stamps_of(known.heads.vector)
 
     def heads(self) -> Mapping[str, Heads]:
         """What each peer said last, of those that spoke."""

@@ -55,8 +55,8 @@ class Here(Protocol):
         """How far each site is merged."""
         ...
 
-    def before_ms(self) -> int:
-        """Stamps from this millisecond on are too far ahead."""
+    def lacks(self, peer: str, stamps: Mapping[Site, Stamp]) -> dict[Site, Stamp]:
+        """What a peer has beyond these, as far as it said, and as far as it can be merged now."""
         ...
 
     def take_in(self, peer: str, encoded: bytes) -> None:
@@ -132,13 +132,7 @@ class FromArchive:
     def _wanted(self, peer: str) -> Mapping[Site, Stamp]:
         """What a peer has that is missing here; nothing if its word is not to be taken for what counts."""
         view = self._here.view()
-        wanted = self._exchange.lacks(
-            peer,
-            self._here.stamps(),
-            own=view.site,
-            closed=frozenset(view.closed),
-            before_ms=self._here.before_ms(),
-        )
+        wanted = self._here.lacks(peer, self._here.stamps())
         if any(map(epoch_of, wanted)) and (view.tail or peer not in self._exchange.in_newest_epoch()):
             return {}
         return wanted

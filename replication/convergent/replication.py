@@ -57,6 +57,7 @@ from replication.convergent.trimming import Trimming
 from replication.convergent.trying import Trying
 from replication.convergent.waiting import PositionWaiters
 from replication.engine.repairing import Restored, Row
+from replication.engine.sites import stamps_of
 from replication.engine.stamps import Site, Stamp
 from replication.engine.trimming import JournalLimits
 from replication.engine.values import Key
@@ -482,7 +483,7 @@ class Replication:
 
     def stamps(self) -> dict[Site, Stamp]:
         """How far this node has merged each site."""
-        return {site: head.stamp for site, head in self.view().vector.items()}
+        return stamps_of(self.view().vector)
 
     def waiting(self) -> list[tuple[Site, Stamp]]:
         """Changesets that came and cannot be merged yet. The tail of a site whose beginning is lost stays for ever."""
@@ -504,9 +505,10 @@ class Replication:
     def missing(self) -> Position:
         """What the peers have that is not merged here, as far as they said, and as far as it can be merged now."""
         stamps = self.stamps()
-        return joined(Position(self._lacks(peer, stamps)) for peer in self._exchange.peers())
+        return joined(Position(self.lacks(peer, stamps)) for peer in self._exchange.peers())
 
-    def _lacks(self, peer: str, stamps: Mapping[Site, Stamp]) -> dict[Site, Stamp]:
+    def lacks(self, peer: str, stamps: Mapping[Site, Stamp]) -> dict[Site, Stamp]:
+        """What a peer has beyond these, as far as it said, and as far as it can be merged now."""
         view = self.view()
         closed = frozenset(view.closed)
         return self._exchange.lacks(peer, stamps, own=view.site, closed=closed, before_ms=self.before_ms())
@@ -557,7 +559,7 @@ class Replication:
             joined=self._joining.done.is_set(),
             problem="; ".join(self._standing_still()),
             sites=len(view.vector),
-            behind={peer: len(self._lacks(peer, stamps)) for peer in self._exchange.peers()},
+            behind={peer: len(self.lacks(peer, stamps)) for peer in self._exchange.peers()},
             waiting=self._inbox.count,
             waiting_bytes=self._inbox.bytes,
             catching_up=None if self._catch_up is None else self._catch_up.progress,

@@ -17,6 +17,7 @@ from replication.convergent.state_moves import begin_snapshot, read_range
 from replication.convergent.store import Done, Store, View
 from replication.engine.journal import Served
 from replication.engine.ranges import parse_key
+from replication.engine.sites import stamps_of
 from replication.engine.snapshots import NoSuchTable
 from replication.engine.stamps import Site, Stamp
 from replication.engine.values import Key, pack, unpack
@@ -135,7 +136,7 @@ class Serving:
     async def _snapshot(self, peer: str) -> list[object]:
         start = (await self._here.work(begin_snapshot)).start
         assert start is not None, "a snapshot was begun"
-        self._pins[peer] = ({site: head.stamp for site, head in start.vector.items()}, _now_s() + PIN_S)
+        self._pins[peer] = (stamps_of(start.vector), _now_s() + PIN_S)
         return await self._parcels.first(pack(start.plain()))
 
     async def _range(self, peer: str, table: str, after: Key | None) -> list[object]:
@@ -156,7 +157,7 @@ class Serving:
         number = await self._copies.begin(peer, self._here.open_copy)
         if number is None:
             return await self._parcels.first(flat())
-        stamps = {site: head.stamp for site, head in view.vector.items()}
+        stamps = stamps_of(view.vector)
         self._pins[peer] = (stamps, _now_s() + COPY_PIN_S)
         return await self._parcels.first(flat(_number(number)))
 

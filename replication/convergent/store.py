@@ -28,7 +28,7 @@ from replication.engine.known_tables import KnownTables
 from replication.engine.progress import Progress
 from replication.engine.refusals import Refusal
 from replication.engine.session import NOTHING_FORGOTTEN
-from replication.engine.sites import Head, known, vector
+from replication.engine.sites import Head, known, stamps_of, vector
 from replication.engine.snapshots import RangeRead, SnapshotStart
 from replication.engine.stamping_again import set_aside, stamp_again
 from replication.engine.stamps import Site, Stamp, stamp_at
@@ -367,5 +367,5 @@ class Store:
             epoch=epoch,
             tails=0 if epoch is None else tails.count(self.connection),
             is_resetting=epoch is not None and tails.is_resetting(self.connection),
-            tail={} if epoch is None else epoch.tail_of(epochs.heads_of(sites.vector)),
+            tail={} if epoch is None else epoch.tail_of(stamps_of(sites.vector)),
         )

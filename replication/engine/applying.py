@@ -25,7 +25,7 @@ from replication.engine.progress import Progress
 from replication.engine.runs import Place
 from replication.engine.session import NOTHING_FORGOTTEN, NeedsCare, Session, open_session
 from replication.engine.showing import RowWrites
-from replication.engine.sites import Head
+from replication.engine.sites import Head, stamps_of
 from replication.engine.stamps import ALL_BRANCHES, Dot, Site, Stamp, first_after, latest_ms, ms_of
 from replication.engine.transacting import merging_transaction
 from replication.engine.values import pack
@@ -250,7 +250,7 @@ class _Merger:
             self._foreign_keys = self._session.attached.foreign_keys
         if self._epoch is not None and epoch_of(changeset.site) > self._epoch.number:
             begins = Epoch(site=changeset.site, began=changeset.deps)
-            tail = begins.tail_of(epochs.heads_of(self._session.sites.heads()))
+            tail = begins.tail_of(stamps_of(self._session.sites.heads()))
             if tail:
                 return Deposed(tail=tail, folded=folded)
             epochs.note(self._session.connection, changeset.site, changeset.deps)

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from replication.engine.sites import closed, vector
+from replication.engine.sites import closed, stamps_of, vector
 from replication.engine.stamps import Site, Stamp, is_baseline
 
 TIPS_BYTES = 16
@@ -36,7 +36,7 @@ class Coverage:
 def coverage(connection: sqlite3.Connection) -> Coverage:
     """Of a database of which something is attached, in the transaction at work."""
     return Coverage(
-        vector={site: head.stamp for site, head in vector(connection).items()},
+        vector=stamps_of(vector(connection)),
         closed={
             site: _hash(b"".join(sorted(tip.stamp.to_bytes(8, "big", signed=True) + tip.digest for tip in tips)))
             for site, tips in closed(connection).items()

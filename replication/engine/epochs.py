@@ -27,7 +27,7 @@ from replication.engine.changesets import EncodedTables
 from replication.engine.folding import Folded, fold_inside, publish
 from replication.engine.identity import Remembered, check_remembered
 from replication.engine.session import Session, open_session
-from replication.engine.sites import Head
+from replication.engine.sites import Head, stamps_of
 from replication.engine.stamps import EPOCH_DIGITS, Site, Stamp, first_after, is_baseline, next_stamp
 from replication.engine.stamps import epoch_of as epoch_of
 from replication.engine.transacting import merging_transaction, transaction
@@ -112,11 +112,11 @@ def against_state(session: Session, heads: Mapping[Site, Head]) -> str:
     epoch, site = read(session.connection), newest(heads)
     if epoch is None:
         return ""
-    if epoch.tail_of(heads_of(heads)):
+    if epoch.tail_of(stamps_of(heads)):
         return "its sender has what was written after the epoch was over"
     if site is None or epoch_of(site) <= epoch.number:
         return ""
-    is_tail = tail(heads_of(session.sites.heads()), epoch=site, began=_began(site, heads))
+    is_tail = tail(stamps_of(session.sites.heads()), epoch=site, began=_began(site, heads))
     return "this database has what was written after the epoch was over" if is_tail else ""
 
 
@@ -164,8 +164,3 @@ def raise_fence_only(connection: sqlite3.Connection, message: str) -> None:
     """A run begins, and this node holds no lease yet. What its log holds waits until it has joined. Commits."""
     with transaction(connection):
         fence.raise_fence(connection, message)
-
-
-def heads_of(vector: Mapping[Site, Head]) -> dict[Site, Stamp]:
-    """The stamps of a vector."""
-    return {site: head.stamp for site, head in vector.items()}

@@ -41,6 +41,11 @@ class Head:
     run: bytes = field(default=UNKNOWN, compare=False)  # which the hash is of, too
 
 
+def stamps_of(vector: Mapping[Site, Head]) -> dict[Site, Stamp]:
+    """The stamps of a vector."""
+    return {site: head.stamp for site, head in vector.items()}
+
+
 def vector(connection: sqlite3.Connection) -> dict[Site, Head]:
     """All heads, but those of closed sites. Two vectors are equal only if stamps and hashes are."""
     rows = connection.execute(

@@ -21,7 +21,7 @@ from replication.engine import catalogue, held
 from replication.engine.capture import LogKind
 from replication.engine.journal import contradicts
 from replication.engine.known_tables import load_tables
-from replication.engine.sites import Head, Sites, vector
+from replication.engine.sites import Head, Sites, stamps_of, vector
 from replication.engine.stamps import STAMP_MAX, Site, Stamp, first_after, stamp_at
 from replication.engine.statements import HOLE, Statement
 from replication.engine.table import Table
@@ -144,7 +144,7 @@ def trim_tombstones(
     One that has merged another history of a site has not seen what this node takes it to have seen: nothing goes then.
     `settled` are closed sites of which all of them have the tips that this node has: the deletes of other closed sites
     stay. Changes that lack their row for so long will not get it any more, and go as well."""
-    own = {site: head.stamp for site, head in vector(connection).items()}
+    own = stamps_of(vector(connection))
     all_sites = Sites(connection)
     if any(
         own.get(site, -2) < head.stamp or contradicts(connection, all_sites, site, head)

@@ -21,7 +21,7 @@ from replication.engine.changesets import RowChange, header
 from replication.engine.decoding import LARGE_BYTES, changes_of, contents, contents_of, decode
 from replication.engine.entries import Entry, decode_entry
 from replication.engine.session import NotAttached, Session, open_session
-from replication.engine.sites import vector
+from replication.engine.sites import stamps_of, vector
 from replication.engine.stamps import Dot, Site, Stamp, first_after
 from replication.engine.table import Table
 from replication.engine.transacting import reading
@@ -150,7 +150,7 @@ class FeedReader:
             elif position.generation != generation.read(connection):
                 raise StartOver(self._table, "rows changed here by more than what was written, or it is another node's")
             position = replace(position, shape=shape)
-            heads = {site: head.stamp for site, head in vector(connection).items()}
+            heads = stamps_of(vector(connection))
             missing = {site: stamp for site, stamp in position.reaches.items() if heads.get(site, Stamp(-2)) < stamp}
             if missing:
                 return FeedPage(changes=(), position=position, more=False, missing=missing)

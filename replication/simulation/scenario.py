@@ -54,6 +54,8 @@ CONVERGES_WITHIN_S: Final = 120.0
 _UPLOADED_WITHIN_S: Final = 120.0
 """After that. A node that failed for long tries again after half a minute, and then others hear of it."""
 _LOOKS_EVERY_S: Final = 0.5
+_TO_MERGE_MS: Final = 20_000
+"""So long after the time has come for what was stamped ahead, everybody has merged it: heads travel each second."""
 _FORGETS_AFTER_S: Final = 60.0
 """Then somebody looks why nodes are not equal, and does what they ask for."""
 _POSITIONS: Final = 0.15
@@ -430,7 +432,7 @@ class Scenario:
     def _waits_for_s(self) -> float:
         """How much longer it may take. A machine that lost its site after a clock far ahead had stamped cannot stamp
         that again: all wait until time has come, and a moment longer."""
-        latest_ms = self.world.true_ms() - 20_000
+        latest_ms = self.world.true_ms() - _TO_MERGE_MS
         for machine in self.members:
             own = None if (status := _status(machine)) is None else status.site
             if any(site != own and ms_of(head.stamp) > latest_ms for site, head in vector(machine.app).items()):

@@ -67,6 +67,7 @@ class Node:
 
     def __init__(self, archive: Archive, *, merges: bool = True, tail: Mapping[Site, Stamp] | None = None) -> None:
         self.archive = archive
+        self.exchange = Exchange()
         self.merged: dict[Site, Stamp] = {}
         self.pages = 0
         self._merges = merges
@@ -78,8 +79,8 @@ class Node:
     def stamps(self) -> dict[Site, Stamp]:
         return self.merged
 
-    def before_ms(self) -> int:
-        return 2**47
+    def lacks(self, peer: str, stamps: Mapping[Site, Stamp]) -> dict[Site, Stamp]:
+        return self.exchange.lacks(peer, stamps, own=OWN, closed=frozenset(), before_ms=2**47)
 
     def take_in(self, peer: str, encoded: bytes) -> None:
         if self._merges:
@@ -105,7 +106,7 @@ def heads(*sites: Site, stamp: int = 5) -> Heads:
 
 
 async def caught_up(node: Node, tally: Tally, *peers: Heads, times: int = 1) -> bool:
-    exchange = Exchange()
+    exchange = node.exchange = Exchange()
     for number, one in enumerate(peers):
         exchange.heard(f"peer {number}", one)
     reading = FromArchive(node, node, exchange, tally, node.page)
